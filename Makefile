@@ -1,0 +1,48 @@
+# Two commands do everything on a machine with Python (and Go, or PyPI's): `make run` and `make test`.
+# Everything they need is installed into .venv and .cache; nothing outside this directory is changed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test style types layers unit integration bench lock native clean
+
+run: $(STAMP)
+	$(BIN)/vkubelet dev
+
+test: style types layers unit integration
+
+style: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+layers: $(STAMP)
+	$(BIN)/lint-imports
+
+unit: $(STAMP)
+	$(BIN)/pytest tests/unit
+
+integration: $(STAMP)
+	$(BIN)/pytest tests/integration
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench
+
+# The lock names versions and hashes only, so that it holds with any index.
+lock: $(STAMP)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra test --extra dev-cluster \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+$(STAMP): pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .cache build dist

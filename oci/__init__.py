@@ -1,0 +1,1 @@
+"""From an image reference to verified files on disk. Knows neither pods nor processes."""

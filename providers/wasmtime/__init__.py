@@ -1,0 +1,1 @@
+"""The default provider: each container is a process that a small C launcher forks."""

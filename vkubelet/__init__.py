@@ -1,0 +1,1 @@
+"""The node agent: a virtual kubelet whose containers are WebAssembly."""

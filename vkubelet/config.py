@@ -1,0 +1,195 @@
+"""The node's configuration: one typed value, made of flags over environment over a YAML file.
+
+It exists so that every option has one name, one type, one default and one sentence of help, wherever it
+is set: the flag `--max-pods`, the variable `VKUBELET_MAX_PODS` and the YAML key `maxPods` are the same
+field. Names and defaults follow the kubelet's where it has the option. It must not know who uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import yaml
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; the text names the source, the field and the cause."""
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _default_root() -> str:
+    if _is_root():
+        return "/var/lib/vkubelet"
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return f"{data}/vkubelet"
+
+
+def _default_run() -> str:
+    if _is_root():
+        return "/run/vkubelet"
+    return f"{os.environ.get('XDG_RUNTIME_DIR') or _default_root()}/vkubelet-run"
+
+
+def _default_logs() -> str:
+    return "/var/log/pods" if _is_root() else f"{_default_root()}/pods-logs"
+
+
+def _default_node_name() -> str:
+    return socket.gethostname().lower()
+
+
+Help = msgspec.Meta
+
+
+class Taint(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A node taint; as text `key[=value]:Effect`."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
+WASM_TAINTS = (
+    Taint(key="kubernetes.io/arch", value="wasm32-wasi", effect="NoSchedule"),
+    Taint(key="kubernetes.io/arch", value="wasm32-wasi", effect="NoExecute"),
+)
+
+Port = Annotated[int, Help(ge=0, le=65535)]
+Positive = Annotated[int, Help(gt=0)]
+Seconds = Annotated[float, Help(gt=0)]
+
+
+class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every option of `vkubelet run`. Sizes are bytes, times seconds."""
+
+    kubeconfig: str = ""
+    bootstrap_kubeconfig: str = ""
+    node_name: str = msgspec.field(default_factory=_default_node_name)
+    node_ip: str = ""
+    node_labels: dict[str, str] = {}
+    register_with_taints: tuple[Taint, ...] = WASM_TAINTS
+    root_dir: str = msgspec.field(default_factory=_default_root)
+    run_dir: str = msgspec.field(default_factory=_default_run)
+    pod_logs_dir: str = msgspec.field(default_factory=_default_logs)
+    address: str = "0.0.0.0"  # noqa: S104  the kubelet's default: the API server calls from elsewhere
+    port: Port = 10250
+    client_ca_file: str = ""
+    tls_cert_file: str = ""
+    tls_private_key_file: str = ""
+    max_pods: Positive = 1000
+    node_status_update_frequency: Seconds = 10.0
+    node_status_report_frequency: Seconds = 300.0
+    node_lease_duration_seconds: Positive = 40
+    container_log_max_size: Positive = 10 * 1024 * 1024
+    container_log_max_files: Annotated[int, Help(ge=2)] = 5
+    event_qps: Annotated[float, Help(ge=0)] = 50.0
+    event_burst: Positive = 100
+    insecure_registries: tuple[str, ...] = ()
+    max_parallel_image_pulls: Positive = 5
+    system_reserved_memory: Annotated[int, Help(ge=0)] = 0
+    system_reserved_cpu: Annotated[float, Help(ge=0)] = 0.0
+    drain_on_shutdown: bool = False
+    log_level: Annotated[str, Help(pattern="^(debug|info|warning|error)$")] = "info"
+
+
+HELP: Mapping[str, str] = {
+    "kubeconfig": "The node's own kubeconfig; written by the bootstrap when it does not exist yet.",
+    "bootstrap_kubeconfig": "A kubeconfig with a bootstrap token, used once to ask for the node's certificate.",
+    "node_name": "The name to register under.",
+    "node_ip": "The address to report; found by the route to the API server when empty.",
+    "node_labels": "Labels to add to the node: key=value, repeated or separated by commas.",
+    "register_with_taints": "Taints to register with: key[=value]:Effect, replacing the wasm taints.",
+    "root_dir": "What must outlive a boot: images, compiled code, certificates.",
+    "run_dir": "State of running containers; best on a tmpfs.",
+    "pod_logs_dir": "Container logs in the kubelet's layout.",
+    "address": "The address that the kubelet API listens on.",
+    "port": "The port of the kubelet API; 0 takes a free one.",
+    "client_ca_file": "The CA whose clients may call the kubelet API; the kubeconfig's CA when empty.",
+    "tls_cert_file": "A serving certificate of your own, instead of one the cluster signs.",
+    "tls_private_key_file": "The key of tls-cert-file.",
+    "max_pods": "How many pods the node takes.",
+    "node_status_update_frequency": "Seconds between two looks at the node's own state.",
+    "node_status_report_frequency": "Seconds after which an unchanged node status is posted again.",
+    "node_lease_duration_seconds": "Duration of the node's lease; it is renewed every quarter of it.",
+    "container_log_max_size": "Bytes after which a container's log file is rotated.",
+    "container_log_max_files": "Log files kept for a container, the current one included.",
+    "event_qps": "Events a second sent to the API server; 0 for no limit.",
+    "event_burst": "Events that may exceed the rate at once.",
+    "insecure_registries": "Registries (host[:port]) that are asked over plain HTTP.",
+    "max_parallel_image_pulls": "Images pulled at the same time.",
+    "system_reserved_memory": "Bytes of memory kept from pods.",
+    "system_reserved_cpu": "Cores kept from pods.",
+    "drain_on_shutdown": "End all pods when the agent stops, instead of leaving them running.",
+    "log_level": "debug, info, warning or error.",
+}
+
+_TAINT = re.compile(r"^([^=:]+)(?:=([^:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$")
+
+
+def parse_taint(text: str) -> Taint:
+    """`key[=value]:Effect`, as `kubectl taint` takes it."""
+    match = _TAINT.match(text.strip())
+    if match is None:
+        raise ConfigError(f"taint {text!r}: expected key[=value]:NoSchedule|PreferNoSchedule|NoExecute")
+    return Taint(key=match[1], value=match[2] or "", effect=match[3])
+
+
+def _from_text(field: str, text: str) -> Any:
+    """What a flag or a variable means: the composite fields have a textual form of their own."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if field == "node_labels":
+        pairs = [part.partition("=") for part in parts]
+        if any(not separator for _, separator, _ in pairs):
+            raise ConfigError(f"{field} {text!r}: expected key=value[,key=value]")
+        return {key: value for key, _, value in pairs}
+    if field == "register_with_taints":
+        return [msgspec.to_builtins(parse_taint(part)) for part in parts]
+    if field == "insecure_registries":
+        return parts
+    return text
+
+
+def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | None) -> Config:
+    """Merge the three sources, flags first. Raises ConfigError naming the source and the field."""
+    merged: dict[str, Any] = {}
+    if file is not None:
+        try:
+            document = yaml.safe_load(file.read_bytes()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"configuration file {file}: {error}") from error
+        merged.update(_checked(document, f"configuration file {file}"))
+    by_variable = {f"VKUBELET_{name.upper()}": name for name in HELP}
+    from_environment = {by_variable[key]: value for key, value in environment.items() if key in by_variable}
+    for source, texts in (("environment", from_environment), ("flags", flags)):
+        encoded = {_camel(name): _from_text(name, text) for name, text in texts.items()}
+        merged.update(_checked(encoded, source))
+    return _convert(merged, "configuration")
+
+
+def _checked(document: Any, source: str) -> dict[str, Any]:
+    """`document` itself, once each of its fields has been found valid under the name of its source."""
+    if not isinstance(document, dict):
+        raise ConfigError(f"{source}: expected a mapping of options")
+    _convert(document, source)
+    return document
+
+
+def _convert(document: dict[str, Any], source: str) -> Config:
+    try:
+        return msgspec.convert(document, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {error}") from error
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)

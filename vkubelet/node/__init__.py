@@ -1,0 +1,1 @@
+"""Being a node: certificates, registration, lease, status and conditions."""
