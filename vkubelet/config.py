@@ -103,7 +103,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
 
 HELP: Mapping[str, str] = {
     "kubeconfig": "The node's own kubeconfig; written by the bootstrap when it does not exist yet.",
-    "bootstrap_kubeconfig": "A kubeconfig with a bootstrap token, used once to ask for the node's certificate.",
+    "bootstrap_kubeconfig": "A kubeconfig with a bootstrap token, used once to ask for a certificate.",
     "node_name": "The name to register under.",
     "node_ip": "The address to report; found by the route to the API server when empty.",
     "node_labels": "Labels to add to the node: key=value, repeated or separated by commas.",
