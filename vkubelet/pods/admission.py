@@ -1,0 +1,96 @@
+"""Which pods this node takes: a pure function from a pod to the reason it is refused, if it is.
+
+It exists so that nothing in a spec is silently ignored: a field whose promise this node cannot keep refuses
+the pod, in the way that a kubelet's admission handlers do (phase Failed, `Pod was rejected: ...`), with
+the field's path and what to do. What a wasm guest makes meaningless (capabilities, seccomp, ports that
+only inform) is accepted. It must not know how a pod is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from vkubelet.api.objects import Container, Pod
+from vkubelet.pods.observed import Rejection
+
+REASON = "UnsupportedPodSpec"
+
+# The mount that the ServiceAccount admission plugin adds to every pod on its own accord.
+TOKEN_VOLUME_PREFIX = "kube-api-access-"  # noqa: S105  a volume's name
+TOKEN_MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105  a path
+
+
+def admit(pod: Pod) -> Rejection | None:
+    """None when the node takes the pod, else all that it cannot keep, named by field."""
+    found = list(_unsupported(pod))
+    if not found:
+        return None
+    return Rejection(REASON, "this wasm node cannot keep what the pod asks for: " + "; ".join(found))
+
+
+def has_token_volume(pod: Pod) -> bool:
+    """Whether the pod carries the automatic service account volume, which is accepted and not mounted."""
+    return any(_is_token_volume(volume) for volume in pod.spec.volumes or ())
+
+
+def _unsupported(pod: Pod) -> Iterator[str]:
+    spec = pod.spec
+    if spec.init_containers:
+        yield "spec.initContainers: init containers and sidecars are not supported"
+    for volume in spec.volumes or ():
+        if not _is_token_volume(volume):
+            kinds = ", ".join(key for key in volume if key != "name") or "emptyDir"
+            yield f"spec.volumes[{volume.get('name')}]: {kinds} volumes are not supported"
+    for flag, name in ((spec.host_pid, "hostPID"), (spec.host_ipc, "hostIPC")):
+        if flag:
+            yield f"spec.{name}: a wasm guest cannot see the host's processes; remove it"
+    if spec.runtime_class_name:
+        yield f"spec.runtimeClassName: {spec.runtime_class_name!r} is not configured on this node; remove it"
+    yield from _windows_or_user(spec.security_context or {}, "spec.securityContext")
+    for container in spec.containers or ():
+        yield from _unsupported_in(container)
+
+
+def _unsupported_in(container: Container) -> Iterator[str]:
+    path = f"spec.containers{{{container.name}}}"
+    for field, value in (
+        ("livenessProbe", container.liveness_probe),
+        ("readinessProbe", container.readiness_probe),
+        ("startupProbe", container.startup_probe),
+        ("lifecycle", container.lifecycle),
+        ("volumeDevices", container.volume_devices),
+        ("envFrom", container.env_from),
+        ("restartPolicyRules", container.restart_policy_rules),
+    ):
+        if value:
+            yield f"{path}.{field}: not supported"
+    for mount in container.volume_mounts or ():
+        if not mount.name.startswith(TOKEN_VOLUME_PREFIX):
+            yield f"{path}.volumeMounts[{mount.name}]: not supported"
+    for variable in container.env or ():
+        source = variable.value_from
+        if source is not None and source.field_ref is None:
+            yield f"{path}.env[{variable.name}].valueFrom: only fieldRef is supported"
+    for port in container.ports or ():
+        if port.host_port:
+            yield f"{path}.ports[{port.container_port}].hostPort: guests have no network; remove it"
+    for flag, field in ((container.stdin, "stdin"), (container.tty, "tty")):
+        if flag:
+            yield f"{path}.{field}: not supported; a guest's standard input is empty"
+    context = container.security_context or {}
+    if context.get("privileged"):
+        yield f"{path}.securityContext.privileged: a wasm guest has no privileges to be given; remove it"
+    if context.get("readOnlyRootFilesystem"):
+        yield f"{path}.securityContext.readOnlyRootFilesystem: not supported"
+    yield from _windows_or_user(context, f"{path}.securityContext")
+
+
+def _windows_or_user(context: dict[str, Any], path: str) -> Iterator[str]:
+    for field in ("windowsOptions", "runAsUser", "runAsGroup", "fsGroup", "supplementalGroups"):
+        if context.get(field) not in (None, [], {}):
+            yield f"{path}.{field}: not supported; guests have no user of their own"
+
+
+def _is_token_volume(volume: dict[str, Any]) -> bool:
+    return str(volume.get("name", "")).startswith(TOKEN_VOLUME_PREFIX) and "projected" in volume

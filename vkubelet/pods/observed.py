@@ -1,0 +1,84 @@
+"""What a worker has seen of its pod, as values: the input of `plan` and `pod_status`.
+
+It exists so that decisions are functions of data. It must not know how anything was observed. Times are
+seconds since the epoch, but for the provider's own, which are nanoseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from providers.base import Exit
+from vkubelet.pods.backoff import Backoff
+
+
+NO_BACKOFF = Backoff()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """One container that was started: its number is the restart count it stands for."""
+
+    id: str
+    number: int
+    image_id: str
+    started_at: int
+    exit: Exit | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a container is not running, in the kubelet's words, since when, and when it is tried again."""
+
+    reason: str
+    message: str
+    since: float = 0.0
+    retry_at: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ContainerView:
+    """What is known of one container of the pod: its last attempts, and a start under way or failed."""
+
+    latest: Attempt | None = None
+    previous: Attempt | None = None
+    waiting: Waiting | None = None
+    starting: bool = False
+    backoff: Backoff = NO_BACKOFF
+
+    @property
+    def running(self) -> Attempt | None:
+        """The attempt that runs, if one does."""
+        return self.latest if self.latest is not None and self.latest.exit is None else None
+
+
+class StopCause(enum.Enum):
+    """Why a pod's containers must end and not start again."""
+
+    DELETED = "deleted"  # deletionTimestamp is set: end, report, then delete the object
+    GONE = "gone"  # the object does not exist any more: end and report nothing
+    TERMINAL = "terminal"  # its phase is Succeeded or Failed already: what still runs must end
+    REJECTED = "rejected"  # admission refused it: phase Failed
+    DEADLINE = "deadline"  # activeDeadlineSeconds is over: phase Failed
+    SHUTDOWN = "shutdown"  # the node drains: phase Failed
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why admission refused a pod: the reason and message of its status and event."""
+
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Observed:
+    """All that was seen of a pod. `started_at` is when this node first took it, whole seconds."""
+
+    containers: Mapping[str, ContainerView]
+    started_at: float
+    rejection: Rejection | None = None
+    gone: bool = False
+    draining: bool = False

@@ -1,0 +1,75 @@
+"""What a new worker knows of its pod before it has done anything; pure.
+
+It exists because a pod may have a past: containers that an earlier agent started (the provider's records),
+or, when those are gone with a reboot, what the API server was last told. Restart counts, the last state
+and back-off carry on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from providers.base import Exit, ExitReason
+from vkubelet.api.objects import ContainerStateTerminated, ContainerStatus, Pod
+from vkubelet.pods.observed import Attempt, ContainerView
+from vkubelet.pods.plan import SECOND
+from vkubelet.pods.records import Record
+from vkubelet.pods.text import epoch
+
+_LOST = "The container could not be located when the node agent started"
+
+
+def seed(pod: Pod, records: Iterable[Record], now: float) -> dict[str, ContainerView]:
+    """A view of each container of the spec, from its records or else from its reported status."""
+    by_container: dict[str, list[Record]] = {}
+    for found in sorted(records, key=lambda record: record.attempt.number):
+        by_container.setdefault(found.container, []).append(found)
+    reported = {status.name: status for status in pod.status.container_statuses or ()}
+    views = {}
+    for container in pod.spec.containers or ():
+        own = by_container.get(container.name)
+        if own:
+            previous = own[-2].attempt if len(own) > 1 else None
+            views[container.name] = ContainerView(own[-1].attempt, previous, backoff=own[-1].backoff)
+        elif container.name in reported:
+            views[container.name] = _from_status(reported[container.name], now)
+        else:
+            views[container.name] = ContainerView()
+    return views
+
+
+def _from_status(status: ContainerStatus, now: float) -> ContainerView:
+    previous = _terminated(status, status.last_state.terminated, status.restart_count - 1)
+    if status.state.terminated is not None:
+        return ContainerView(_terminated(status, status.state.terminated, status.restart_count), previous)
+    if status.state.running is not None:
+        started = _nanoseconds(status.state.running.started_at)
+        end = Exit(137, ExitReason.KILLED, _LOST, started, int(now * SECOND))
+        identifier = _identifier(status.container_id)
+        return ContainerView(
+            Attempt(identifier, status.restart_count, status.image_id, started, end), previous
+        )
+    if status.last_state.terminated is not None:
+        return ContainerView(_terminated(status, status.last_state.terminated, status.restart_count))
+    return ContainerView()
+
+
+def _terminated(status: ContainerStatus, end: ContainerStateTerminated | None, number: int) -> Attempt | None:
+    if end is None:
+        return None
+    reason = {
+        "Completed": ExitReason.COMPLETED,
+        "OOMKilled": ExitReason.OUT_OF_MEMORY,
+        "StartError": ExitReason.CANNOT_RUN,
+    }.get(end.reason, ExitReason.ERROR)
+    started = _nanoseconds(end.started_at)
+    record = Exit(end.exit_code, reason, end.message, started, _nanoseconds(end.finished_at), end.signal)
+    return Attempt(_identifier(end.container_id), max(number, 0), status.image_id, started, record)
+
+
+def _identifier(container_id: str) -> str:
+    return container_id.partition("://")[2]
+
+
+def _nanoseconds(time: str | None) -> int:
+    return int(epoch(time)) * SECOND if time else 0

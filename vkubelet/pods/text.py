@@ -1,0 +1,57 @@
+"""Small texts that the kubelet writes the same way in many places: times, pod names, quantities."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+
+from vkubelet.api.objects import Pod
+
+
+def pod_text(pod: Pod) -> str:
+    """A pod as the kubelet's messages name it: `NAME_NAMESPACE(UID)`."""
+    return f"{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as the API's Time: whole seconds, UTC."""
+    return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def epoch(text: str) -> float:
+    """The API's Time as seconds since the epoch. Raises ValueError."""
+    return datetime.datetime.fromisoformat(text).timestamp()
+
+
+_SUFFIXES = {
+    "": decimal.Decimal(1),
+    "n": decimal.Decimal("1e-9"),
+    "u": decimal.Decimal("1e-6"),
+    "m": decimal.Decimal("1e-3"),
+    "k": decimal.Decimal(10**3),
+    "M": decimal.Decimal(10**6),
+    "G": decimal.Decimal(10**9),
+    "T": decimal.Decimal(10**12),
+    "P": decimal.Decimal(10**15),
+    "E": decimal.Decimal(10**18),
+    "Ki": decimal.Decimal(2**10),
+    "Mi": decimal.Decimal(2**20),
+    "Gi": decimal.Decimal(2**30),
+    "Ti": decimal.Decimal(2**40),
+    "Pi": decimal.Decimal(2**50),
+    "Ei": decimal.Decimal(2**60),
+}
+
+
+def quantity(value: str | int) -> decimal.Decimal:
+    """A resource.Quantity in its base unit (bytes, cores). Raises ValueError naming what is wrong."""
+    text = str(value).strip()
+    number = text.rstrip("numkMGTPEi")
+    suffix = text[len(number) :]
+    try:
+        result = decimal.Decimal(number) * _SUFFIXES[suffix]
+    except (decimal.InvalidOperation, KeyError):
+        raise ValueError(f"{value!r} is no resource quantity") from None
+    if not result.is_finite():
+        raise ValueError(f"{value!r} is no resource quantity")
+    return result
