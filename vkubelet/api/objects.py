@@ -289,8 +289,8 @@ class Status(Struct):
     message: str = ""
 
 
-class ObjectReference(Struct):
-    """involvedObject of an event, and similar pointers to an object."""
+class ObjectReference(Struct, omit_defaults=False):
+    """involvedObject of an event, and similar pointers to an object. The API defaults none of its fields."""
 
     kind: str = ""
     namespace: str = ""

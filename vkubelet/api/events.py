@@ -1,0 +1,148 @@
+"""The event recorder: tells people what happens to their pods, and never makes anything wait for it.
+
+It exists to put a queue and a rate between the agent and the API server: `event` only appends, and a single
+task sends. What an event becomes (new, counted, combined, dropped) the correlator decides. It must not know
+why something is reported; an event is a courtesy, and its loss is never an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import NoReturn
+
+import msgspec
+
+from vkubelet.api.backoff import Backoff
+from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
+from vkubelet.api.correlator import Correlated, Correlator, TokenBucket
+from vkubelet.api.objects import ObjectReference
+
+log = logging.getLogger(__name__)
+
+_QUEUE = 1000
+_TRIES = 12
+"""client-go's number; with the back-off below an API server may be away for about a minute and a half."""
+
+_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True)
+class _Happened:
+    ref: ObjectReference
+    type: str
+    reason: str
+    message: str
+    at: float
+
+
+class EventRecorder:
+    """Records `v1` Events as the node's kubelet. Use from one event loop.
+
+    `qps` and `burst` are the kubelet's eventRecordQPS and eventBurst: events a second over all objects, with
+    0 for no limit. At most a thousand wait; then the oldest go, and one line of the log counts them.
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        node_name: str,
+        *,
+        qps: float,
+        burst: int,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._client = client
+        self._correlator = Correlator(node_name)
+        self._bucket = TokenBucket(qps, burst) if qps > 0 else None
+        self._backoff = backoff or Backoff(0.5, 10.0)
+        self._queue: deque[_Happened] = deque()
+        self._dropped = 0
+        self._waiting = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def event(self, ref: ObjectReference, type: str, reason: str, message: str) -> None:  # noqa: A002
+        """Queue an event about `ref`; `type` is Normal or Warning. Never blocks, never raises."""
+        if len(self._queue) >= _QUEUE:
+            self._queue.popleft()
+            self._dropped += 1
+        self._queue.append(_Happened(ref, type, reason, message, time.time()))
+        self._idle.clear()
+        self._waiting.set()
+
+    async def run(self) -> NoReturn:
+        """Send what is queued; ends only by cancellation."""
+        while True:
+            await self._waiting.wait()
+            while self._queue:
+                if self._dropped:
+                    log.warning("%d events dropped: more than %d were waiting", self._dropped, _QUEUE)
+                    self._dropped = 0
+                happened = self._queue.popleft()
+                correlated = self._correlator.observe(
+                    happened.ref, happened.type, happened.reason, happened.message, happened.at
+                )
+                if correlated is None:
+                    log.debug("event %s about %s is spam", happened.reason, happened.ref.name)
+                else:
+                    await self._send(correlated)
+            self._waiting.clear()
+            self._idle.set()
+
+    async def flush(self, timeout: float) -> None:
+        """Wait until all that is queued has been sent or given up, or `timeout` seconds; `run` sends."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("%d events not sent in time", len(self._queue))
+
+    async def _send(self, correlated: Correlated) -> None:
+        event = correlated.event
+        about = f"event {event.reason} about {event.involved_object.namespace}/{event.involved_object.name}"
+        for _ in range(_TRIES):
+            if self._bucket is not None:
+                await asyncio.sleep(self._bucket.reserve(time.monotonic()))
+            pause: float | None = None
+            try:
+                await self._write(correlated)
+            except ApiUnavailableError as error:
+                cause: Exception = error
+            except ApiError as error:
+                cause, pause = error, error.retry_after
+                if error.status not in _RETRIED:
+                    # In a namespace that is being deleted nothing can be created: that is no news.
+                    level = logging.DEBUG if "being terminated" in error.message else logging.WARNING
+                    log.log(level, "%s refused: %s", about, error)
+                    return
+            else:
+                self._backoff.reset()
+                return
+            log.debug("%s not sent: %s", about, cause)
+            await asyncio.sleep(self._backoff.delay(pause))
+        log.warning("%s given up: %s", about, cause)
+
+    async def _write(self, correlated: Correlated) -> None:
+        event = correlated.event
+        path = f"/api/v1/namespaces/{event.metadata.namespace}/events"
+        if correlated.patch is not None:
+            try:
+                await self._client.patch(f"{path}/{event.metadata.name}", correlated.patch)
+            except ApiError as error:
+                # Events live for an hour, the memory of them as long as the agent: write it anew.
+                if error.status != 404:
+                    raise
+            else:
+                return
+        try:
+            await self._client.post(path, _encoder.encode(event))
+        except ApiError as error:
+            # A former try whose answer was lost has made it.
+            if error.reason != "AlreadyExists":
+                raise
