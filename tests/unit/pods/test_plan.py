@@ -12,7 +12,7 @@ from providers.base import Exit, ExitReason
 from vkubelet.api.objects import Container, ObjectMeta, Pod, PodSpec, PodStatus
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.observed import Attempt, ContainerView, Observed, Rejection, StopCause, Waiting
-from vkubelet.pods.plan import SECOND, BackOff, CancelStart, Kill, Start, plan
+from vkubelet.pods.plan import SECOND, BackOff, CancelStart, Kill, Start, plan, should_restart
 from vkubelet.pods.status import pod_status
 
 NOW = 1_000_000.0
@@ -187,6 +187,9 @@ def test_no_observation_makes_a_wrong_plan(
 def test_no_observation_makes_a_wrong_phase(observed: Observed, policy: str, is_deleted: bool) -> None:
     assume(observed.rejection is None)  # a refused pod never had a container
     pod = make_pod(policy, ("a", "b", "c"))
+    for container in pod.spec.containers or ():
+        view = observed.containers[container.name]
+        assume(not view.starting or view.latest is None or should_restart(pod, container, view.latest))
     if is_deleted:
         deleted(pod)
     made = plan(pod, observed, NOW)
