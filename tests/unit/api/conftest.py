@@ -1,0 +1,131 @@
+"""An API server that misbehaves on demand, over real sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from vkubelet.api.client import ApiClient
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Script:
+    """Answers requests with `handlers`, one after the other; the last one stays."""
+
+    def __init__(self) -> None:
+        self.handlers: list[Handler] = []
+        self.requests: list[web.Request] = []
+        self.bodies: list[bytes] = []
+        self.stuck = asyncio.Event()
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        self.bodies.append(await request.read())
+        handler = self.handlers[0]
+        if len(self.handlers) > 1:
+            self.handlers.pop(0)
+        return await handler(request)
+
+    def then(self, *handlers: Handler) -> None:
+        self.handlers += handlers
+
+    @staticmethod
+    def json(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Handler:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return web.json_response(document, status=status, headers=headers)
+
+        return answer
+
+    def status(self, code: int, reason: str = "", headers: dict[str, str] | None = None) -> Handler:
+        body = {"kind": "Status", "code": code, "reason": reason, "message": f"said {reason}"}
+        return self.json(body, code, headers)
+
+    def pods(self, version: str, *pods: dict[str, Any], more: str = "") -> Handler:
+        return self.json({"metadata": {"resourceVersion": version, "continue": more}, "items": list(pods)})
+
+    def watch(self, *events: object, end: str = "hang", cut: bytes = b"") -> Handler:
+        """A watch that sends `events` and `cut`, and then ends: close, reset or hang."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            for event in events:
+                line = event if isinstance(event, bytes) else json.dumps(event).encode()
+                await response.write(line + b"\n")
+            if cut:
+                await response.write(cut)
+            if end == "hang":
+                await self.stuck.wait()
+            if end == "reset":
+                assert request.transport is not None
+                request.transport.abort()
+            return response
+
+        return answer
+
+    async def hang(self, request: web.Request) -> web.StreamResponse:
+        await self.stuck.wait()
+        return web.Response()
+
+    async def reset(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+
+def make_pod(name: str, version: str, **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "default", "uid": f"uid-{name}", "resourceVersion": version}
+    return {"metadata": metadata, "spec": {"containers": [{"name": "main"}], **spec}}
+
+
+@pytest.fixture
+def pod() -> Callable[..., dict[str, Any]]:
+    return make_pod
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Script]:
+    script = Script()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", script.handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    script.url = f"http://{host}:{port}"
+    yield script
+    script.stuck.set()
+    await runner.cleanup()
+
+
+def write_kubeconfig(path: Path, server: str, user: dict[str, Any], cluster: dict[str, Any]) -> Path:
+    document = {
+        "current-context": "it",
+        "contexts": [{"name": "it", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server, **cluster}}],
+        "users": [{"name": "u", "user": user}],
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Callable[..., Path]:
+    def write(server: str, user: dict[str, Any] | None = None, **cluster: Any) -> Path:
+        return write_kubeconfig(tmp_path / "kubeconfig", server, user or {}, cluster)
+
+    return write
+
+
+@pytest.fixture
+async def client(api: Script, kubeconfig: Callable[..., Path]) -> AsyncIterator[ApiClient]:
+    client = await ApiClient.from_kubeconfig(kubeconfig(api.url, {"token": "secret"}))
+    yield client
+    await client.close()
