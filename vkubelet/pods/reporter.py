@@ -1,0 +1,170 @@
+"""Sends pod statuses to the API server: the latest one of each pod, as few patches as will do.
+
+It exists so that workers never wait for the API server, and so that an outage costs one remembered status
+a pod and nothing else. A status that only says "being made" is held back for a moment, since most pods run
+before it is over. It must not know how a status came about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import random
+from typing import NoReturn
+
+from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
+from vkubelet.api.objects import Pod, PodStatus
+from vkubelet.pods.statusdiff import status_patch
+
+logger = logging.getLogger(__name__)
+
+SENDERS = 8
+RETRY_FIRST, RETRY_MOST = 0.2, 5.0  # seconds; statuses reach the server within 5 s of its return
+
+
+@dataclasses.dataclass(slots=True)
+class _Entry:
+    """What the reporter knows of one pod."""
+
+    pod: Pod
+    sent: PodStatus
+    wanted: PodStatus
+    delete: bool = False
+    done: asyncio.Future[None] | None = None
+    queued: bool = False
+    sending: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+
+class Reporter:
+    """One entry a pod; a few senders take the pods whose status is due."""
+
+    def __init__(self, client: ApiClient) -> None:
+        """`client` is the node's own."""
+        self._client = client
+        self._entries: dict[str, _Entry] = {}
+        self._due: asyncio.Queue[str] = asyncio.Queue()
+        self._failures = 0
+
+    def report(self, pod: Pod, status: PodStatus, *, delay: float = 0.0) -> None:
+        """Make `status` the one to send, at once or after `delay` seconds if no other comes sooner."""
+        entry = self._entry(pod)
+        if entry.delete:
+            return
+        entry.wanted = status
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer = None
+        if delay:
+            loop = asyncio.get_running_loop()
+            entry.timer = loop.call_later(delay, self._queue, pod.metadata.uid)
+        else:
+            self._queue(pod.metadata.uid)
+
+    async def finish(self, pod: Pod, status: PodStatus | None) -> None:
+        """Send the last status (None: leave it as it is), then delete the object as a kubelet does.
+
+        Returns when the server has done both or knows the pod no longer; it may take as long as an outage.
+        """
+        self.report(pod, self._entry(pod).sent if status is None else status)
+        entry = self._entry(pod)
+        entry.delete = True
+        entry.done = entry.done or asyncio.get_running_loop().create_future()
+        await asyncio.shield(entry.done)
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone from the server: nothing more is sent for it."""
+        entry = self._entries.pop(uid, None)
+        if entry is None:
+            return
+        if entry.timer is not None:
+            entry.timer.cancel()
+        if entry.done is not None and not entry.done.done():
+            entry.done.set_result(None)
+
+    async def run(self) -> NoReturn:
+        """Send what is due, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(SENDERS):
+                group.create_task(self._send_all())
+        raise AssertionError("the senders never end")
+
+    async def drain(self, timeout: float) -> None:
+        """Wait until nothing is due or being sent, at most `timeout` seconds; called before shutdown."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._due.join()
+        except TimeoutError:
+            logger.warning("pod statuses were still unsent after %s s", timeout)
+
+    def _entry(self, pod: Pod) -> _Entry:
+        entry = self._entries.get(pod.metadata.uid)
+        if entry is None:
+            entry = self._entries[pod.metadata.uid] = _Entry(pod, pod.status, pod.status)
+        entry.pod = pod
+        return entry
+
+    def _queue(self, uid: str) -> None:
+        entry = self._entries.get(uid)
+        if entry is None or entry.queued:
+            return
+        entry.timer = None
+        entry.queued = True
+        if not entry.sending:
+            self._due.put_nowait(uid)
+
+    async def _send_all(self) -> NoReturn:
+        while True:
+            uid = await self._due.get()
+            try:
+                await self._send_one(uid)
+            finally:
+                self._due.task_done()
+
+    async def _send_one(self, uid: str) -> None:
+        entry = self._entries.get(uid)
+        if entry is None:
+            return
+        entry.queued, entry.sending = False, True
+        try:
+            await self._send(uid, entry)
+            self._failures = 0
+        except ApiUnavailableError as error:
+            await self._pause(entry, error, None)
+        except ApiError as error:
+            if error.status in (404, 409):
+                self.forget(uid)  # gone, or another pod has its name: the informer tells the rest
+            elif error.status in (429, 500, 502, 503, 504):
+                await self._pause(entry, error, error.retry_after)
+            elif entry.delete:
+                await self._pause(entry, error, None)
+            else:
+                entry.sent = entry.wanted  # refused for good: the next change is tried again
+                logger.warning("pod %s: the API server refuses its status: %s", entry.pod.key, error)
+        finally:
+            entry.sending = False
+            if entry.queued:
+                self._due.put_nowait(uid)
+
+    async def _send(self, uid: str, entry: _Entry) -> None:
+        meta = entry.pod.metadata
+        path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}"
+        wanted = entry.wanted
+        patch = status_patch(uid, entry.sent, wanted)
+        if patch is not None:
+            await self._client.patch(f"{path}/status", patch)
+            entry.sent = wanted
+        if entry.delete and not entry.queued:
+            options = f'{{"gracePeriodSeconds":0,"preconditions":{{"uid":"{uid}"}}}}'
+            await self._client.delete(path, body=options.encode())
+            self.forget(uid)
+
+    async def _pause(self, entry: _Entry, error: Exception, retry_after: float | None) -> None:
+        """Hold this sender back, longer with every failure in a row, and put the pod in line again."""
+        if self._failures == 0:
+            logger.warning("pod %s: status not sent, trying again: %s", entry.pod.key, error)
+        self._failures += 1
+        delay = min(RETRY_FIRST * 2 ** min(self._failures // SENDERS, 5), RETRY_MOST)
+        entry.queued = True
+        await asyncio.sleep((retry_after or delay) * random.uniform(0.8, 1.2))  # noqa: S311  jitter
