@@ -1,0 +1,194 @@
+"""A real server on a real socket, with certificates of a CA made for the test."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from vkubelet.pods.directory import ContainerNotFoundError, LogSource, PodNotFoundError
+from vkubelet.server.app import KubeletServer
+from vkubelet.server.tls import server_context
+
+
+class Authority:
+    """A certificate authority that writes what it issues below a directory."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = (
+            self._builder(self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1
+    ) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=2))
+            .not_valid_after(now + datetime.timedelta(days=days))
+        )
+
+    def issue(
+        self, user: str | None, groups: tuple[str, ...] = (), *, serving: bool = False, days: int = 1
+    ) -> tuple[Path, Path]:
+        """Certificate and key files for a client, or for a server on the loopback addresses."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        if user is not None:
+            attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, user))
+        usage = ExtendedKeyUsageOID.SERVER_AUTH if serving else ExtendedKeyUsageOID.CLIENT_AUTH
+        names = [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
+        certificate = (
+            self._builder(x509.Name(attributes), key.public_key(), days)
+            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        number = certificate.serial_number
+        files = self._directory / f"{number}.crt", self._directory / f"{number}.key"
+        files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        files[1].write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return files
+
+    def client(self, files: tuple[Path, Path] | None) -> ssl.SSLContext:
+        """A client's context that trusts this authority."""
+        context = ssl.create_default_context(cadata=self.pem)
+        if files is not None:
+            context.load_cert_chain(*files)
+        return context
+
+
+@dataclass
+class Directory:
+    """What the pods' side knows, as a table; an exception in it is raised."""
+
+    logs: dict[tuple[str, str, str], LogSource | Exception] = field(default_factory=dict)
+    asked: list[tuple[str, str, str, str | None, bool]] = field(default_factory=list)
+
+    def log_file(
+        self, namespace: str, pod: str, container: str, *, uid: str | None, previous: bool
+    ) -> LogSource:
+        self.asked.append((namespace, pod, container, uid, previous))
+        if not any(key[:2] == (namespace, pod) for key in self.logs):
+            raise PodNotFoundError(pod)
+        found = self.logs.get((namespace, pod, container))
+        if found is None:
+            raise ContainerNotFoundError(container, pod)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+@dataclass
+class Node:
+    """A running server and all that a test needs to call it."""
+
+    server: KubeletServer
+    directory: Directory
+    authority: Authority
+    port: int
+    session: aiohttp.ClientSession
+    health: list[str]
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def logs(self, **query: str | int) -> aiohttp.client._RequestContextManager:
+        return self.session.get(
+            f"{self.url}/containerLogs/default/web/main", params={k: str(v) for k, v in query.items()}
+        )
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"), "the-cluster")
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("other-ca"), "another-cluster")
+
+
+@pytest.fixture(scope="session")
+def server_files(authority: Authority) -> tuple[Path, Path]:
+    return authority.issue("system:node:here", ("system:nodes",), serving=True)
+
+
+@pytest.fixture(scope="session")
+def client_files(authority: Authority) -> tuple[Path, Path]:
+    return authority.issue("kube-apiserver-kubelet-client", ("system:masters",))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> LogSource:
+    """The log of the container default/web/main; its file is not there yet."""
+    directory = tmp_path / "pods" / "default_web_uid" / "main"
+    directory.mkdir(parents=True)
+    return LogSource(directory / "0.log", asyncio.Event())
+
+
+@pytest.fixture
+async def node(
+    authority: Authority,
+    server_files: tuple[Path, Path],
+    client_files: tuple[Path, Path],
+    source: LogSource,
+) -> AsyncIterator[Node]:
+    directory = Directory({("default", "web", "main"): source})
+    health: list[str] = []
+    server = KubeletServer(
+        directory,
+        address="127.0.0.1",
+        port=0,
+        tls=server_context(*server_files, authority.pem),
+        healthy=lambda: health[0] if health else None,
+    )
+    port = await server.start()
+    connector = aiohttp.TCPConnector(ssl=authority.client(client_files), limit=0)
+    timeout = aiohttp.ClientTimeout(total=30)
+    try:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=2**12) as session:
+            yield Node(server, directory, authority, port, session, health)
+    finally:
+        await server.close()
+
+
+@pytest.fixture
+def eventually() -> Callable[[Callable[[], bool]], object]:
+    """Wait, under a deadline, for what other tasks and threads are about to bring about."""
+
+    async def wait(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    return wait

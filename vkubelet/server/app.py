@@ -1,0 +1,181 @@
+"""The kubelet API's server: the routes, who may call them, and its life.
+
+It exists to compose what is in this package and to hold what every request shares: TLS, authentication,
+limits, the answers to what does not exist. It must not know what a route does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from vkubelet.pods.directory import ContainerDirectory
+from vkubelet.server.auth import Identity, identify
+from vkubelet.server.inotify import DirectoryWatcher
+from vkubelet.server.logs import LogHandler
+
+logger = logging.getLogger(__name__)
+
+# Seconds a connection may be open without a complete request: the kubelet's IdleTimeout. It bounds as well
+# how slowly a client may send its first one.
+IDLE_TIMEOUT = 90.0
+# Seconds that requests get to end when the server closes; a followed log does not end by itself.
+CLOSE_TIMEOUT = 1.0
+BACKLOG = 1024
+# Log files are read in threads of their own, so that a hanging disk stops logs and nothing else.
+LOG_THREADS = 4
+
+IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
+
+
+class ListenError(Exception):
+    """The server cannot listen where it should; the text is one line for people."""
+
+
+class PortTakenError(ListenError):
+    """Another process listens there."""
+
+
+class KubeletServer:
+    """Serves the kubelet API over TLS to whom the cluster's CA vouches for."""
+
+    def __init__(
+        self,
+        directory: ContainerDirectory,
+        *,
+        address: str,
+        port: int,
+        tls: ssl.SSLContext,
+        healthy: Callable[[], str | None],
+    ) -> None:
+        """`tls` is made by `server_context`; `healthy` says what is wrong with the node agent, or None."""
+        self._directory = directory
+        self._address = address
+        self._port = port
+        self._tls = tls
+        self._healthy = healthy
+        self._watcher: DirectoryWatcher | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> int:
+        """Listen; from its return on requests are answered. Returns the port, which is a free one for 0.
+
+        Raises PortTakenError or ListenError, and leaves nothing open then.
+        """
+        listening = _listen(self._address, self._port)
+        try:
+            self._watcher = DirectoryWatcher()
+            self._threads = ThreadPoolExecutor(LOG_THREADS, "container-logs")
+            self._runner = web.AppRunner(
+                self._application(LogHandler(self._directory, self._watcher, self._threads)),
+                handler_cancellation=True,  # a follower waits for its log, not for its client to go away
+                access_log=None,
+                logger=logger,
+                keepalive_timeout=IDLE_TIMEOUT,
+                shutdown_timeout=CLOSE_TIMEOUT,
+            )
+            await self._runner.setup()
+            await web.SockSite(self._runner, listening, ssl_context=self._tls, backlog=BACKLOG).start()
+        except BaseException:
+            listening.close()
+            await self.close()
+            raise
+        port: int = listening.getsockname()[1]
+        return port
+
+    async def run(self) -> None:
+        """Serve until cancelled, then close. `start` must have returned."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop listening, end every request and release everything; may be called twice."""
+        runner, self._runner = self._runner, None
+        threads, self._threads = self._threads, None
+        watcher, self._watcher = self._watcher, None
+        try:
+            if runner is not None:
+                await runner.cleanup()
+        finally:
+            if watcher is not None:
+                watcher.close()
+            if threads is not None:
+                threads.shutdown(wait=False)
+
+    def _application(self, logs: LogHandler) -> web.Application:
+        application = web.Application(middlewares=[_plain_errors, _authenticated])
+        application.on_response_prepare.append(_anonymous_software)
+        application.router.add_route("*", "/healthz", self._healthz)
+        application.router.add_get(
+            "/containerLogs/{namespace}/{pod}/{container}", logs.handle, allow_head=False
+        )
+        return application
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        reason = self._healthy()
+        if reason is None:
+            return web.Response(text="ok", headers={"X-Content-Type-Options": "nosniff"})
+        return web.Response(status=500, text=reason)
+
+
+@web.middleware
+async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The kubelet's bodies for what is no route, and a line in the log for every request, at debug."""
+    try:
+        response = await handler(request)
+    except web.HTTPNotFound:
+        response = web.Response(status=404, text="404: Page Not Found")
+    except web.HTTPMethodNotAllowed as refused:
+        allowed = ", ".join(sorted(refused.allowed_methods))
+        response = web.Response(status=405, text="405: Method Not Allowed", headers={"Allow": allowed})
+    logger.debug("%s %s from %s: %d", request.method, request.rel_url, request.remote, response.status)
+    return response
+
+
+@web.middleware
+async def _authenticated(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nothing is told, not even what exists, to who does not prove an identity."""
+    certificate = request.get_extra_info("peercert")
+    identity = identify(certificate, time.time())
+    if identity is None:
+        return web.Response(status=401, text="Unauthorized")
+    request[IDENTITY] = identity
+    return await handler(request)
+
+
+async def _anonymous_software(_: web.Request, response: web.StreamResponse) -> None:
+    """Which software answers, in which version, is nobody's business."""
+    response.headers.popall("Server", None)
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    try:
+        version = ipaddress.ip_address(address).version
+        return socket.create_server(
+            (address, port),
+            family=socket.AF_INET6 if version == 6 else socket.AF_INET,
+            backlog=BACKLOG,
+            dualstack_ipv6=address == "::",
+        )
+    except ValueError as error:
+        raise ListenError(f"cannot serve the kubelet API on {where}: {error}") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTakenError(
+                f"cannot serve the kubelet API on {where}: the port is taken by another process"
+            ) from error
+        raise ListenError(f"cannot serve the kubelet API on {where}: {error.strerror}") from error

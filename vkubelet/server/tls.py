@@ -1,0 +1,28 @@
+"""The server's side of TLS: which protocol, and whose clients are believed.
+
+It exists to keep the few lines that security hangs on in one place. It must not know where certificates
+come from; whoever renews one loads it into the same context, and new connections use it.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+
+def server_context(certificate: Path, key: Path, client_ca: str) -> ssl.SSLContext:
+    """A context that serves `certificate` and verifies clients against `client_ca`, PEM text.
+
+    A client without a certificate gets through the handshake, to be answered 401 as a kubelet does; one
+    whose certificate the CA does not vouch for, or which is not for clients, does not. Sessions are not
+    resumed: a resumed one would skip the verification. Raises OSError or ssl.SSLError.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+    context.num_tickets = 0
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_verify_locations(cadata=client_ca)
+    context.load_cert_chain(certificate, key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
