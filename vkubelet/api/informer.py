@@ -1,8 +1,8 @@
-"""The pods of this node, as the API server sees them, kept current by a list and a watch.
+"""Objects as the API server sees them, kept current by a list and a watch: the node's pods, the node itself.
 
-It exists so that the rest of the agent sees one thing only: a pod changed, a pod is gone. What a network
-does to a watch (an end, a cut line, a compacted history, a silence) ends here. It must not know what is
-done with a pod, and it never writes.
+It exists so that the rest of the agent sees one thing only: an object changed, an object is gone. What a
+network does to a watch (an end, a cut line, a compacted history, a silence) ends here. It must not know what
+is done with an object, and it never writes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from typing import NoReturn
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -23,7 +23,6 @@ from vkubelet.api.objects import ObjectMeta, Pod, Status, Struct
 
 log = logging.getLogger(__name__)
 
-_PODS = "/api/v1/pods"
 _PAGE = 500
 _LIST_TIMEOUT = 60.0
 _IDLE_TIMEOUT = 180.0
@@ -48,55 +47,65 @@ class _WatchEvent(Struct):
 
 
 class _Partial(Struct):
-    """What is read of a bookmark, and of a pod that cannot be read whole."""
+    """What is read of a bookmark, and of an object that cannot be read whole."""
 
     metadata: ObjectMeta
 
 
+class _Object(Protocol):
+    metadata: ObjectMeta
+
+
+Item = TypeVar("Item", bound=_Object)
+
 _list_decoder = msgspec.json.Decoder(_RawList)
 _event_decoder = msgspec.json.Decoder(_WatchEvent)
-_pod_decoder = msgspec.json.Decoder(Pod)
 _partial_decoder = msgspec.json.Decoder(_Partial)
 _status_decoder = msgspec.json.Decoder(Status)
 
 
-class PodInformer:
-    """A cache of the node's pods that calls `on_change` and `on_delete` from inside `run`.
+class Informer(Generic[Item]):
+    """A cache of the objects at `path` that match `selector` (a field selector), read as `kind`.
 
-    A new or changed pod is handed to `on_change` once a version; a pod that was deleted, or that a new list
-    no longer holds, to `on_delete`, once, in the last version known. A pod replaced by another of its name
-    is two pods: they are told apart by uid. What the callbacks raise ends `run`.
+    It calls `on_change` and `on_delete` from inside `run`: a new or changed object is handed to `on_change`
+    once a version; one that was deleted, or that a new list no longer holds, to `on_delete`, once, in the
+    last version known. An object replaced by another of its name is two: they are told apart by uid. What
+    the callbacks raise ends `run`.
     """
 
     def __init__(
         self,
         client: ApiClient,
-        node_name: str,
+        path: str,
+        selector: str,
+        kind: type[Item],
         *,
-        on_change: Callable[[Pod], None],
-        on_delete: Callable[[Pod], None],
+        on_change: Callable[[Item], None],
+        on_delete: Callable[[Item], None],
         backoff: Backoff | None = None,
         idle_timeout: float = _IDLE_TIMEOUT,
     ) -> None:
         self._client = client
-        self._selector = f"spec.nodeName={node_name}"
+        self._path = path
+        self._selector = selector
+        self._decoder = msgspec.json.Decoder(kind)
         self._on_change = on_change
         self._on_delete = on_delete
         # client-go's reflector: 0.8 s doubling to 30 s.
         self._backoff = backoff or Backoff(0.8, 30.0)
         self._idle_timeout = idle_timeout
-        self._pods: dict[str, Pod] = {}
+        self._items: dict[str, Item] = {}
         self._version: str | None = None
         self.synced = asyncio.Event()
         """Set once the first complete list has been delivered."""
 
-    def get(self, uid: str) -> Pod | None:
-        """The last version known of the pod with this uid."""
-        return self._pods.get(uid)
+    def get(self, uid: str) -> Item | None:
+        """The last version known of the object with this uid."""
+        return self._items.get(uid)
 
-    def pods(self) -> Iterable[Pod]:
-        """All pods known, as a copy that stays valid across an await."""
-        return tuple(self._pods.values())
+    def items(self) -> Iterable[Item]:
+        """All objects known, as a copy that stays valid across an await."""
+        return tuple(self._items.values())
 
     async def run(self) -> NoReturn:
         """Keep the cache current; ends only by cancellation or by what a callback raises."""
@@ -111,14 +120,14 @@ class PodInformer:
                     pause = self._backoff.delay()
             except ApiUnavailableError as error:
                 # Nothing is missed: the next watch goes on from the last version that was taken in.
-                log.warning("pods not listed or watched: %s", error)
+                log.warning("%s not listed or watched: %s", self._path, error)
                 pause = self._backoff.delay()
             except ApiError as error:
                 pause = self._backoff.delay(error.retry_after)
                 if error.status == _GONE:
-                    log.info("history of pods was compacted, listing again: %s", error)
+                    log.info("history of %s was compacted, listing again: %s", self._path, error)
                 else:
-                    log.warning("pods not listed or watched: %s", error)
+                    log.warning("%s not listed or watched: %s", self._path, error)
                 if error.status != 429:
                     self._version = None
             if pause is not None:
@@ -138,8 +147,8 @@ class PodInformer:
             uid = self._observe(raw)
             if uid is not None:
                 present.add(uid)
-        for uid in self._pods.keys() - present:
-            self._on_delete(self._pods.pop(uid))
+        for uid in self._items.keys() - present:
+            self._on_delete(self._items.pop(uid))
         return version
 
     async def _pages(self, limit: int | None) -> tuple[str, list[msgspec.Raw]] | None:
@@ -151,7 +160,7 @@ class PodInformer:
         items: list[msgspec.Raw] = []
         while True:
             try:
-                answer = await self._client.get(_PODS, query=query, timeout=_LIST_TIMEOUT)
+                answer = await self._client.get(self._path, query=query, timeout=_LIST_TIMEOUT)
             except ApiError as error:
                 if error.status == _GONE and "continue" in query:
                     return None
@@ -159,7 +168,7 @@ class PodInformer:
             try:
                 page = _list_decoder.decode(answer)
             except msgspec.DecodeError as error:
-                raise ApiUnavailableError(f"{self._client.server}: list of pods: {error}") from error
+                raise ApiUnavailableError(f"{self._client.server}: list of {self._path}: {error}") from error
             items += page.items or ()
             if not page.metadata.continue_:
                 return page.metadata.resource_version, items
@@ -178,7 +187,7 @@ class PodInformer:
         }
         heard = False
         started = time.monotonic()
-        async with aclosing(self._client.watch(_PODS, query, idle_timeout=self._idle_timeout)) as lines:
+        async with aclosing(self._client.watch(self._path, query, idle_timeout=self._idle_timeout)) as lines:
             async for line in lines:
                 self._apply(line)
                 self._backoff.reset()
@@ -196,34 +205,64 @@ class PodInformer:
         except msgspec.DecodeError as error:
             raise ApiUnavailableError(f"{self._client.server}: not a watch event: {error}") from error
         if event.type == "DELETED":
-            pod = self._pods.pop(metadata.uid, None)
-            if pod is not None:
-                self._on_delete(self._decode(event.object, metadata) or pod)
+            item = self._items.pop(metadata.uid, None)
+            if item is not None:
+                self._on_delete(self._decode(event.object, metadata) or item)
         elif event.type in ("ADDED", "MODIFIED"):
             self._observe(event.object)
         elif event.type != "BOOKMARK":
-            log.warning("watch of pods: unknown event type %r", event.type)
+            log.warning("watch of %s: unknown event type %r", self._path, event.type)
         self._version = metadata.resource_version or self._version
 
     def _observe(self, raw: msgspec.Raw) -> str | None:
-        """Take in a pod's present version; its uid, or None when not even that could be read."""
+        """Take in an object's present version; its uid, or None when not even that could be read."""
         try:
             metadata = _partial_decoder.decode(raw).metadata
         except msgspec.DecodeError:
-            log.exception("an item of the list of pods has no readable metadata")
+            log.exception("an object of %s has no readable metadata", self._path)
             return None
-        known = self._pods.get(metadata.uid)
+        known = self._items.get(metadata.uid)
         if known is None or known.metadata.resource_version != metadata.resource_version:
-            pod = self._decode(raw, metadata)
-            if pod is not None:
-                self._pods[metadata.uid] = pod
-                self._on_change(pod)
+            item = self._decode(raw, metadata)
+            if item is not None:
+                self._items[metadata.uid] = item
+                self._on_change(item)
         return metadata.uid
 
-    def _decode(self, raw: msgspec.Raw, metadata: ObjectMeta) -> Pod | None:
-        """One unreadable pod costs that pod's change, never the others'."""
+    def _decode(self, raw: msgspec.Raw, metadata: ObjectMeta) -> Item | None:
+        """One unreadable object costs its own change, never the others'."""
         try:
-            return _pod_decoder.decode(raw)
+            return self._decoder.decode(raw)
         except msgspec.DecodeError as error:
-            log.error("pod %s/%s cannot be read: %s", metadata.namespace, metadata.name, error)  # noqa: TRY400
+            name = f"{metadata.namespace}/{metadata.name}"
+            log.error("%s: %s cannot be read: %s", self._path, name, error)  # noqa: TRY400
             return None
+
+
+class PodInformer(Informer[Pod]):
+    """The pods that are scheduled to a node."""
+
+    def __init__(
+        self,
+        client: ApiClient,
+        node_name: str,
+        *,
+        on_change: Callable[[Pod], None],
+        on_delete: Callable[[Pod], None],
+        backoff: Backoff | None = None,
+        idle_timeout: float = _IDLE_TIMEOUT,
+    ) -> None:
+        super().__init__(
+            client,
+            "/api/v1/pods",
+            f"spec.nodeName={node_name}",
+            Pod,
+            on_change=on_change,
+            on_delete=on_delete,
+            backoff=backoff,
+            idle_timeout=idle_timeout,
+        )
+
+    def pods(self) -> Iterable[Pod]:
+        """All pods known, as a copy that stays valid across an await."""
+        return self.items()

@@ -229,7 +229,7 @@ async def test_an_unreadable_pod_costs_no_other(
     async with running(client, seen):
         # The pod that can no longer be read is still there: only its deletion says otherwise.
         await seen.until("bad@4", "a@1", "b@11", "-b@11", "-bad@4")
-    assert "pod default/bad cannot be read" in caplog.text
+    assert "default/bad cannot be read" in caplog.text
 
 
 async def test_a_pod_replaced_under_its_name_is_two_pods(
