@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # Seconds a connection may be open without a complete request: the kubelet's IdleTimeout. It bounds as well
 # how slowly a client may send its first one.
 IDLE_TIMEOUT = 90.0
-# Seconds that requests get to end when the server closes; a followed log does not end by itself.
+# Seconds that requests get to end when the server closes; followed logs are ended at once.
 CLOSE_TIMEOUT = 1.0
 BACKLOG = 1024
 # Log files are read in threads of their own, so that a hanging disk stops logs and nothing else.
@@ -118,6 +118,11 @@ class KubeletServer:
     def _application(self, logs: LogHandler) -> web.Application:
         application = web.Application(middlewares=[_plain_errors, _authenticated])
         application.on_response_prepare.append(_anonymous_software)
+
+        async def end_followers(_: web.Application) -> None:
+            logs.end_followers()
+
+        application.on_shutdown.append(end_followers)
         application.router.add_route("*", "/healthz", self._healthz)
         application.router.add_get(
             "/containerLogs/{namespace}/{pod}/{container}", logs.handle, allow_head=False

@@ -11,6 +11,7 @@ seen a new `N.log`.
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import os
 import re
@@ -21,6 +22,14 @@ from pathlib import Path
 from vkubelet.server.cri_log import tail_offset
 
 BLOCK = 256 * 1024
+
+
+class Place(enum.Enum):
+    """What has become of a log's file."""
+
+    CURRENT = enum.auto()
+    ROTATED = enum.auto()
+    REMOVED = enum.auto()
 
 
 class LogFile:
@@ -62,12 +71,15 @@ class LogFile:
             self._offset += len(data)
             return data
 
-    def is_rotated(self) -> bool:
-        """Whether a newer file has taken this one's place, so that nothing more is written to this one."""
+    def place(self) -> Place:
+        """Where this file is in its log now; if it is not CURRENT, nothing more is written to it."""
+        with self._lock:
+            if self._descriptor is None or os.fstat(self._descriptor).st_nlink == 0:
+                return Place.REMOVED
         try:
-            return self._path.stat().st_ino != self._inode
+            return Place.CURRENT if self._path.stat().st_ino == self._inode else Place.ROTATED
         except FileNotFoundError:
-            return False
+            return Place.CURRENT  # as far as can be known: its writer has not begun a new one
 
     def successor(self) -> LogFile | None:
         """Open the file that was begun after this one; None if there is none (yet).
@@ -99,12 +111,15 @@ class LogFile:
         """Name and inode of the log's file after this one, by the times in their names."""
         current = self._path.name
         files: list[tuple[tuple[int, ...], str, int]] = []
-        with os.scandir(self._path.parent) as entries:
-            for entry in entries:
-                order = rotation_order(current, entry.name)
-                if order is not None:
-                    with contextlib.suppress(FileNotFoundError):  # renamed or removed since it was listed
-                        files.append((order, entry.name, entry.stat().st_ino))
+        try:
+            names = [file.name for file in self._path.parent.iterdir()]
+        except FileNotFoundError:
+            return None
+        for name in names:
+            order = rotation_order(current, name)
+            if order is not None:
+                with contextlib.suppress(FileNotFoundError):  # renamed or removed since it was listed
+                    files.append((order, name, self._path.with_name(name).stat().st_ino))
         files.sort()
         inodes = [inode for _, _, inode in files]
         position = inodes.index(self._inode) + 1 if self._inode in inodes else 0

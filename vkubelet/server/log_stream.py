@@ -17,7 +17,7 @@ from typing import TypeVar
 from vkubelet.pods.directory import LogSource
 from vkubelet.server.cri_log import LogFilter
 from vkubelet.server.inotify import DirectoryWatcher, Watch
-from vkubelet.server.log_file import BLOCK, LogFile
+from vkubelet.server.log_file import BLOCK, LogFile, Place
 from vkubelet.server.log_options import LogOptions
 
 T = TypeVar("T")
@@ -34,11 +34,11 @@ class LogMissingError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Step:
-    """What one look at the file gave: output, whether its end was reached, whether it was rotated before."""
+    """What one look at the file gave: output, whether the end was reached, where the file was before."""
 
     output: bytes
     at_end: bool
-    rotated: bool
+    place: Place
 
 
 class LogStream:
@@ -79,11 +79,12 @@ class LogStream:
             step = await self._in_thread(_look, self._file, self._filter)
             if step.output:
                 await write(step.output)
-            if not step.at_end:
+            if not step.at_end or self._filter.done:
                 continue
-            if self._options.follow and step.rotated and await self._turn_over(write):
+            over = self._options.follow and step.place is not Place.CURRENT
+            if over and await self._turn_over(write):
                 continue
-            if ended:
+            if ended or step.place is Place.REMOVED:
                 await self._finish(write)
                 return
             await self._watch.wait()
@@ -168,10 +169,10 @@ def _woken_at(end: asyncio.Event, watch: Watch) -> Iterator[None]:
 
 
 def _look(file: LogFile, filter_: LogFilter) -> _Step:
-    # Whether it was rotated is asked first: then what is read after that is all that was in it.
-    rotated = file.is_rotated()
+    # The place is asked for first: if that is not the current one, what is read after is all there will be.
+    place = file.place()
     data = file.read()
-    return _Step(filter_.feed(data), len(data) < BLOCK, rotated)
+    return _Step(filter_.feed(data), len(data) < BLOCK, place)
 
 
 def _close_result(opened: Future[LogFile | None]) -> None:

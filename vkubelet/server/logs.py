@@ -38,6 +38,12 @@ class LogHandler:
         self._directory = directory
         self._watcher = watcher
         self._threads = threads
+        self._followers: set[asyncio.Task[None]] = set()
+
+    def end_followers(self) -> None:
+        """End the requests that do not end by themselves; their clients see an answer that breaks off."""
+        for follower in self._followers:
+            follower.cancel()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request."""
@@ -51,7 +57,7 @@ class LogHandler:
         try:
             async with open_log(source, options, self._watcher, self._threads) as stream:
                 await response.prepare(request)
-                await _send(stream, response)
+                await self._send(stream, response, following=options.follow)
                 if stream.malformed:
                     logger.warning(
                         "log of %s: left out %d lines that are not in the CRI format", key, stream.malformed
@@ -90,10 +96,15 @@ class LogHandler:
             return web.Response(status=400, text=str(error))
         return source, options
 
+    async def _send(self, stream: LogStream, response: web.StreamResponse, *, following: bool) -> None:
+        async def write(data: bytes) -> None:
+            async with asyncio.timeout(STALLED_AFTER):
+                await response.write(data)
 
-async def _send(stream: LogStream, response: web.StreamResponse) -> None:
-    async def write(data: bytes) -> None:
-        async with asyncio.timeout(STALLED_AFTER):
-            await response.write(data)
-
-    await stream.copy(write)
+        task = asyncio.current_task()
+        if task is not None and following:
+            self._followers.add(task)
+        try:
+            await stream.copy(write)
+        finally:
+            self._followers.discard(task)

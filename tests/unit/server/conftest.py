@@ -6,12 +6,13 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -128,6 +129,12 @@ class Node:
         )
 
 
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """The server depends on much that the two loops do each in its own way: TLS, readers, flow control."""
+    return request.param()
+
+
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("ca"), "the-cluster")
@@ -182,13 +189,64 @@ async def node(
         await server.close()
 
 
+class Writer:
+    """Writes and rotates a log as a container's own process does; used from any thread."""
+
+    def __init__(self, path: Path, keep: int = 10**9) -> None:
+        self._path = path
+        self._keep = keep
+        self._file = path.open("ab", buffering=0)
+        self._rotations = 0
+
+    def line(self, text: str, stream: str = "stdout", tag: str = "F") -> None:
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        self._file.write(f"{now}000Z {stream} {tag} {text}\n".encode())
+
+    def raw(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def rename_away(self) -> None:
+        """The first half of a rotation; names are as if every rotation took a second."""
+        self._file.close()
+        second = datetime.datetime(2026, 11, 24) + datetime.timedelta(seconds=self._rotations)
+        self._rotations += 1
+        self._path.rename(f"{self._path}.{second:%Y%m%d-%H%M%S}")
+        rotated = sorted(self._path.parent.glob(f"{self._path.name}.*"))
+        for old in rotated[: max(0, len(rotated) - self._keep)]:
+            old.unlink()
+
+    def begin_anew(self) -> None:
+        """The second half."""
+        self._file = self._path.open("xb", buffering=0)
+
+    def rotate(self) -> None:
+        self.rename_away()
+        self.begin_anew()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@pytest.fixture
+def writer(source: LogSource) -> Iterator[Writer]:
+    """The writer of the log of default/web/main."""
+    made = Writer(source.path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def new_writer() -> type[Writer]:
+    return Writer
+
+
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], bool]], object]:
     """Wait, under a deadline, for what other tasks and threads are about to bring about."""
 
     async def wait(condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
-            while not condition():
+            while not condition():  # noqa: ASYNC110  nothing announces a closed descriptor
                 await asyncio.sleep(0.001)
 
     return wait

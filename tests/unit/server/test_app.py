@@ -1,4 +1,4 @@
-"""The server as its callers meet it: who gets in, what is answered to what is no route, how it starts and ends."""
+"""The server as its callers meet it: who gets in, what is answered, how it starts and ends."""
 
 from __future__ import annotations
 
