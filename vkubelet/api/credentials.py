@@ -57,7 +57,7 @@ class Credentials:
 
 async def load(path: Path) -> Credentials:
     """Read `path`'s current context. Raises KubeconfigError."""
-    user = await asyncio.to_thread(_current_user, path)
+    _, user = await asyncio.to_thread(entries, path)
     configuration = Configuration()
     with tempfile.TemporaryDirectory(prefix="vkubelet-") as directory:
         try:
@@ -81,36 +81,38 @@ async def load(path: Path) -> Credentials:
             atexit.unregister(kube_config._cleanup_temp_files)
 
 
-def _current_user(path: Path) -> dict[str, Any]:
-    """The current context's user entry, after the checks whose failures the loader words badly."""
+def entries(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The current context's cluster and user as they are written in `path`. Raises KubeconfigError.
+
+    It has the checks whose failures the loader words badly. Blocks: call it in a thread.
+    """
     try:
         document = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise KubeconfigError(f"kubeconfig {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise KubeconfigError(f"kubeconfig {path}: not YAML: {_one_line(error)}") from error
     if not isinstance(document, dict):
         raise KubeconfigError(f"kubeconfig {path}: expected a mapping with clusters, users and contexts")
     current = document.get("current-context")
     if not current:
         raise KubeconfigError(f"kubeconfig {path}: current-context is not set")
-    context = _named(document, "contexts", current, path).get("context") or {}
-    cluster_name = context.get("cluster")
-    cluster = _named(document, "clusters", cluster_name, path).get("cluster") or {}
-    server = str(cluster.get("server") or "")
-    if urlsplit(server).scheme not in ("http", "https") or not urlsplit(server).hostname:
-        raise KubeconfigError(f"kubeconfig {path}: cluster {cluster_name!r}: server {server!r} is no URL")
-    if not context.get("user"):
-        return {}
-    user = _named(document, "users", context["user"], path).get("user") or {}
-    return user if isinstance(user, dict) else {}
+    context = _named(document, "contexts", current, "context", path)
+    cluster = _named(document, "clusters", context.get("cluster"), "cluster", path)
+    server = urlsplit(str(cluster.get("server") or ""))
+    if server.scheme not in ("http", "https") or not server.hostname:
+        name, text = context.get("cluster"), cluster.get("server") or ""
+        raise KubeconfigError(f"kubeconfig {path}: cluster {name!r}: server {text!r} is no URL")
+    user = _named(document, "users", context["user"], "user", path) if context.get("user") else {}
+    return cluster, user
 
 
-def _named(document: dict[str, Any], kind: str, name: object, path: Path) -> dict[str, Any]:
-    entries = document.get(kind)
-    for entry in entries if isinstance(entries, list) else ():
+def _named(document: dict[str, Any], kind: str, name: object, content: str, path: Path) -> dict[str, Any]:
+    listed = document.get(kind)
+    for entry in listed if isinstance(listed, list) else ():
         if isinstance(entry, dict) and entry.get("name") == name:
-            return entry
+            found = entry.get(content)
+            return found if isinstance(found, dict) else {}
     raise KubeconfigError(f"kubeconfig {path}: no entry {name!r} in {kind}")
 
 

@@ -1,0 +1,294 @@
+"""The node's two certificates: the one it shows to the API server and the one it shows to its callers.
+
+It exists so that a node needs nothing but a bootstrap token: keys are made here and never leave the machine,
+the cluster signs, and both certificates are renewed before they expire. The rules are the kubelet's
+(bootstrap, serverTLSBootstrap, rotation). It must not know what is served or asked over TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import random
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vkubelet.api.backoff import Backoff
+from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError, KubeconfigError
+from vkubelet.api.credentials import entries
+from vkubelet.config import Config, ConfigError
+from vkubelet.node import csr, durable
+from vkubelet.node.csr import CertificateError
+from vkubelet.node.keystore import KeyStore, Pair, self_signed
+
+log = logging.getLogger(__name__)
+
+__all__ = ["CertificateError", "ClientCertificate", "ServingCertificate", "ensure_client"]
+
+_BOOTSTRAP_TIMEOUT = 3600.0
+_RENEWAL_TIMEOUT = 900.0
+"""Seconds that a signature is waited for: the kubelet's numbers."""
+
+_LONGEST_SLEEP = 3600.0
+"""A machine that was suspended does not notice the time; looking at the clock now and then does."""
+
+_FILE_CHECK = 60.0
+_SELF_SIGNED_LIFE = 365 * 86400.0
+
+# What a bootstrap's cluster entry may say beside the server and its CA.
+_CLUSTER_FIELDS = ("insecure-skip-tls-verify", "tls-server-name", "proxy-url")
+
+
+def _client_store(config: Config) -> KeyStore:
+    return KeyStore(Path(config.root_dir) / "pki", "kubelet-client")
+
+
+async def ensure_client(config: Config) -> Path:
+    """The kubeconfig of `system:node:NAME`: the one that exists, else one made by the TLS bootstrap.
+
+    Resumable: the key and the name of the request survive a kill, so that one bootstrap makes one request.
+    Raises KubeconfigError and CertificateError.
+    """
+    path = Path(config.kubeconfig) if config.kubeconfig else Path(config.root_dir) / "kubeconfig"
+    try:
+        fault = await asyncio.to_thread(_fault, path, _client_store(config))
+    except KubeconfigError as error:
+        if not config.bootstrap_kubeconfig:
+            raise
+        fault = f"{error} (set aside as {await asyncio.to_thread(durable.set_aside, path)})"
+    if fault is None:
+        return path
+    if not config.bootstrap_kubeconfig:
+        raise CertificateError(f"{fault}, and no bootstrap_kubeconfig is given to ask for another")
+    log.info("%s: asking for a certificate with %s", fault, config.bootstrap_kubeconfig)
+    await _bootstrap(config, path)
+    return path
+
+
+def _fault(path: Path, store: KeyStore) -> str | None:
+    """Why another certificate is needed; None when `path` can be used. Raises KubeconfigError."""
+    if not path.exists():
+        return f"kubeconfig {path} does not exist"
+    _, user = entries(path)
+    if user.get("client-certificate") != str(store.current):
+        return None
+    pair = store.load()
+    if pair is None:
+        return f"kubeconfig {path}: its certificate {store.current} is missing or unusable"
+    if not pair.valid(time.time()):
+        return f"kubeconfig {path}: its certificate expired at {pair.leaf.not_valid_after_utc}"
+    return None
+
+
+async def _bootstrap(config: Config, path: Path) -> None:
+    store = _client_store(config)
+    source = Path(config.bootstrap_kubeconfig)
+    cluster, _ = await asyncio.to_thread(entries, source)
+    client = await ApiClient.from_kubeconfig(source)
+    try:
+        await _renew(store, client, csr.CLIENT, config.node_name, timeout=_BOOTSTRAP_TIMEOUT)
+        document = _kubeconfig(client, cluster, store.current)
+    except ApiError as error:
+        hint = ": its token may have expired" if error.status == 401 else ""
+        raise CertificateError(f"bootstrap kubeconfig {source}: refused{hint}: {error}") from error
+    finally:
+        await client.close()
+    await asyncio.to_thread(durable.write, path, yaml.safe_dump(document).encode())
+
+
+def _kubeconfig(client: ApiClient, bootstrap_cluster: dict[str, Any], pair: Path) -> dict[str, Any]:
+    cluster = {key: bootstrap_cluster[key] for key in _CLUSTER_FIELDS if key in bootstrap_cluster}
+    cluster["server"] = client.server
+    if client.ca_data is not None:
+        cluster["certificate-authority-data"] = base64.b64encode(client.ca_data).decode()
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "default",
+        "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default"}}],
+        "clusters": [{"name": "default", "cluster": cluster}],
+        "users": [{"name": "default", "user": {"client-certificate": str(pair), "client-key": str(pair)}}],
+    }
+
+
+async def _renew(
+    store: KeyStore,
+    client: ApiClient,
+    signer: csr.Signer,
+    node_name: str,
+    *,
+    timeout: float,
+    dns_names: frozenset[str] = frozenset(),
+    addresses: frozenset[str] = frozenset(),
+) -> Pair:
+    """Ask for a certificate of the key that waits in `store` and keep it."""
+    key = await asyncio.to_thread(store.pending_key)
+    request = csr.signing_request(node_name, key, dns_names, addresses)
+    try:
+        certificate = await csr.obtain(client, signer, request, key, timeout=timeout)
+        pair = await asyncio.to_thread(store.keep, certificate, key)
+    except CertificateError:
+        # Denied or never signed: the next try is another request, which somebody may judge otherwise.
+        await asyncio.to_thread(store.drop_pending)
+        raise
+    except ValueError as error:
+        await asyncio.to_thread(store.drop_pending)
+        raise CertificateError(f"{signer.name} signed what cannot be used: {error}") from error
+    log.info("certificate by %s until %s", signer.name, pair.leaf.not_valid_after_utc)
+    return pair
+
+
+async def _sleep_until(moment: float) -> None:
+    """Until `moment` (epoch seconds) by the clock on the wall."""
+    while (left := moment - time.time()) > 0:  # noqa: ASYNC110  a clock has no event to wait for
+        await asyncio.sleep(min(left, _LONGEST_SLEEP))
+
+
+class ClientCertificate:
+    """Renews the certificate that the bootstrap obtained; `client` goes on with the new one."""
+
+    def __init__(self, config: Config, client: ApiClient, path: Path) -> None:
+        self._config = config
+        self._client = client
+        self._path = path
+        self._store = _client_store(config)
+        self._chance = random.Random()  # noqa: S311  spreads load, guards nothing
+
+    async def run(self) -> None:
+        """Renew for as long as the node lives; returns at once when the certificate is not of our making."""
+        _, user = await asyncio.to_thread(entries, self._path)
+        if user.get("client-certificate") != str(self._store.current):
+            log.info("the credentials in %s are renewed by whoever made them", self._path)
+            return
+        backoff = Backoff(2.0, 300.0)
+        pair = await asyncio.to_thread(self._store.load)
+        while True:
+            if pair is not None:
+                await _sleep_until(pair.renewal_at(self._chance))
+            try:
+                pair = await _renew(
+                    self._store,
+                    self._client,
+                    csr.CLIENT,
+                    self._config.node_name,
+                    timeout=_RENEWAL_TIMEOUT,
+                )
+                await self._client.reload_credentials()
+                backoff.reset()
+            except (CertificateError, ApiError, ApiUnavailableError, KubeconfigError) as error:
+                log.warning("client certificate not renewed: %s", error)
+                await asyncio.sleep(backoff.delay())
+
+
+class ServingCertificate:
+    """The certificate of the kubelet API, in one TLS context that goes on with the next one.
+
+    The configured files are used when there are any, and read again when they change. Else the cluster is
+    asked for one of the signer kubernetes.io/kubelet-serving, kept in ROOT/pki. That signer's requests are
+    approved by people or by a controller of theirs, not by Kubernetes itself: until it happens a certificate
+    of our own is served, as a kubelet without serverTLSBootstrap does, so that API servers that do not
+    verify the kubelet can call it already.
+    """
+
+    def __init__(self, config: Config, client: ApiClient, host_ip: str) -> None:
+        if bool(config.tls_cert_file) != bool(config.tls_private_key_file):
+            raise ConfigError("tls_cert_file and tls_private_key_file: give both or none")
+        self._config = config
+        self._client = client
+        self._dns_names = frozenset({config.node_name})
+        self._addresses = frozenset({host_ip})
+        self._directory = Path(config.root_dir) / "pki"
+        self._store = KeyStore(self._directory, "kubelet-server")
+        self._pair: Pair | None = None
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._chance = random.Random()  # noqa: S311  spreads load, guards nothing
+
+    async def context(self, client_auth: ssl.VerifyMode) -> ssl.SSLContext:
+        """The context to serve with; `client_auth` says what is asked of callers.
+
+        Their certificates must be of the configured client CA, or of the cluster's. Raises ConfigError for
+        files that cannot be used.
+        """
+        await asyncio.to_thread(self._load)
+        if client_auth != ssl.CERT_NONE:
+            await asyncio.to_thread(self._load_client_ca)
+        self._context.verify_mode = client_auth
+        return self._context
+
+    async def run(self) -> None:
+        """Obtain and renew for as long as the node lives."""
+        if self._config.tls_cert_file:
+            await self._follow_files()
+        backoff = Backoff(2.0, 300.0)
+        while True:
+            if self._pair is not None:
+                await _sleep_until(self._pair.renewal_at(self._chance))
+            try:
+                self._pair = await _renew(
+                    self._store,
+                    self._client,
+                    csr.SERVING,
+                    self._config.node_name,
+                    timeout=_RENEWAL_TIMEOUT,
+                    dns_names=self._dns_names,
+                    addresses=self._addresses,
+                )
+                await asyncio.to_thread(self._context.load_cert_chain, self._store.current)
+                backoff.reset()
+            except (CertificateError, ApiError, ApiUnavailableError) as error:
+                log.warning("serving certificate not signed by the cluster: %s", error)
+                await asyncio.sleep(backoff.delay())
+
+    async def _follow_files(self) -> None:
+        before = await asyncio.to_thread(self._file_times)
+        while True:
+            await asyncio.sleep(_FILE_CHECK)
+            now = await asyncio.to_thread(self._file_times)
+            if now == before:
+                continue
+            try:
+                await asyncio.to_thread(self._load)
+                before = now
+                log.info("serving certificate read again from %s", self._config.tls_cert_file)
+            except ConfigError as error:
+                # Half of the pair may be there already: the old one is served until both are.
+                log.warning("serving certificate not read again: %s", error)
+
+    def _file_times(self) -> list[int]:
+        paths = (Path(self._config.tls_cert_file), Path(self._config.tls_private_key_file))
+        return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
+
+    def _load(self) -> None:
+        if self._config.tls_cert_file:
+            try:
+                self._context.load_cert_chain(self._config.tls_cert_file, self._config.tls_private_key_file)
+            except (OSError, ssl.SSLError) as error:
+                files = f"{self._config.tls_cert_file}, {self._config.tls_private_key_file}"
+                raise ConfigError(f"tls_cert_file, tls_private_key_file ({files}): {error}") from error
+            return
+        pair = self._store.load()
+        if pair and pair.valid(time.time()) and pair.covers(set(self._dns_names), set(self._addresses)):
+            self._pair = pair
+            self._context.load_cert_chain(self._store.current)
+            return
+        own = self._directory / "kubelet-self-signed.pem"
+        names = csr.alternative_names(self._dns_names, self._addresses)
+        durable.write(own, self_signed(self._config.node_name, names, time.time(), _SELF_SIGNED_LIFE))
+        self._context.load_cert_chain(own)
+
+    def _load_client_ca(self) -> None:
+        if self._config.client_ca_file:
+            try:
+                self._context.load_verify_locations(self._config.client_ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(f"client_ca_file {self._config.client_ca_file}: {error}") from error
+        elif self._client.ca_data is not None:
+            self._context.load_verify_locations(cadata=self._client.ca_data.decode())
+        else:
+            raise ConfigError("client_ca_file: needed, since the kubeconfig names no CA")
