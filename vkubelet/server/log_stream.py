@@ -2,7 +2,7 @@
 
 It exists to be the only place where reading, following, rotation and the container's end meet. It must not
 know HTTP: it writes to whatever it is given, and waits for each write, so that a slow client holds no more
-than a block in memory.
+than two blocks in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor, Future
-from typing import TypeVar
 
 from vkubelet.pods.directory import LogSource
 from vkubelet.server.cri_log import LogFilter
@@ -20,7 +19,6 @@ from vkubelet.server.inotify import DirectoryWatcher, Watch
 from vkubelet.server.log_file import BLOCK, LogFile, Place
 from vkubelet.server.log_options import LogOptions
 
-T = TypeVar("T")
 Write = Callable[[bytes], Awaitable[None]]
 
 # Seconds that a request which does not follow waits for the log's file, which its writer is making: at
@@ -34,11 +32,15 @@ class LogMissingError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Step:
-    """What one look at the file gave: output, whether the end was reached, where the file was before."""
+    """What one look at the file gave: output, and whether the file's end was reached.
+
+    From before the look are `place`, and `ended`, after which nothing more will be written.
+    """
 
     output: bytes
     at_end: bool
     place: Place
+    ended: bool
 
 
 class LogStream:
@@ -73,18 +75,13 @@ class LogStream:
             with contextlib.suppress(LogMissingError):
                 await self._appears(None)
         while self._file is not None and not self._filter.done:
-            # In this order: what was written before the container's end, before a rotation or before the
-            # watch was armed is seen by the look at the file, because that comes after.
-            ended = not self._options.follow or self._source.ended() or not self._watch.arm()
-            step = await self._in_thread(_look, self._file, self._filter)
-            if step.output:
-                await write(step.output)
-            if not step.at_end or self._filter.done:
-                continue
+            step = await self._copy_to_end(self._file, write)
+            if self._filter.done:
+                return
             over = self._options.follow and step.place is not Place.CURRENT
             if over and await self._turn_over(write):
                 continue
-            if ended or step.place is Place.REMOVED:
+            if step.ended or step.place is Place.REMOVED:
                 await self._finish(write)
                 return
             await self._watch.wait()
@@ -111,7 +108,30 @@ class LogStream:
                 except TimeoutError:
                     return
         if self._options.tail_lines is not None:
-            await self._in_thread(self._file.seek_tail, self._options.tail_lines)
+            seeking = self._threads.submit(self._file.seek_tail, self._options.tail_lines)
+            await asyncio.wrap_future(seeking)
+
+    async def _copy_to_end(self, file: LogFile, write: Write) -> _Step:
+        """Write what is in the file now, and return the last look at it.
+
+        While a block is written the next one is read: two blocks are what a slow client holds in memory.
+        """
+        looking = self._look(file)
+        while True:
+            step = await asyncio.wrap_future(looking)
+            more = not step.at_end and not self._filter.done
+            if more:
+                looking = self._look(file)
+            if step.output:
+                await write(step.output)
+            if not more:
+                return step
+
+    def _look(self, file: LogFile) -> Future[_Step]:
+        # In this order: what was written before the container's end, before a rotation or before the watch
+        # was armed is seen by the look at the file, because that comes after.
+        ended = not self._options.follow or self._source.ended() or not self._watch.arm()
+        return self._threads.submit(_look, file, self._filter, ended)
 
     async def _turn_over(self, write: Write) -> bool:
         """Go on with the file after this one; False if its writer has just taken that away too."""
@@ -137,9 +157,6 @@ class LogStream:
         if file is not None:
             self._file = file
         return file is not None
-
-    async def _in_thread(self, call: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.wrap_future(self._threads.submit(call, *arguments))
 
 
 @contextlib.asynccontextmanager
@@ -168,11 +185,11 @@ def _woken_at(end: asyncio.Event, watch: Watch) -> Iterator[None]:
         waiting.cancel()
 
 
-def _look(file: LogFile, filter_: LogFilter) -> _Step:
+def _look(file: LogFile, filter_: LogFilter, ended: bool) -> _Step:
     # The place is asked for first: if that is not the current one, what is read after is all there will be.
     place = file.place()
     data = file.read()
-    return _Step(filter_.feed(data), len(data) < BLOCK, place)
+    return _Step(filter_.feed(data), len(data) < BLOCK, place, ended)
 
 
 def _close_result(opened: Future[LogFile | None]) -> None:

@@ -62,6 +62,7 @@ async def test_a_certificate_without_a_name_is_nobodys(node):
     assert await fetch(node, context, "/healthz") == (401, "Unauthorized")
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 async def test_old_tls_is_refused(node):
     context = node.authority.client(None)
     context.set_ciphers("ALL:@SECLEVEL=0")
