@@ -84,7 +84,9 @@ class Node:
 
     @property
     def host_ip(self) -> str:
-        """The node's address, known once `prepare` has run."""
+        """The node's address, as `facts.host_ip` finds it at the first look. Raises ConfigError."""
+        if not self._host_ip:
+            self._host_ip = facts.host_ip(self._config, self._client.server)
         return self._host_ip
 
     @property
@@ -102,7 +104,7 @@ class Node:
         await asyncio.to_thread(root.mkdir, parents=True, exist_ok=True)
         self._instance = await asyncio.to_thread(identity.instance_id, root)
         self._facts = await asyncio.to_thread(facts.read, self._config)
-        self._host_ip = await asyncio.to_thread(facts.host_ip, self._config, self._client.server)
+        await asyncio.to_thread(lambda: self.host_ip)
 
     async def register(self) -> None:
         """Create the node object, or take over the one that exists; waits for the API server if need be.
@@ -245,7 +247,7 @@ class Node:
         return status.node_status(
             self._config,
             self._known_facts,
-            host_ip=self._host_ip,
+            host_ip=self.host_ip,
             port=self._port(),
             conditions=conditions.conditions(before, self._pressure, not_ready, time.time()),
             images=self._images(),

@@ -1,0 +1,187 @@
+"""The node object and its patches."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vkubelet.api.objects import ObjectMeta
+from vkubelet.config import Config, Taint
+from vkubelet.node import quantity, status
+from vkubelet.node.conditions import conditions
+from vkubelet.node.facts import Facts, Resources
+from vkubelet.node.status import NodeImage, NodeStatus, Posted
+
+NOW = 1_700_000_000.0
+CONFIG = Config(node_name="wasm-1", node_labels={"zone": "a"})
+FACTS = Facts(
+    capacity=Resources(millicores=1500, memory=2048 * 1024, storage=5000 * 1024, pods=1000),
+    allocatable=Resources(millicores=1000, memory=1024 * 1024 + 1, storage=4500 * 1024, pods=1000),
+    machine_id="m",
+    system_uuid="s",
+    boot_id="b",
+    kernel_version="6.1",
+    os_image="Debian",
+    container_runtime_version="wasmtime://50.0.1",
+    kubelet_version="v1.37.2-vkubelet.0.1.0",
+    operating_system="linux",
+    architecture="wasm-wasi",
+)
+
+
+def make(now: float = NOW, **changed: Any) -> NodeStatus:
+    arguments: dict[str, Any] = {
+        "host_ip": "10.0.0.1",
+        "port": 10250,
+        "conditions": conditions(conditions((), (), None, NOW), (), None, now),
+        "images": (),
+        "features": (),
+    }
+    return status.node_status(CONFIG, FACTS, **{**arguments, **changed})
+
+
+def test_the_new_node_has_labels_taints_annotation_and_status() -> None:
+    node = status.new_node(CONFIG, make(), "instance-1")
+    assert node["metadata"] == {
+        "name": "wasm-1",
+        "labels": {
+            "kubernetes.io/arch": "wasm32-wasi",
+            "kubernetes.io/os": "wasm32-wasi",
+            "kubernetes.io/hostname": "wasm-1",
+            "beta.kubernetes.io/arch": "wasm32-wasi",
+            "beta.kubernetes.io/os": "wasm32-wasi",
+            "type": "vkubelet",
+            "vkubelet.dev/wasm32-wasip1": "true",
+            "vkubelet.dev/wasm32-wasip2": "true",
+            "zone": "a",
+        },
+        "annotations": {"vkubelet.dev/instance": "instance-1"},
+    }
+    assert node["spec"]["taints"] == [
+        {"key": "kubernetes.io/arch", "value": "wasm32-wasi", "effect": "NoSchedule"},
+        {"key": "kubernetes.io/arch", "value": "wasm32-wasi", "effect": "NoExecute"},
+    ]
+    assert node["status"]["capacity"] == {
+        "cpu": "1500m",
+        "memory": "2Mi",
+        "ephemeral-storage": "5000Ki",
+        "pods": "1k",
+    }
+    assert node["status"]["allocatable"]["memory"] == "1Mi"
+    assert node["status"]["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
+    assert node["status"]["addresses"] == [
+        {"type": "InternalIP", "address": "10.0.0.1"},
+        {"type": "Hostname", "address": "wasm-1"},
+    ]
+
+
+def test_configured_taints_replace_the_wasm_ones() -> None:
+    config = Config(node_name="n", register_with_taints=(Taint(key="k", effect="NoSchedule"),))
+    assert status.new_node(config, make(), "i")["spec"] == {"taints": [{"key": "k", "effect": "NoSchedule"}]}
+    assert status.new_node(Config(node_name="n", register_with_taints=()), make(), "i")["spec"] == {}
+
+
+def test_the_largest_images_are_shown_with_a_few_names() -> None:
+    images = [NodeImage(names=[f"i{size}@sha256:x", *"abcdef"], size_bytes=size) for size in range(60)]
+    shown = make(images=images).images
+    assert shown is not None
+    assert [image.size_bytes for image in shown] == list(range(59, 9, -1))
+    assert {len(image.names or ()) for image in shown} == {5}
+
+
+def test_declared_features_are_sorted_and_unique() -> None:
+    assert make(features=["b", "a", "b"]).declared_features == ["a", "b"]
+
+
+def test_nothing_changed_is_no_patch_and_heartbeats_are_no_change() -> None:
+    assert status.status_patch(make(NOW + 50), make(), None, due=False) == {}
+
+
+def test_a_due_report_sends_the_conditions_alone() -> None:
+    patch = status.status_patch(make(NOW + 50), make(), None, due=True)
+    assert patch.keys() == {"conditions"}
+    assert {entry["lastHeartbeatTime"] for entry in patch["conditions"]} == {"2023-11-14T22:14:10Z"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"port": 10251}, "daemonEndpoints"),
+        ({"images": [NodeImage(names=["a"], size_bytes=1)]}, "images"),
+        ({"features": ["ExtendWebSocketsToKubelet"]}, "declaredFeatures"),
+        ({"host_ip": "10.0.0.2"}, "addresses"),
+    ],
+)
+def test_a_patch_has_what_changed_and_the_heartbeat(changed: dict[str, Any], field: str) -> None:
+    assert status.status_patch(make(**changed), make(), None, due=False).keys() == {field, "conditions"}
+    back = status.status_patch(make(), make(**changed), None, due=False)
+    assert back.keys() == {field, "conditions"}, "and what is no more is sent as empty"
+
+
+def test_addresses_replace_each_other() -> None:
+    patch = status.status_patch(make(host_ip="10.0.0.2"), make(), None, due=False)
+    assert patch["addresses"][-1] == {"$patch": "replace"}
+
+
+def test_what_others_wrote_is_left_alone() -> None:
+    shown = msgspec.to_builtins(make())
+    shown["capacity"]["example.com/gpu"] = "4"
+    shown["conditions"].append({"type": "NetworkUnavailable", "status": "False"})
+    shown["nodeInfo"]["swap"] = {"capacity": 1}
+    assert status.status_patch(make(), msgspec.convert(shown, NodeStatus), None, due=False) == {}
+
+
+def test_a_field_that_the_server_drops_is_sent_once() -> None:
+    wanted, shown = make(features=["X"]), make()
+    assert "declaredFeatures" in status.status_patch(wanted, shown, None, due=False)
+    posted = Posted(status.comparable(wanted), status.comparable(shown))
+    assert status.status_patch(wanted, shown, posted, due=False) == {}
+    assert "declaredFeatures" in status.status_patch(make(features=["Y"]), shown, posted, due=False)
+    somebody = make(features=["X"], port=1)
+    assert "daemonEndpoints" in status.status_patch(wanted, somebody, posted, due=False)
+
+
+def test_metadata_of_an_existing_node() -> None:
+    wanted = {"a": "1", "b": "2"}
+    found = ObjectMeta(labels={"a": "1", "theirs": "x"}, annotations={"vkubelet.dev/instance": "me"})
+    assert status.metadata_patch(wanted, "me", found) == {"labels": {"b": "2"}}
+    found.labels = wanted
+    assert status.metadata_patch(wanted, "me", found) == {}
+    assert status.metadata_patch(wanted, "you", found) == {"annotations": {"vkubelet.dev/instance": "you"}}
+
+
+def test_status_is_a_function_of_its_arguments() -> None:
+    facts = replace(FACTS)
+    images = [NodeImage(names=["b"], size_bytes=1), NodeImage(names=["a"], size_bytes=1)]
+    one, two = make(images=images), make(images=reversed(images))
+    assert one == two
+    assert facts == FACTS
+    assert [image.names for image in images] == [["b"], ["a"]], "its arguments stay what they were"
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0, "0"), (1023, "0"), (1024, "1Ki"), (1024**2, "1Mi"), (1025 * 1024, "1025Ki"), (3 * 1024**4, "3Ti")],
+)
+def test_binary_quantities(amount: int, text: str) -> None:
+    assert quantity.binary(amount) == text
+
+
+@pytest.mark.parametrize(
+    ("thousandths", "text"),
+    [(0, "0"), (1500, "1500m"), (2000, "2"), (110_000, "110"), (1_000_000, "1k"), (250, "250m")],
+)
+def test_decimal_quantities(thousandths: int, text: str) -> None:
+    assert quantity.decimal(thousandths) == text
+
+
+@given(st.integers(0, 2**60))
+def test_quantities_never_promise_more(amount: int) -> None:
+    text = quantity.binary(amount)
+    number = int(text.rstrip("KMGTPEi"))
+    unit = text.lstrip("0123456789")
+    value = number * 1024 ** ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].index(unit)
+    assert amount - 1024 < value <= amount
