@@ -1,0 +1,152 @@
+"""The steps of a pull, each of which blocks: what a reference stands for, a blob, how to run it.
+
+It exists so that the order of requests and files is plain sequential code; what runs when, and for whom, is
+decided elsewhere. It must not know threads or tasks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from oci.artifact import ImageConfig, read_config, select_module, select_platform
+from oci.errors import InvalidManifestError, NotFoundError, StoreError, VerificationError
+from oci.manifest import MAXIMUM_SIZE, Descriptor, Index, Manifest, decode
+from oci.reference import Reference
+from oci.registry import Repository
+from oci.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an image consists of: `digest` is what the reference stands for, `size` all bytes of it.
+
+    `config` is only wanted where it says how to run the module.
+    """
+
+    digest: str
+    module: Descriptor
+    config: Descriptor | None
+    size: int
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """What has to be here besides the manifests; the small one first."""
+        return (self.module,) if self.config is None else (self.config, self.module)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An image's files, all of which were here when this was made."""
+
+    digest: str
+    module: Path
+    module_digest: str
+    size: int
+    config: ImageConfig
+    files: tuple[tuple[Path, int], ...]
+
+    def is_here(self) -> bool:
+        """Whether the files are still here, in their sizes; a microsecond each."""
+        try:
+            return all(path.stat().st_size == size for path, size in self.files)
+        except OSError:
+            return False
+
+
+def resolve(repository: Repository, store: Store, known: str | None) -> Plan:
+    """Ask what the repository's reference stands for; keep its manifests. Raises OciError.
+
+    With a `known` digest the registry is first asked whether it is still that one, which costs no content.
+    """
+    reference = repository.reference
+
+    def read(digest: str) -> bytes:
+        data = store.read(digest, MAXIMUM_SIZE)
+        if data is None:
+            _, data = repository.manifest(digest)
+            store.write(reference, digest, data)
+        return data
+
+    with _disk(reference):
+        digest = reference.digest or (repository.resolve() if known else None)
+        if digest is None:
+            digest, data = repository.manifest(reference.identifier)
+            store.write(reference, digest, data)
+        return _plan(reference, digest, read)
+
+
+def fetch(repository: Repository, store: Store, descriptor: Descriptor) -> None:
+    """Download a blob into the store. Raises OciError, and then leaves nothing."""
+    with store.writer(repository.reference, descriptor.digest, descriptor.size) as writer:
+        for piece in repository.blob(descriptor):
+            writer.write(piece)
+
+
+def is_kept(reference: Reference, store: Store, descriptor: Descriptor) -> bool:
+    """Whether a blob is here already. Raises StoreError."""
+    with _disk(reference):
+        return store.has(descriptor.digest, descriptor.size)
+
+
+def complete(reference: Reference, store: Store, plan: Plan) -> Content:
+    """The files of an image whose blobs are here. Raises OciError."""
+    config = ImageConfig()
+    if plan.config is not None:
+        config = read_config(_kept(reference, store, plan.config.digest), reference)
+    return Content(
+        digest=plan.digest,
+        module=store.path(plan.module.digest),
+        module_digest=plan.module.digest,
+        size=plan.size,
+        config=config,
+        files=tuple((store.path(blob.digest), blob.size) for blob in plan.blobs),
+    )
+
+
+def recall(reference: Reference, store: Store, digest: str) -> Content:
+    """An image of an earlier run, from what is here. Raises OciError when anything of it is missing."""
+    plan = _plan(reference, digest, lambda wanted: _kept(reference, store, wanted))
+    for blob in plan.blobs:
+        if not is_kept(reference, store, blob):
+            raise NotFoundError(reference, f"blob {blob.digest}: not in the image store")
+    return complete(reference, store, plan)
+
+
+def _plan(reference: Reference, digest: str, read: Callable[[str], bytes]) -> Plan:
+    """Follow the manifests, at most one index deep."""
+    data = read(digest)
+    size = len(data)
+    document: Manifest | Index = decode(data, reference)
+    if isinstance(document, Index):
+        chosen = select_platform(document, reference)
+        data = read(chosen.digest)
+        if len(data) != chosen.size:
+            raise VerificationError(
+                reference, f"manifest {chosen.digest}: {len(data)} bytes, the index says {chosen.size}"
+            )
+        size += len(data)
+        document = decode(data, reference)
+        if isinstance(document, Index):
+            raise InvalidManifestError(reference, f"manifest {chosen.digest}: an index in an index")
+    layout = select_module(document, reference)
+    size += layout.module.size + (layout.config.size if layout.config else 0)
+    return Plan(digest=digest, module=layout.module, config=layout.config, size=size)
+
+
+def _kept(reference: Reference, store: Store, digest: str) -> bytes:
+    with _disk(reference):
+        data = store.read(digest, MAXIMUM_SIZE)
+    if data is None:
+        raise NotFoundError(reference, f"{digest}: not in the image store")
+    return data
+
+
+@contextlib.contextmanager
+def _disk(reference: Reference) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(reference, f"image store: {error.filename}: {error.strerror or error}") from error

@@ -1,0 +1,218 @@
+"""The node's images: which are here, and how one gets here.
+
+It exists to put the parts together: one pull for all who want it, every blob once, nothing known before it
+is verified and on disk. It must not know pods or how an image is run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from oci.artifact import ImageConfig
+from oci.auth import Credentials
+from oci.errors import ImageError
+from oci.fetch import Content, complete, fetch, is_kept, recall, resolve
+from oci.flights import SingleFlight, ended
+from oci.manifest import Descriptor
+from oci.reference import Reference
+from oci.registry import CONNECT_TIMEOUT, READ_TIMEOUT, Repository, is_insecure
+from oci.store import Store
+
+__all__ = ["Credentials", "Image", "ImageConfig", "ImageStore"]
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image whose files are on this node.
+
+    `digest` is what the reference stood for: a manifest, or an index of which the part for wasm is here.
+    `size` is bytes of all of it. `names` has the digest references first, as in a node's status.
+    """
+
+    reference: Reference
+    digest: str
+    module: Path
+    module_digest: str
+    size: int
+    names: tuple[str, ...]
+    config: ImageConfig
+
+
+class _Source:
+    """A repository's connections, closed after their last user: a download may outlive its first pull."""
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+        self._users = 0
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._users == 0:
+                self.repository.close()
+
+
+class ImageStore:
+    """Images under one directory, pulled as needed.
+
+    `insecure_registries` (`host[:port]`) are asked over plain HTTP. Of `max_parallel_pulls` the others wait.
+    `connect_timeout` and `read_timeout` (seconds) bound a registry's silence, not a pull. All methods but
+    `open` are for the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        insecure_registries: Collection[str] = (),
+        max_parallel_pulls: int = 5,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        read_timeout: float = READ_TIMEOUT,
+    ) -> None:
+        """Nothing is read or made before `open`."""
+        self._store = Store(root)
+        self._insecure = tuple(insecure_registries)
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._digests: dict[Reference, str] = {}
+        self._contents: dict[str, Content] = {}
+        self._references: dict[str, dict[Reference, None]] = {}
+        self._pulls: SingleFlight[tuple[Reference, Credentials | None], Image] = SingleFlight()
+        self._blobs: SingleFlight[str, None] = SingleFlight()
+        # A pull that has its slot uses one thread at a time, so no call waits for a thread.
+        self._slots = asyncio.Semaphore(max_parallel_pulls)
+        self._threads = ThreadPoolExecutor(max_parallel_pulls, thread_name_prefix="pull")
+
+    def open(self) -> None:
+        """Read what is here, before anything else is called; blocks. Raises OSError.
+
+        What is corrupt is set aside with a line in the log, and pulled anew when it is asked for.
+        """
+        for reference, digest in self._store.open():
+            try:
+                content = self._contents.get(digest) or recall(reference, self._store, digest)
+            except ImageError as error:
+                self._store.set_aside_entry(reference, error.cause)
+            else:
+                self._remember(reference, content)
+
+    def get(self, reference: Reference) -> Image | None:
+        """The image if all of it is on this node; asks nobody."""
+        content = self._contents.get(self._digests.get(_key(reference), ""))
+        if content is None or not content.is_here():
+            return None
+        return self._image(reference, content)
+
+    def list(self) -> builtins.list[Image]:
+        """All images on this node, one a digest, under one of its references."""
+        return [
+            self._image(next(iter(references)), content)
+            for digest, references in self._references.items()
+            if references and (content := self._contents[digest]).is_here()
+        ]
+
+    async def pull(self, reference: Reference, *, credentials: Credentials | None = None) -> Image:
+        """Get the image here. A digest that is here already needs no request; a tag is always asked for.
+
+        Waits for a free slot, and with others who want the same. Raises OciError. Cancelled, it leaves the
+        others their pull, or ends it when there are none.
+        """
+        if reference.digest:
+            present = self.get(reference)
+            if present is not None:
+                return present
+        return await self._pulls.run((reference, credentials), lambda: self._pull(reference, credentials))
+
+    async def _pull(self, reference: Reference, credentials: Credentials | None) -> Image:
+        async with self._slots:
+            source = _Source(
+                Repository(
+                    reference,
+                    insecure=is_insecure(reference.registry, self._insecure),
+                    credentials=credentials,
+                    connect_timeout=self._connect_timeout,
+                    read_timeout=self._read_timeout,
+                )
+            )
+            with source.used():
+                known = self._digests.get(_key(reference))
+                plan = await self._call(source, resolve, source.repository, self._store, known)
+                for blob in plan.blobs:
+                    await self._get_blob(source, blob)
+                content = await self._call(source, complete, reference, self._store, plan)
+                # The digest's own name stays when the tag moves on.
+                for name in dict.fromkeys((_key(reference), reference.by_digest(plan.digest))):
+                    if self._digests.get(name) != plan.digest:
+                        await self._call(source, self._store.bind, name, plan.digest)
+                    self._remember(name, content)
+        return self._image(reference, content)
+
+    async def _get_blob(self, source: _Source, descriptor: Descriptor) -> None:
+        """Have a blob here, by this pull's download or by another's."""
+        reference = source.repository.reference
+        while not await self._call(source, is_kept, reference, self._store, descriptor):
+            is_own = descriptor.digest not in self._blobs
+            try:
+                await self._blobs.run(descriptor.digest, lambda: self._download(source, descriptor))
+            except ImageError:
+                # Another image's registry failed, or refused that image's credentials: ask one's own.
+                if is_own:
+                    raise
+
+    async def _download(self, source: _Source, descriptor: Descriptor) -> None:
+        with source.used():
+            await self._call(source, fetch, source.repository, self._store, descriptor)
+
+    async def _call(self, source: _Source, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function` in a thread. Cancelled, end its transfers and return when the thread is done."""
+        future = asyncio.wrap_future(self._threads.submit(function, *args, **kwargs))
+        try:
+            await asyncio.wait({future})
+        except asyncio.CancelledError:
+            source.repository.interrupt()
+            await ended(future)
+            raise
+        return future.result()
+
+    def _remember(self, reference: Reference, content: Content) -> None:
+        before = self._digests.get(reference)
+        if before is not None:
+            self._references[before].pop(reference, None)
+        self._digests[reference] = content.digest
+        self._contents[content.digest] = content
+        self._references.setdefault(content.digest, {})[reference] = None
+
+    def _image(self, reference: Reference, content: Content) -> Image:
+        references = self._references[content.digest]
+        names = sorted((reference.digest is None, reference.name) for reference in references)
+        return Image(
+            reference=reference,
+            digest=content.digest,
+            module=content.module,
+            module_digest=content.module_digest,
+            size=content.size,
+            names=tuple(name for _, name in names),
+            config=content.config,
+        )
+
+
+def _key(reference: Reference) -> Reference:
+    """What an image is kept under: with a digest the tag says nothing."""
+    return reference.by_digest(reference.digest) if reference.digest else reference
