@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from providers.base import Exit
 from vkubelet.pods.backoff import Backoff
 
-
 NO_BACKOFF = Backoff()
 
 

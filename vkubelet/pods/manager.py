@@ -1,0 +1,159 @@
+"""All pods of the node: a worker for each, and the way from a container or a name to its worker.
+
+It exists to keep the map from pods to workers in one place: it makes a worker when the informer tells of
+a pod, hands on ends of containers, ends what belongs to no pod any more, and finds log files for the
+kubelet API. It must not know what a pod spec means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Iterable
+from typing import NoReturn
+
+from providers.base import ContainerState, ProviderError
+from vkubelet.api.objects import Pod, pod_reference
+from vkubelet.pods.admission import has_token_volume
+from vkubelet.pods.directory import (
+    LogSource,
+    PodNotFoundError,
+)
+from vkubelet.pods.records import ForeignContainerError, Record, record
+from vkubelet.pods.starter import pod_log_dir
+from vkubelet.pods.worker import PodWorker, Services
+
+logger = logging.getLogger(__name__)
+
+
+class PodManager:
+    """The node's pods. Implements the ContainerDirectory of the kubelet API."""
+
+    def __init__(self, services: Services) -> None:
+        """`services` are shared by all workers."""
+        self._services = services
+        self._workers: dict[str, PodWorker] = {}
+        self._by_name: dict[tuple[str, str], str] = {}
+        self._adopted: dict[str, dict[str, Record]] = {}
+        self._orphans: asyncio.Queue[Record] = asyncio.Queue()
+        self._group: asyncio.TaskGroup | None = None
+        self._told: set[tuple[str, str]] = set()
+
+    def adopt(self, states: Iterable[ContainerState]) -> None:
+        """Take note of what an earlier agent left; called once, before the informer starts."""
+        for state in states:
+            try:
+                found = record(state)
+            except ForeignContainerError as error:
+                logger.warning("left alone: %s", error)
+                continue
+            self._adopted.setdefault(found.uid, {})[state.id] = found
+
+    def on_exit(self, state: ContainerState) -> None:
+        """The provider's news: a container has ended."""
+        try:
+            found = record(state)
+        except ForeignContainerError as error:
+            logger.warning("container ended that is no pod's: %s", error)
+            return
+        worker = self._workers.get(found.uid)
+        if worker is not None:
+            worker.exited(state)
+        elif found.uid in self._adopted:
+            self._adopted[found.uid][state.id] = found
+        else:
+            self._orphans.put_nowait(found)
+
+    def on_change(self, pod: Pod) -> None:
+        """The informer's news: a pod is new or has changed."""
+        uid = pod.metadata.uid
+        worker = self._workers.get(uid)
+        if worker is not None:
+            worker.update(pod)
+            return
+        if self._group is None:
+            raise RuntimeError("pods are taken only while the manager runs")
+        records = self._adopted.pop(uid, {}).values()
+        worker = PodWorker(pod, records, self._services)
+        self._workers[uid] = worker
+        self._by_name[pod.metadata.namespace, pod.metadata.name] = uid
+        self._tell_of_token(pod)
+        self._group.create_task(self._run(uid, worker), name=f"pod {pod.key}")
+
+    def on_delete(self, pod: Pod) -> None:
+        """The informer's news: a pod's object does not exist any more."""
+        uid = pod.metadata.uid
+        self._services.reporter.forget(uid)
+        if uid in self._workers:
+            self._workers[uid].vanish()
+
+    def synced(self) -> None:
+        """Every pod of this node is known: containers that belong to none of them must end."""
+        orphans = [found for records in self._adopted.values() for found in records.values()]
+        self._adopted.clear()
+        for found in orphans:
+            logger.info("pod %s/%s is gone: ending container %s", found.namespace, found.pod, found.container)
+            self._orphans.put_nowait(found)
+
+    async def run(self) -> NoReturn:
+        """Own the workers, until cancelled; containers outlive this."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._end_orphans(), name="orphans")
+        raise AssertionError("the orphans' task never ends")
+
+    async def drain(self, timeout: float) -> None:
+        """End all pods because the node shuts down; waits at most `timeout` seconds."""
+        for worker in self._workers.values():
+            worker.drain()
+        try:
+            async with asyncio.timeout(timeout):
+                for worker in list(self._workers.values()):
+                    await worker.stopped.wait()
+        except TimeoutError:
+            logger.warning("some pods had not ended %s s after the node began to drain", timeout)
+
+    def log_file(
+        self, namespace: str, pod: str, container: str, *, uid: str | None, previous: bool
+    ) -> LogSource:
+        """Where a container's log is. Raises the directory's errors, which carry the kubelet's messages."""
+        known = self._by_name.get((namespace, pod))
+        worker = self._workers.get(known) if known is not None else None
+        if worker is None or (uid is not None and uid != known):
+            raise PodNotFoundError(pod)
+        return worker.log_source(container, previous=previous)
+
+    async def _run(self, uid: str, worker: PodWorker) -> None:
+        await worker.run()
+        del self._workers[uid]
+        name = (worker.pod.metadata.namespace, worker.pod.metadata.name)
+        if self._by_name.get(name) == uid:
+            del self._by_name[name]
+
+    async def _end_orphans(self) -> NoReturn:
+        """Kill what runs for no pod; when it has ended, it comes back here and is removed."""
+        while True:
+            found = await self._orphans.get()
+            try:
+                if found.state.exit is None:
+                    await self._services.provider.kill(found.state.id)
+                    continue
+                await self._services.provider.remove(found.state.id)
+            except ProviderError as error:
+                logger.warning("container %s of no pod: %s", found.state.id, error)
+                continue
+            logs = pod_log_dir(self._services.config, found.namespace, found.pod, found.uid)
+            await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
+
+    def _tell_of_token(self, pod: Pod) -> None:
+        """Say once for each service account that its token is not mounted, unless the pod needs none."""
+        key = (pod.metadata.namespace, pod.spec.service_account_name)
+        if key in self._told or not has_token_volume(pod):
+            return
+        self._told.add(key)
+        message = (
+            "the service account token volume is not mounted into wasm guests by this node; "
+            "set automountServiceAccountToken: false if the pod does not need it"
+        )
+        self._services.recorder.event(pod_reference(pod), "Normal", "TokenNotMounted", message)

@@ -1,0 +1,199 @@
+"""Starts one container: image, compiled code, environment, process, with a kubelet's events on the way.
+
+It exists to keep what can fail in a start, and the reason that each failure is known by, in one readable
+sequence. It must not know when a container should start or what follows from a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from pathlib import Path
+from typing import Protocol
+
+from oci.errors import InvalidReferenceError, OciError
+from oci.images import Image
+from oci.reference import Reference, parse
+from providers.base import Artifact, ContainerSpec, ContainerState, Provider, ProviderError
+from vkubelet.api.events import EventRecorder
+from vkubelet.api.objects import Container, ObjectReference, Pod, pod_reference
+from vkubelet.config import Config
+from vkubelet.pods import records
+from vkubelet.pods.backoff import Backoff, go_duration
+from vkubelet.pods.environment import ConfigValueError, arguments, environment
+from vkubelet.pods.text import quantity
+
+
+class Images(Protocol):
+    """What a start asks of the image store."""
+
+    def get(self, reference: Reference) -> Image | None:
+        """The image if it is on this node; asks nobody."""
+        ...
+
+    async def pull(self, reference: Reference) -> Image:
+        """The image, pulled if need be. Raises OciError."""
+        ...
+
+
+class StartError(Exception):
+    """A start that failed: `reason` and the text are those of the container's waiting state."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        """`reason` is one of the kubelet's, `message` the cause in words."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class Starter:
+    """One for the node; holds what every start needs."""
+
+    def __init__(self, config: Config, provider: Provider, images: Images, recorder: EventRecorder) -> None:
+        """All of them outlive every start."""
+        self._config = config
+        self._provider = provider
+        self._images = images
+        self._recorder = recorder
+
+    async def start(
+        self, pod: Pod, container: Container, number: int, backoff: Backoff, host_ip: str
+    ) -> ContainerState:
+        """Start attempt `number` of a container. Raises StartError.
+
+        Cancelled before the process is asked for, it leaves nothing; later, the provider decides whether
+        the container exists.
+        """
+        try:
+            image = await self._image(pod, container)
+            artifact = await self._prepare(image)
+            spec = self._spec(pod, container, number, backoff, host_ip, image, artifact)
+            self._event(pod, container, "Normal", "Created", "Container created")
+            state = await self._run(spec)
+        except StartError as error:
+            self._event(pod, container, "Warning", "Failed", f"Error: {_event_text(error)}")
+            raise
+        self._event(pod, container, "Normal", "Started", "Container started")
+        return state
+
+    async def _image(self, pod: Pod, container: Container) -> Image:
+        name = container.image
+        try:
+            reference = parse(name)
+        except InvalidReferenceError as error:
+            message = f'Failed to apply default image tag "{name}": {error}'
+            self._event(pod, container, "Warning", "InspectFailed", message)
+            raise StartError("InvalidImageName", message) from error
+        policy = container.image_pull_policy
+        if policy != "Always":
+            present = self._images.get(reference)
+            if present is not None:
+                message = (
+                    f'Container image "{name}" already present on machine and can be accessed by the pod'
+                )
+                self._event(pod, container, "Normal", "Pulled", message)
+                return present
+            if policy == "Never":
+                message = f'Container image "{name}" is not present with pull policy of Never'
+                self._event(pod, container, "Warning", "ErrImageNeverPull", message)
+                raise StartError("ErrImageNeverPull", message)
+        self._event(pod, container, "Normal", "Pulling", f'Pulling image "{name}"')
+        began = time.monotonic()
+        try:
+            image = await self._images.pull(reference)
+        except OciError as error:
+            message = f'Failed to pull image "{name}": {error}'
+            self._event(pod, container, "Warning", "Failed", message)
+            raise StartError("ErrImagePull", str(error)) from error
+        took = go_duration(time.monotonic() - began)
+        message = (
+            f'Successfully pulled image "{name}" in {took} ({took} including waiting). '
+            f"Image size: {image.size} bytes."
+        )
+        self._event(pod, container, "Normal", "Pulled", message)
+        return image
+
+    async def _prepare(self, image: Image) -> Artifact:
+        try:
+            return await self._provider.prepare(image.module, image.module_digest)
+        except ProviderError as error:
+            raise StartError("CreateContainerError", str(error)) from error
+
+    def _spec(
+        self,
+        pod: Pod,
+        container: Container,
+        number: int,
+        backoff: Backoff,
+        host_ip: str,
+        image: Image,
+        artifact: Artifact,
+    ) -> ContainerSpec:
+        try:
+            env = environment(pod, container, image.config.env, host_ip)
+            limit = (container.resources.limits or {}).get("memory")
+            memory_limit = int(quantity(limit)) if limit else None
+        except ConfigValueError as error:
+            raise StartError("CreateContainerConfigError", str(error)) from error
+        config = image.config
+        module_name = image.reference.repository.rpartition("/")[2]
+        log_path = log_file(self._config, pod, container.name, number)
+        log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        return ContainerSpec(
+            id=secrets.token_hex(32),
+            labels=records.labels(pod, container, number, image_id(image), backoff),
+            artifact=artifact,
+            args=arguments(container, config.entrypoint, config.cmd, env, module_name),
+            env=env,
+            log_path=log_path,
+            working_dir=container.working_dir or config.working_dir or "/",
+            memory_limit=memory_limit,
+            log_max_bytes=self._config.container_log_max_size,
+            log_max_files=self._config.container_log_max_files,
+        )
+
+    async def _run(self, spec: ContainerSpec) -> ContainerState:
+        """Ask for the process. Once asked for it is waited for, so that no container is lost to a
+        cancellation: what is not wanted any more is then ended like any other container.
+        """
+        asked = asyncio.ensure_future(self._provider.start(spec))
+        try:
+            try:
+                return await asyncio.shield(asked)
+            except asyncio.CancelledError:
+                state = await asked
+                task = asyncio.current_task()
+                if task is not None:
+                    task.uncancel()
+                return state
+        except ProviderError as error:
+            raise StartError("RunContainerError", str(error)) from error
+
+    def _event(self, pod: Pod, container: Container, kind: str, reason: str, message: str) -> None:
+        self._recorder.event(container_reference(pod, container.name), kind, reason, message)
+
+
+def container_reference(pod: Pod, container: str) -> ObjectReference:
+    """The object that an event about a container is attached to."""
+    return pod_reference(pod, f"spec.containers{{{container}}}")
+
+
+def image_id(image: Image) -> str:
+    """The image as containerStatuses[].imageID shows it: `registry/repository@digest`."""
+    return f"{image.reference.registry}/{image.reference.repository}@{image.digest}"
+
+
+def pod_log_dir(config: Config, namespace: str, name: str, uid: str) -> Path:
+    """The kubelet's directory of a pod's logs."""
+    return Path(config.pod_logs_dir) / f"{namespace}_{name}_{uid}"
+
+
+def log_file(config: Config, pod: Pod, container: str, number: int) -> Path:
+    """The current log file of attempt `number`, in the kubelet's layout."""
+    meta = pod.metadata
+    return pod_log_dir(config, meta.namespace, meta.name, meta.uid) / container / f"{number}.log"
+
+
+def _event_text(error: StartError) -> str:
+    """A kubelet's event repeats the pull error's reason only: its text stands in the event before."""
+    return error.reason if error.reason.startswith(("ErrImage", "InvalidImage")) else str(error)
