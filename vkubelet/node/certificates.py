@@ -205,6 +205,7 @@ class ServingCertificate:
         self._directory = Path(config.root_dir) / "pki"
         self._store = KeyStore(self._directory, "kubelet-server")
         self._pair: Pair | None = None
+        self._times: list[int] = []
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._chance = random.Random()  # noqa: S311  spreads load, guards nothing
@@ -246,15 +247,12 @@ class ServingCertificate:
                 await asyncio.sleep(backoff.delay())
 
     async def _follow_files(self) -> None:
-        before = await asyncio.to_thread(self._file_times)
         while True:
             await asyncio.sleep(_FILE_CHECK)
-            now = await asyncio.to_thread(self._file_times)
-            if now == before:
+            if await asyncio.to_thread(self._file_times) == self._times:
                 continue
             try:
                 await asyncio.to_thread(self._load)
-                before = now
                 log.info("serving certificate read again from %s", self._config.tls_cert_file)
             except ConfigError as error:
                 # Half of the pair may be there already: the old one is served until both are.
@@ -266,11 +264,13 @@ class ServingCertificate:
 
     def _load(self) -> None:
         if self._config.tls_cert_file:
+            times = self._file_times()
             try:
                 self._context.load_cert_chain(self._config.tls_cert_file, self._config.tls_private_key_file)
             except (OSError, ssl.SSLError) as error:
                 files = f"{self._config.tls_cert_file}, {self._config.tls_private_key_file}"
                 raise ConfigError(f"tls_cert_file, tls_private_key_file ({files}): {error}") from error
+            self._times = times
             return
         pair = self._store.load()
         if pair and pair.valid(time.time()) and pair.covers(set(self._dns_names), set(self._addresses)):

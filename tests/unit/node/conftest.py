@@ -1,7 +1,8 @@
 """An API server that keeps what it is given, over real sockets; any request can be made to fail."""
 
+import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ class Store:
         self.faults: list[int] = []
         self.version = 0
         self.url = ""
+        self.sign: Callable[[bytes], bytes] | None = None
+        """Makes a certificate (PEM) of a request (PEM), at once; a request waits while it is None."""
 
     def put(self, path: str, document: dict[str, Any]) -> dict[str, Any]:
         self.version += 1
@@ -42,6 +45,9 @@ class Store:
             path = f"{path}/{body['metadata']['name']}"
             if path in self.objects:
                 return self._status(409, "AlreadyExists")
+            if self.sign is not None and body["kind"] == "CertificateSigningRequest":
+                certificate = self.sign(base64.b64decode(body["spec"]["request"]))
+                body["status"] = {"certificate": base64.b64encode(certificate).decode()}
             return web.json_response(self.put(path, body))
         if path.removesuffix("/status") not in self.objects:
             return self._status(404, "NotFound")
