@@ -1,0 +1,60 @@
+/* A guest that does what its arguments say, one after the other:
+ *   print TEXT   error TEXT   sleep SECONDS   env NAME   args   lines N   exit CODE   trap   grow MIB
+ * It exists so that a pod's spec alone decides what its container does. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int grow(long mebibytes)
+{
+    for (long i = 0; i < mebibytes; i++) {
+        char *block = malloc(1 << 20);
+        if (block == NULL) {
+            fprintf(stderr, "no memory after %ld MiB\n", i);
+            abort();
+        }
+        memset(block, 1, 1 << 20);
+    }
+    printf("grew %ld MiB\n", mebibytes);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (int i = 1; i < argc; i++) {
+        const char *verb = argv[i];
+        const char *operand = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(verb, "args") == 0) {
+            for (int j = 0; j < argc; j++)
+                printf("argv[%d]=%s\n", j, argv[j]);
+            continue;
+        }
+        if (strcmp(verb, "trap") == 0)
+            __builtin_trap();
+        i++;
+        if (strcmp(verb, "print") == 0) {
+            puts(operand);
+        } else if (strcmp(verb, "error") == 0) {
+            fprintf(stderr, "%s\n", operand);
+        } else if (strcmp(verb, "sleep") == 0) {
+            usleep((useconds_t)(atof(operand) * 1e6));
+        } else if (strcmp(verb, "env") == 0) {
+            const char *value = getenv(operand);
+            printf("%s=%s\n", operand, value != NULL ? value : "(not set)");
+        } else if (strcmp(verb, "lines") == 0) {
+            for (long n = 0; n < atol(operand); n++)
+                printf("line %ld\n", n);
+        } else if (strcmp(verb, "grow") == 0) {
+            grow(atol(operand));
+        } else if (strcmp(verb, "exit") == 0) {
+            return atoi(operand);
+        } else {
+            fprintf(stderr, "unknown verb: %s\n", verb);
+            return 2;
+        }
+    }
+    return 0;
+}

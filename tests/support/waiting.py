@@ -1,0 +1,16 @@
+"""Waiting for what announces itself to nobody: a condition looked at until it holds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+def eventually(condition: Callable[[], object], what: str, timeout: float = 30.0) -> None:
+    """Return as soon as `condition` holds; fail with `what` when it does not within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        pause.wait(0.02)
