@@ -21,7 +21,8 @@ from vkubelet.server.log_options import STREAMS, LogOptions
 MAX_LINE = 1024 * 1024
 
 # A line as the node's own containers write it, with a time in UTC and nine digits, has its fields at fixed
-# places: the time in [0:30], this in [29:40], then the content. Such a line is not looked at any closer.
+# places: the time in [0:30], this in [29:40], then the content. Such a line is not looked at any closer: in
+# a line of another shape no content begins early enough to be taken for it, unless the tag is missing.
 _SHAPES = {
     b"Z %s %s " % (stream, tag): (stream, tag == b"P")
     for stream in (b"stdout", b"stderr")
@@ -134,11 +135,10 @@ class LogFilter:
         return self._limited(b"".join(self._each([line], b"")))
 
     def _plain(self, lines: list[bytes]) -> bytes:
-        """The fast way, for whole lines in the fixed shape: one pass in C for each thing asked."""
+        """The fast way, for whole lines in the fixed shape: one pass over them for each thing asked."""
         if self._lines_left is not None:
             del lines[self._lines_left :]
             self._lines_left -= len(lines)
-        self._line_begins = True
         if len(self._shapes) < len(_WHOLE):
             lines = [line for line in lines if line[29:40] in self._shapes]
         if self._since is not None:

@@ -95,13 +95,17 @@ class LogStream:
 
     async def _appears(self, deadline: float | None) -> None:
         """Wait until the log's file exists, but not past the loop's time `deadline`, and open it."""
+        watching = self._options.follow
         while self._file is None:
-            ended = self._source.ended() or not self._watch.arm()
+            ended = self._source.ended() or (watching and not self._watch.arm())
             try:
                 await self._open_in_thread(lambda: LogFile(self._source.path))
             except FileNotFoundError as error:
                 if ended:
                     raise LogMissingError(f"failed to open log file {str(self._source.path)!r}") from error
+                if not watching:
+                    watching = True  # and look again, because the watch tells only what comes after it
+                    continue
                 try:
                     async with asyncio.timeout_at(deadline):
                         await self._watch.wait()

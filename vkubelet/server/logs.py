@@ -66,7 +66,7 @@ class LogHandler:
             return web.Response(status=400, text=str(error))
         except ConnectionError:
             logger.debug("log of %s: the client is gone", key)
-        except (OSError, TimeoutError) as error:
+        except OSError as error:
             logger.error("log of %s: %s", key, error)  # noqa: TRY400  the text says it all
             if not response.prepared:
                 return web.Response(status=500, text=f"failed to read the log of {key}: {error}")
@@ -98,8 +98,11 @@ class LogHandler:
 
     async def _send(self, stream: LogStream, response: web.StreamResponse, *, following: bool) -> None:
         async def write(data: bytes) -> None:
-            async with asyncio.timeout(STALLED_AFTER):
-                await response.write(data)
+            try:
+                async with asyncio.timeout(STALLED_AFTER):
+                    await response.write(data)
+            except TimeoutError as error:
+                raise TimeoutError(f"the client has taken nothing for {STALLED_AFTER:g} s") from error
 
         task = asyncio.current_task()
         if task is not None and following:

@@ -18,11 +18,21 @@ def server_context(certificate: Path, key: Path, client_ca: str) -> ssl.SSLConte
     resumed: a resumed one would skip the verification. Raises OSError or ssl.SSLError.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_verify_locations(cadata=client_ca)
+    context.load_cert_chain(certificate, key)
+    return harden(context)
+
+
+def harden(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Set what the kubelet API asks of any context; returns the same one.
+
+    A client without a certificate gets through the handshake, to be answered 401 as a kubelet does; one
+    whose certificate the CA does not vouch for, or which is not for clients, does not. Sessions are not
+    resumed: a resumed one would skip the verification.
+    """
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.load_verify_locations(cadata=client_ca)
-    context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -82,7 +82,7 @@ other_times = st.sampled_from(
     ]
 )
 streams = st.sampled_from([b"stdout", b"stderr"])
-tags = st.sampled_from([b"F", b"P", b"F:x", b"P:x:y", b"", b"Q"])
+tags = st.sampled_from([b"F", b"P", b"F:x", b"P:x:y", b"Q"])
 own_lines = st.builds(lambda *parts: b" ".join(parts), fixed_times, streams, st.just(b"F"), contents)
 written_lines = st.builds(
     lambda *parts: b" ".join(parts), st.one_of(fixed_times, other_times), streams, tags, contents
@@ -206,6 +206,24 @@ def test_options(wanted, expected):
     assert reference(HELLO, wanted) == expected
     assert filtered(HELLO, wanted, []) == expected
     assert filtered(HELLO, wanted, list(range(len(HELLO)))) == expected
+
+
+@pytest.mark.parametrize(
+    ("tail", "expected"), [(None, b"a\nb\nc"), (0, b""), (1, b"b\n"), (2, b"a\nb\n"), (3, b"a\nb\nc")]
+)
+def test_a_torn_last_line_is_none_of_the_tail(tail, expected):
+    data = at(1) + b" stdout F a\n" + at(2) + b" stdout F b\n" + at(3) + b" stdout F c"
+    assert reference(data, LogOptions(tail_lines=tail)) == expected
+    assert filtered(data, LogOptions(tail_lines=tail), []) == expected
+
+
+def test_what_is_written_later_is_none_of_the_tail():
+    log = LogFilter(LogOptions(tail_lines=2))
+    assert (
+        log.feed(at(1) + b" stdout F 1\n" + at(2) + b" stdout F 2\n" + at(3) + b" stdout F 3\n") == b"1\n2\n"
+    )
+    assert log.done
+    assert log.feed(at(4) + b" stdout F 4\n") == b""
 
 
 def test_following_takes_more_lines_than_the_tail():

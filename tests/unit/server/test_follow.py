@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
@@ -16,7 +17,9 @@ import pytest
 
 from vkubelet.pods.directory import LogSource
 from vkubelet.server import log_stream, logs
+from vkubelet.server.inotify import DirectoryWatcher
 from vkubelet.server.log_file import LogFile
+from vkubelet.server.log_options import LogOptions
 
 
 def descriptors() -> list[str]:
@@ -168,6 +171,33 @@ async def test_a_removed_pods_log_ends(node, source, writer):
         assert await response.content.read() == b""
 
 
+async def test_a_log_that_is_removed_alone_ends(node, source, writer):
+    async with node.logs(follow="true") as response:
+        writer.line("x")
+        assert await response.content.readline() == b"x\n"
+        source.path.unlink()
+        assert await response.content.read() == b""
+
+
+async def test_who_does_not_follow_gets_the_file_that_was_current(source, writer):
+    output = []
+
+    async def write(data: bytes) -> None:
+        output.append(data)
+
+    watcher = DirectoryWatcher()
+    with ThreadPoolExecutor(1) as threads:
+        writer.line("old")
+        async with log_stream.open_log(source, LogOptions(), watcher, threads) as stream:
+            writer.rotate()
+            writer.line("new")
+            await stream.copy(write)
+        assert watcher.armed == 0
+    watcher.close()
+    assert output == [b"old\n"]
+    assert len(open_logs(source)) == 1
+
+
 async def test_both_halves_of_a_rotation(node, source, writer):
     async with node.logs(follow="true") as response:
         writer.line("one")
@@ -182,6 +212,7 @@ async def test_both_halves_of_a_rotation(node, source, writer):
         writer.rotate()
         writer.line("three")
         assert await response.content.readline() == b"three\n"
+        assert len(open_logs(source)) == 2  # the writer's and the follower's
         writer.rename_away()
         source.end.set()
         assert await response.content.read() == b""
@@ -317,12 +348,13 @@ async def test_a_client_that_goes_away_from_a_silent_log_releases_all(node, sour
     assert node.server._watcher.armed == 0
 
 
-async def test_a_client_that_never_reads_on_is_cut_off(node, source, eventually, monkeypatch):
+async def test_a_client_that_never_reads_on_is_cut_off(node, source, eventually, monkeypatch, caplog):
     monkeypatch.setattr(logs, "STALLED_AFTER", 0.05)
     large(source, 64)
     _, writer = await raw_follower(node)
     await eventually(lambda: bool(open_logs(source)))
     await eventually(lambda: not open_logs(source) and not node.server._runner.server.connections)
+    assert "log of default/web/main: the client has taken nothing for 0.05 s" in caplog.messages
     writer.transport.abort()
 
 
