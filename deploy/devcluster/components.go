@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -22,12 +23,19 @@ var components = map[string]func() *cobra.Command{
 // ended: a control plane without its store has nothing left to do.
 func runComponent(newCommand func() *cobra.Command, arguments []string) int {
 	go func() {
-		os.NewFile(lifelineFD, "lifeline").Read(make([]byte, 1))
+		awaitEnd(lifelineFD)
 		os.Exit(1)
 	}()
 	command := newCommand()
 	command.SetArgs(arguments)
 	return cli.Run(command)
+}
+
+// awaitEnd returns when the other end of a pipe that nobody writes to is closed, as by the end of its process.
+func awaitEnd(descriptor int) {
+	if _, err := io.Copy(io.Discard, os.NewFile(uintptr(descriptor), "lifeline")); err != nil {
+		warn("lifeline: %v", err)
+	}
 }
 
 func kubernetesVersion() string { return version.Get().GitVersion }

@@ -24,6 +24,7 @@ type options struct {
 	defaultPorts bool
 	etcdFsync    bool
 	readyFD      int
+	lifelineFD   int
 	readyTimeout time.Duration
 }
 
@@ -60,6 +61,8 @@ func parseOptions(arguments []string) (options, error) {
 			"on, every write of the cluster costs a flush, which on laptop disks is most of a pod's start")
 	flags.IntVar(&chosen.readyFD, "ready-fd", -1,
 		"an inherited file descriptor that gets the ready file's text once the cluster is ready, then is closed")
+	flags.IntVar(&chosen.lifelineFD, "lifeline-fd", -1,
+		"an inherited file descriptor at whose end (of file) the cluster ends: for tests, which may be killed")
 	flags.DurationVar(&chosen.readyTimeout, "ready-timeout", 2*time.Minute, "give up when not ready after this time")
 	if err := flags.Parse(arguments); err != nil {
 		return options{}, err
@@ -77,6 +80,12 @@ func parseOptions(arguments []string) (options, error) {
 // reverse order, so that the API server ends before its store.
 func run(ctx context.Context, options options) (err error) {
 	dropProxies()
+	for _, inherited := range []int{options.readyFD, options.lifelineFD} {
+		if inherited >= 0 {
+			// Whoever waits for its end must not wait for the components, which would inherit it.
+			syscall.CloseOnExec(inherited)
+		}
+	}
 	directory, err := openDataDir(options.dataDir)
 	if err != nil {
 		return err
@@ -93,6 +102,12 @@ func run(ctx context.Context, options options) (err error) {
 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if options.lifelineFD >= 0 {
+		go func() {
+			awaitEnd(options.lifelineFD)
+			cancel(nil)
+		}()
+	}
 	store, err := startEtcd(ctx, directory, ports, options.etcdFsync)
 	if err != nil {
 		return err

@@ -1,0 +1,146 @@
+"""The real control plane and registry that integration tests run against, and nodes that join them.
+
+One cluster serves the whole run, on ports of its own, in a temporary directory; it is built first if this
+machine has no build of these sources yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from vkubelet.dev import build, kubectl
+from vkubelet.dev import cluster as control_plane
+from vkubelet.dev import node as node_process
+from vkubelet.dev.layout import DevError, default_cache
+from vkubelet.dev.report import Report
+
+
+@dataclass
+class DevCluster:
+    """A cluster of the tests' own: `start` and `stop` it at will, its data stays."""
+
+    binary: Path
+    directory: Path
+    _ready: control_plane.Ready | None = field(default=None, init=False)
+    _lifeline: int | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        # Our end of this pipe ends with us, however that happens, and the cluster with it.
+        theirs, self._lifeline = os.pipe()
+        try:
+            options = ["--default-ports=false", f"--lifeline-fd={theirs}"]
+            self._ready = control_plane.start(self.binary, self.directory, options, [theirs])
+        finally:
+            os.close(theirs)
+
+    def stop(self) -> None:
+        control_plane.stop(self.directory)
+        self._ready = None
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+    @property
+    def ready(self) -> control_plane.Ready:
+        assert self._ready is not None, "the cluster is stopped"
+        return self._ready
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.ready.kubeconfig
+
+    @property
+    def bootstrap_kubeconfig(self) -> Path:
+        return self.ready.bootstrap_kubeconfig
+
+    @property
+    def registry(self) -> str:
+        """host:port, plain HTTP."""
+        return self.ready.registry
+
+    def kubectl(
+        self,
+        *arguments: str,
+        input: str | None = None,  # noqa: A002  subprocess' name for it
+        check: bool = True,
+        kubeconfig: Path | None = None,
+        timeout: float = 90.0,
+    ) -> str:
+        """Real kubectl's output; with `check=False` its complaint instead when it fails."""
+        try:
+            return kubectl.run(kubeconfig or self.kubeconfig, arguments, stdin=input, timeout=timeout)
+        except DevError as error:
+            if check:
+                raise
+            return error.message
+
+
+@dataclass
+class NodeProcess:
+    """A `vkubelet run` process that is a node of the cluster."""
+
+    cluster: DevCluster
+    directory: Path
+    name: str
+    pid: int = 0
+
+    def start(self, *more: str) -> None:
+        """Start it and wait until the node is Ready; `more` are further flags."""
+        self.pid = node_process.start(self.directory, self.cluster.ready, self.name, more)
+
+    def stop(self) -> None:
+        """SIGTERM, with which it ends its containers."""
+        node_process.stop(self.directory)
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "vkubelet.log"
+
+
+@pytest.fixture(scope="session")
+def cluster_program(pytestconfig: pytest.Config) -> Path:
+    """The cluster's program; building it takes minutes on a machine that never did, so progress is shown."""
+    cache = Path(os.environ.get("VKUBELET_CACHE_DIR") or default_cache())
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        return build.cluster_binary(cache, Report())
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevCluster]:
+    """The cluster that all tests share: leave in it nothing that would disturb the next test."""
+    shared = DevCluster(cluster_program, tmp_path_factory.mktemp("cluster"))
+    shared.start()
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture(scope="session")
+def node(cluster: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    """A Ready wasm node that all tests share."""
+    shared = NodeProcess(cluster, tmp_path_factory.mktemp("node"), "wasm-node")
+    shared.start()
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture
+def start_node(cluster: DevCluster, tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Starts nodes of a test's own: `start_node(name, *flags)`. They are ended and removed afterwards."""
+    started: list[NodeProcess] = []
+
+    def start(name: str, *flags: str) -> NodeProcess:
+        fresh = NodeProcess(cluster, tmp_path / name, name)
+        started.append(fresh)
+        fresh.start(*flags)
+        return fresh
+
+    yield start
+    for one in started:
+        one.stop()
+        cluster.kubectl("delete", "node", one.name, "--ignore-not-found")
