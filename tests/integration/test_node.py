@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ import pytest
 
 from vkubelet.api.client import ApiClient, ApiError
 from vkubelet.api.events import EventRecorder
+from vkubelet.api.informer import PodInformer
+from vkubelet.api.objects import ObjectReference, Pod
 from vkubelet.api.times import parse
 from vkubelet.config import Config
 from vkubelet.node.certificates import CertificateError, ServingCertificate, ensure_client
@@ -51,33 +53,38 @@ async def admin(cluster: Any) -> AsyncIterator[ApiClient]:
     await client.close()
 
 
+async def make_node(cluster: Any, directory: Path, name: str, features: tuple[str, ...] = ()) -> Joined:
+    """Bootstrap a node that is not registered yet."""
+    config = Config(
+        node_name=name,
+        root_dir=str(directory),
+        bootstrap_kubeconfig=str(cluster.bootstrap_kubeconfig),
+        node_lease_duration_seconds=4,
+        node_labels={"example.com/floor": "3"},
+    )
+    client = await ApiClient.from_kubeconfig(await ensure_client(config))
+    recorder = EventRecorder(client, name, qps=0, burst=1)
+    fresh = Joined(config, client, recorder)
+    fresh.node = Node(
+        config,
+        client,
+        recorder,
+        port=lambda: 12345,
+        images=lambda: fresh.images,
+        ready=lambda: fresh.why,
+        features=features,
+    )
+    return fresh
+
+
 @pytest.fixture
 async def join(cluster: Any, admin: ApiClient, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     """`join(name, directory)` bootstraps a node that is not registered yet; all are removed afterwards."""
     joined: list[Joined] = []
 
     async def one(name: str, directory: str = "one", features: tuple[str, ...] = ()) -> Joined:
-        config = Config(
-            node_name=name,
-            root_dir=str(tmp_path / directory),
-            bootstrap_kubeconfig=str(cluster.bootstrap_kubeconfig),
-            node_lease_duration_seconds=4,
-            node_labels={"example.com/floor": "3"},
-        )
-        client = await ApiClient.from_kubeconfig(await ensure_client(config))
-        recorder = EventRecorder(client, name, qps=0, burst=1)
-        fresh = Joined(config, client, recorder)
-        fresh.node = Node(
-            config,
-            client,
-            recorder,
-            port=lambda: 12345,
-            images=lambda: fresh.images,
-            ready=lambda: fresh.why,
-            features=features,
-        )
-        joined.append(fresh)
-        return fresh
+        joined.append(await make_node(cluster, tmp_path / directory, name, features))
+        return joined[-1]
 
     yield one
     for each in joined:
@@ -353,3 +360,60 @@ async def test_the_serving_certificate_is_signed_by_the_cluster(join: Callable[.
         renewing.cancel()
         with suppress(asyncio.CancelledError):
             await renewing
+
+
+@pytest.fixture
+def own_cluster(cluster: Any, tmp_path: Path) -> Iterator[Any]:
+    """A cluster of the test's own, to be ended and started."""
+    own = type(cluster)(cluster.binary, tmp_path / "cluster")
+    own.start()
+    yield own
+    own.stop()
+
+
+async def test_an_outage_of_the_api_server_is_lived_through(own_cluster: Any, tmp_path: Path) -> None:
+    one = await make_node(own_cluster, tmp_path / "node", "wasm-1")
+    name = one.config.node_name
+    seen: asyncio.Queue[Pod] = asyncio.Queue()
+    informer = PodInformer(one.client, name, on_change=seen.put_nowait, on_delete=seen.put_nowait)
+    following = asyncio.create_task(informer.run())
+    pods = "/api/v1/namespaces/default/pods"
+
+    def pod(name_: str) -> bytes:
+        spec = {
+            "nodeName": name,
+            "automountServiceAccountToken": False,
+            "containers": [{"name": "main", "image": "example.com/hello"}],
+        }
+        return json.dumps({"metadata": {"name": name_}, "spec": spec}).encode()
+
+    async with living(one) as running, asyncio.timeout(120):
+        admin = await ApiClient.from_kubeconfig(own_cluster.kubeconfig)
+        accounts = "/api/v1/namespaces/default/serviceaccounts"
+        await until(admin, accounts, "default", lambda account: True)
+        await admin.post(pods, pod("before"))
+        assert (await seen.get()).metadata.name == "before"
+        before = await until(admin, LEASES, name, lambda lease: True)
+        await admin.close()
+
+        await asyncio.to_thread(own_cluster.stop)
+        one.why = "something happened meanwhile"
+        one.node.wake()
+        one.recorder.event(ObjectReference(kind="Node", name=name), "Warning", "Meanwhile", "an event")
+        await asyncio.to_thread(own_cluster.start)
+
+        admin = await ApiClient.from_kubeconfig(own_cluster.kubeconfig)
+        assert admin.server == one.client.server
+        await until(admin, NODES, name, lambda node: condition(node, "Ready").get("message") == one.why)
+        later = parse(before["spec"]["renewTime"]) + 1
+        await until(admin, LEASES, name, lambda lease: parse(lease["spec"]["renewTime"]) > later)
+        await until(admin, "/api/v1/namespaces/default/events", "Meanwhile", lambda event: True, "reason={}")
+        await admin.post(pods, pod("after"))
+        while (await seen.get()).metadata.name != "after":
+            pass
+        assert not running.done()
+        await admin.close()
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+    await one.client.close()
