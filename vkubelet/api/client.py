@@ -38,6 +38,9 @@ _DEAD_PEER = 30
 """Seconds after which the kernel gives up a connection whose peer no longer answers; client-go's HTTP/2
 pings take 45."""
 
+_SHORTEST_PAUSE = 0.1
+"""Retry-After is in whole seconds: a server that says 0 is not asked in a tight loop."""
+
 _LONGEST_LINE = 64 * 1024 * 1024
 """A watch line past this many bytes is no Kubernetes object: etcd takes 1.5 MB by default."""
 
@@ -105,7 +108,7 @@ class ApiClient:
         KubeconfigError, and then the former credentials stay in use.
         """
         async with self._loading:
-            self._credentials = await load(self._path)
+            self._credentials = await load(self._path, self._credentials)
             self._loaded_at = time.monotonic()
 
     async def request(
@@ -137,7 +140,7 @@ class ApiClient:
                     refreshed = True
                     await self._refresh(credentials)
                 elif error.retry_after is not None and _fits(error.retry_after, deadline):
-                    await asyncio.sleep(error.retry_after)
+                    await asyncio.sleep(max(error.retry_after, _SHORTEST_PAUSE))
                 else:
                     raise
 
@@ -252,7 +255,7 @@ class ApiClient:
                 return
             self._loaded_at = time.monotonic()
             try:
-                self._credentials = await load(self._path)
+                self._credentials = await load(self._path, self._credentials)
             except KubeconfigError as error:
                 # The server decides: the old token may still do, and a plugin may work the next time.
                 log.warning("credentials not renewed: %s", error)

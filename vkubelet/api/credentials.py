@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import binascii
+import hashlib
 import ssl
 import tempfile
 import time
@@ -45,6 +46,8 @@ class Credentials:
     server: str
     """`https://host:port`, with the path prefix of a proxying server and without a slash at its end."""
     tls: ssl.SSLContext | None
+    tls_digest: bytes
+    """Of all that `tls` was made from: equal ones share a context, and with it the open connections."""
     ca_data: bytes | None
     authorization: str | None
     server_hostname: str | None
@@ -55,8 +58,8 @@ class Credentials:
     """On `time.monotonic`'s clock; infinite when nothing expires by itself."""
 
 
-async def load(path: Path) -> Credentials:
-    """Read `path`'s current context. Raises KubeconfigError."""
+async def load(path: Path, former: Credentials | None = None) -> Credentials:
+    """Read `path`'s current context, which was read before as `former`. Raises KubeconfigError."""
     _, user = await asyncio.to_thread(entries, path)
     configuration = Configuration()
     with tempfile.TemporaryDirectory(prefix="vkubelet-") as directory:
@@ -66,7 +69,7 @@ async def load(path: Path) -> Credentials:
                     config_file=str(path), client_configuration=configuration, temp_file_path=directory
                 )
             # No await from here to the clean-up: the loader's table of temporary files is its module's own.
-            return _credentials(configuration, loader, user)
+            return _credentials(configuration, loader, user, former)
         except TimeoutError as error:
             raise KubeconfigError(f"kubeconfig {path}: not loaded within {_LOAD_TIMEOUT:.0f} s") from error
         except binascii.Error as error:
@@ -116,9 +119,16 @@ def _named(document: dict[str, Any], kind: str, name: object, content: str, path
     raise KubeconfigError(f"kubeconfig {path}: no entry {name!r} in {kind}")
 
 
-def _credentials(configuration: Any, loader: Any, user: dict[str, Any]) -> Credentials:
+def _credentials(
+    configuration: Any, loader: Any, user: dict[str, Any], former: Credentials | None
+) -> Credentials:
     server = str(configuration.host)
-    secure = server.startswith("https")
+    digest = _tls_digest(configuration)
+    tls: ssl.SSLContext | None = None
+    if former is not None and former.tls_digest == digest:
+        tls = former.tls
+    elif server.startswith("https"):
+        tls = _tls_context(configuration)
     ca_data = Path(configuration.ssl_ca_cert).read_bytes() if configuration.ssl_ca_cert else None
     stale_at = float("inf")
     if "tokenFile" in user:
@@ -128,7 +138,8 @@ def _credentials(configuration: Any, loader: Any, user: dict[str, Any]) -> Crede
         stale_at = time.monotonic() + expiry.timestamp() - time.time() - _EXPIRY_MARGIN
     return Credentials(
         server=server,
-        tls=_tls_context(configuration) if secure else None,
+        tls=tls,
+        tls_digest=digest,
         ca_data=ca_data,
         authorization=configuration.api_key.get("BearerToken"),
         server_hostname=configuration.tls_server_name or None,
@@ -136,6 +147,13 @@ def _credentials(configuration: Any, loader: Any, user: dict[str, Any]) -> Crede
         renewable=bool({"exec", "tokenFile", "auth-provider"} & user.keys()),
         stale_at=stale_at,
     )
+
+
+def _tls_digest(configuration: Any) -> bytes:
+    digest = hashlib.sha256(f"{configuration.host} {configuration.verify_ssl}".encode())
+    for name in (configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file):
+        digest.update(hashlib.sha256(Path(name).read_bytes()).digest() if name else b"none")
+    return digest.digest()
 
 
 def _tls_context(configuration: Any) -> ssl.SSLContext:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _QUEUE = 1000
 _TRIES = 12
-"""client-go's number; with the back-off below an API server may be away for about a minute and a half."""
+"""client-go's number; with the back-off below an API server may be away for about a minute."""
 
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 

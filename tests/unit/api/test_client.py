@@ -281,11 +281,12 @@ async def test_a_rotated_certificate_is_used_by_the_next_request(
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.ca))
     tls.load_cert_chain(*server_files)
     tls.verify_mode = ssl.CERT_REQUIRED
-    users: list[object] = []
+    users: list[tuple[str, object]] = []
 
     async def whoami(request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
-        users.append(request.transport.get_extra_info("peercert")["subject"][0][0][1])
+        name = request.transport.get_extra_info("peercert")["subject"][0][0][1]
+        users.append((name, request.transport.get_extra_info("peername")))
         return web.Response()
 
     application = web.Application()
@@ -303,6 +304,8 @@ async def test_a_rotated_certificate_is_used_by_the_next_request(
     client = await ApiClient.from_kubeconfig(config("first"))
     assert client.ca_data == authority.ca.read_bytes()
     await client.get("/")
+    await client.reload_credentials()
+    await client.get("/")
     config("second")
     await client.reload_credentials()
     await client.get("/")
@@ -316,7 +319,8 @@ async def test_a_rotated_certificate_is_used_by_the_next_request(
         await distrusting.get("/")
     await distrusting.close()
     await runner.cleanup()
-    assert users == ["first", "second"]
+    assert [name for name, _ in users] == ["first", "first", "second"]
+    assert users[0] == users[1], "what has not changed keeps its connection"
 
 
 async def test_no_key_material_is_left_in_temporary_files(
