@@ -23,7 +23,6 @@ from vkubelet.server.app import KubeletServer
 from vkubelet.server.cri_log import LogFilter
 from vkubelet.server.log_file import BLOCK
 from vkubelet.server.log_options import decode
-from vkubelet.server.tls import server_context
 
 CLIENT = """
 import socket, ssl, sys, time
@@ -99,7 +98,7 @@ async def bench(size: int, directory: Path) -> None:
     ca = directory / "ca.pem"
     ca.write_text(authority.pem)
     files = (*authority.issue("client"), ca)
-    tls = server_context(*authority.issue("server", serving=True), authority.pem)
+    tls = authority.server(authority.issue("server", serving=True))
     source = LogSource(directory / "0.log", asyncio.Event())
     source.end.set()
     pods = Directory({("default", "web", "main"): source})

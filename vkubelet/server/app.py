@@ -58,7 +58,7 @@ class KubeletServer:
         tls: ssl.SSLContext,
         healthy: Callable[[], str | None],
     ) -> None:
-        """`tls` is made by `server_context`; `healthy` says what is wrong with the node agent, or None."""
+        """`tls` has been through `harden`; `healthy` says what is wrong with the node agent, or None."""
         self._directory = directory
         self._address = address
         self._port = port

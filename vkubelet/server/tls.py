@@ -7,28 +7,15 @@ come from; whoever renews one loads it into the same context, and new connection
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
-
-
-def server_context(certificate: Path, key: Path, client_ca: str) -> ssl.SSLContext:
-    """A context that serves `certificate` and verifies clients against `client_ca`, PEM text.
-
-    A client without a certificate gets through the handshake, to be answered 401 as a kubelet does; one
-    whose certificate the CA does not vouch for, or which is not for clients, does not. Sessions are not
-    resumed: a resumed one would skip the verification. Raises OSError or ssl.SSLError.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_verify_locations(cadata=client_ca)
-    context.load_cert_chain(certificate, key)
-    return harden(context)
 
 
 def harden(context: ssl.SSLContext) -> ssl.SSLContext:
     """Set what the kubelet API asks of any context; returns the same one.
 
     A client without a certificate gets through the handshake, to be answered 401 as a kubelet does; one
-    whose certificate the CA does not vouch for, or which is not for clients, does not. Sessions are not
-    resumed: a resumed one would skip the verification.
+    whose certificate the CA does not vouch for, or which is not for clients, does not. There are no session
+    tickets: who comes with one is not verified again. (The sessions that TLS 1.2 itself keeps cannot be
+    switched off from Python; they live in this process only, and every request checks the expiry.)
     """
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION

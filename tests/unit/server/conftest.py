@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from vkubelet.pods.directory import ContainerNotFoundError, LogSource, PodNotFoundError
 from vkubelet.server.app import KubeletServer
-from vkubelet.server.tls import server_context
+from vkubelet.server.tls import harden
 
 
 class Authority:
@@ -78,6 +78,12 @@ class Authority:
             )
         )
         return files
+
+    def server(self, files: tuple[Path, Path]) -> ssl.SSLContext:
+        """A server's context that believes this authority's clients."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cadata=self.pem)
+        context.load_cert_chain(*files)
+        return harden(context)
 
     def client(self, files: tuple[Path, Path] | None) -> ssl.SSLContext:
         """A client's context that trusts this authority."""
@@ -175,7 +181,7 @@ async def node(
         directory,
         address="127.0.0.1",
         port=0,
-        tls=server_context(*server_files, authority.pem),
+        tls=authority.server(server_files),
         healthy=lambda: health[0] if health else None,
     )
     port = await server.start()

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from vkubelet.pods.directory import ContainerNotReadyError, LogSource
 from vkubelet.server import app
 from vkubelet.server.app import KubeletServer, ListenError, PortTakenError
-from vkubelet.server.tls import server_context
+from vkubelet.server.tls import harden
 
 PATHS = ("/healthz", "/containerLogs/default/web/main", "/nothing")
 
@@ -176,7 +175,7 @@ async def test_headers_have_a_limit(node):
 
 async def test_a_silent_or_slow_client_is_cut_off(authority, server_files, monkeypatch):
     monkeypatch.setattr(app, "IDLE_TIMEOUT", 0.05)
-    tls = server_context(*server_files, authority.pem)
+    tls = authority.server(server_files)
     server = KubeletServer(None, address="127.0.0.1", port=0, tls=tls, healthy=lambda: None)
     port = await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=authority.client(None))
@@ -190,7 +189,7 @@ async def test_a_silent_or_slow_client_is_cut_off(authority, server_files, monke
 
 
 async def test_a_taken_port_is_said_in_one_line(authority, server_files):
-    tls = server_context(*server_files, authority.pem)
+    tls = authority.server(server_files)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server = KubeletServer(None, address="127.0.0.1", port=port, tls=tls, healthy=lambda: None)
@@ -203,14 +202,14 @@ async def test_a_taken_port_is_said_in_one_line(authority, server_files):
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "nowhere", ""])
 async def test_an_impossible_address_is_named(authority, server_files, address):
-    tls = server_context(*server_files, authority.pem)
+    tls = authority.server(server_files)
     server = KubeletServer(None, address=address, port=0, tls=tls, healthy=lambda: None)
     with pytest.raises(ListenError, match=f"on {address}:0: "):
         await server.start()
 
 
 async def test_every_address_of_both_families(node, authority, server_files, client_files):
-    tls = server_context(*server_files, authority.pem)
+    tls = authority.server(server_files)
     server = KubeletServer(node.directory, address="::", port=0, tls=tls, healthy=lambda: None)
     port = await server.start()
     try:
@@ -222,7 +221,7 @@ async def test_every_address_of_both_families(node, authority, server_files, cli
 
 
 async def test_run_ends_with_its_task_and_frees_the_port(authority, server_files):
-    tls = server_context(*server_files, authority.pem)
+    tls = authority.server(server_files)
     server = KubeletServer(None, address="127.0.0.1", port=0, tls=tls, healthy=lambda: None)
     port = await server.start()
     running = asyncio.ensure_future(server.run())
@@ -259,8 +258,30 @@ async def test_a_log_that_is_gone_is_said_so(node, source: LogSource):
         assert (response.status, await response.text()) == (400, f"failed to open log file '{source.path}'")
 
 
-async def test_certificate_files_that_do_not_match_are_refused(server_files, client_files, authority):
-    with pytest.raises(ssl.SSLError):
-        server_context(server_files[0], client_files[1], authority.pem)
-    with pytest.raises(OSError, match="No such file"):
-        server_context(Path("/nonexistent.crt"), server_files[1], authority.pem)
+async def test_no_ticket_saves_a_client_from_being_verified_anew(node, client_files):
+    def connect(session: ssl.SSLSession | None) -> tuple[bool, ssl.SSLSession | None]:
+        with (
+            socket.create_connection(("127.0.0.1", node.port)) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as secure,
+        ):
+            secure.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: secure.recv(4096), b""))
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            return bool(secure.session_reused), secure.session
+
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = node.authority.client(client_files)
+        context.minimum_version = context.maximum_version = version
+        _, session = await asyncio.to_thread(connect, None)
+        assert session is None or not session.has_ticket
+    reused, _ = await asyncio.to_thread(connect, session)
+    assert not reused
+
+
+def test_what_any_context_is_made_to_be():
+    context = harden(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode is ssl.CERT_OPTIONAL
+    assert context.num_tickets == 0
+    assert context.options & ssl.OP_NO_TICKET
+    assert context.options & ssl.OP_NO_RENEGOTIATION

@@ -171,6 +171,41 @@ async def test_a_removed_pods_log_ends(node, source, writer):
         assert await response.content.read() == b""
 
 
+async def test_what_was_torn_before_a_rotation_is_no_part_of_the_next_line(node, source, writer):
+    async with node.logs(follow="true") as response:
+        writer.raw(b"2026-11-24T02:00:00.000000000Z stdout F tor")
+        writer.rotate()
+        writer.line("next")
+        assert await response.content.readline() == b"tornext\n"
+        source.end.set()
+
+
+async def test_a_file_opened_for_nobody_is_closed(source, writer, eventually, monkeypatch):
+    opened, go_on = threading.Event(), threading.Event()
+
+    class SlowFile(LogFile):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            opened.set()
+            go_on.wait(20)
+
+    async def read() -> None:
+        async with log_stream.open_log(source, LogOptions(), watcher, threads):
+            raise AssertionError("never opened")
+
+    monkeypatch.setattr(log_stream, "LogFile", SlowFile)
+    watcher = DirectoryWatcher()
+    with ThreadPoolExecutor(1) as threads:
+        reading = asyncio.ensure_future(read())
+        await eventually(opened.is_set)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        go_on.set()
+        await eventually(lambda: len(open_logs(source)) == 1)
+    watcher.close()
+
+
 async def test_a_log_that_is_removed_alone_ends(node, source, writer):
     async with node.logs(follow="true") as response:
         writer.line("x")
@@ -385,7 +420,10 @@ async def test_hundreds_of_followers_share_one_inotify(node, tmp_path, new_write
     assert node.server._watcher.armed == 0
 
 
-async def test_closing_the_server_ends_followers_and_leaves_nothing_open(node, source, writer, eventually):
+async def test_closing_the_server_ends_followers_and_leaves_nothing_open(
+    node, source, writer, eventually, monkeypatch
+):
+    monkeypatch.setattr(node.server._runner, "_shutdown_timeout", 1000)
     async with node.logs(follow="true") as response:
         writer.line("x")
         assert await response.content.readline() == b"x\n"
