@@ -139,12 +139,13 @@ def welcome(layout: Layout, report: Report) -> None:
     start_node(layout, ready, report)
     report.step(f"Pushing a sample module to the registry {ready.registry}")
     samples.push_sample(ready.registry)
-    report.step("Running it in a pod")
+    report.step("Running it in a pod; this is its output (kubectl logs --follow hello):")
+    # One of an earlier run may have ended with its node: a pod is not started twice.
+    kubectl.run(ready.kubeconfig, ["delete", "pod/hello", "--ignore-not-found", "--timeout=60s"])
     kubectl.run(ready.kubeconfig, ["apply", "--filename=-"], stdin=samples.manifest("hello", ready.registry))
     kubectl.run(ready.kubeconfig, ["wait", "--for=condition=Ready", "pod/hello", "--timeout=60s"])
-    output = kubectl.run(ready.kubeconfig, ["logs", "pod/hello", "--tail=3"])
-    report.step("Its output (kubectl logs hello):")
-    click.echo("".join(f"  {line}\n" for line in output.splitlines()), nl=False)
+    for line in kubectl.first_lines(ready.kubeconfig, ["logs", "--follow", "pod/hello"], 3):
+        click.echo(f"  {line}", nl=False)
     report.step(_how_to_go_on(layout))
 
 
@@ -173,6 +174,10 @@ def start_node(layout: Layout, ready: cluster.Ready, report: Report) -> None:
 def stop_all(layout: Layout, report: Report) -> bool:
     """End the node, which needs the cluster to report its pods' end, and then the cluster."""
     ended = False
+    ready = cluster.running(layout.cluster)
+    if ready is not None and node.running(layout.node) is None and node.left_containers(layout.node):
+        report.step("The node was killed and left containers: starting it once more to end them")
+        node.start(layout.node, ready, node.name())
     if node.running(layout.node) is not None:
         report.step("Ending the node and its containers")
         ended = node.stop(layout.node)

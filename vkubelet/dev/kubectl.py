@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from vkubelet.dev.layout import DevError
@@ -45,3 +47,20 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise DevError(f"kubectl {' '.join(arguments)} took more than {timeout:.0f} s") from error
     return done.stdout
+
+
+def first_lines(
+    kubeconfig: Path, arguments: Sequence[str], count: int, timeout: float = 30.0
+) -> Iterator[str]:
+    """The first `count` lines of a kubectl that goes on writing; fewer after `timeout` seconds."""
+    command = [binary(), *arguments]
+    with subprocess.Popen(
+        command, env=environment(kubeconfig), stdout=subprocess.PIPE, text=True
+    ) as following:
+        overdue = threading.Timer(timeout, following.terminate)
+        overdue.start()
+        try:
+            yield from itertools.islice(following.stdout or (), count)
+        finally:
+            overdue.cancel()
+            following.terminate()

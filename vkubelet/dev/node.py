@@ -46,6 +46,11 @@ def running(directory: Path) -> int | None:
     return process.lock_holder(directory / "run" / "agent.lock")
 
 
+def left_containers(directory: Path) -> bool:
+    """Whether the run directory names containers: they outlive an agent that was killed."""
+    return any((directory / "run" / "containers").glob("*/*"))
+
+
 def start(directory: Path, ready: Ready, node: str, more: Sequence[str] = ()) -> int:
     """Start the node of that name detached and wait until it is Ready; returns its pid. Raises DevError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
