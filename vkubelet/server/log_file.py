@@ -126,7 +126,7 @@ class LogFile:
         return files[position][1:] if position < len(files) else None
 
 
-_SUFFIX = re.compile(r"\.\d{8}-\d{6}(?:[.-]\d+)*", re.ASCII)
+_SUFFIX = re.compile(r"\.\d{8}-\d{6}(?:\.\d+)?", re.ASCII)
 
 
 def rotation_order(current: str, name: str) -> tuple[int, ...] | None:
