@@ -175,7 +175,7 @@ def finish(response: requests.Response) -> None:
         try:
             response.raw.read(_LEFTOVER, decode_content=False)
         except HTTPError:
-            log.debug("connection not kept: its answer did not end", exc_info=True)
+            log.debug("connection not kept: its answer did not end")
     response.close()
 
 
