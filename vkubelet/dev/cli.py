@@ -66,10 +66,12 @@ def down(layout: Layout) -> None:
 def reset(layout: Layout) -> None:
     """End everything and remove the data."""
     stop_all(layout, Report())
-    for directory in (layout.node, layout.cluster):
-        if directory.exists():
-            shutil.rmtree(directory)
-    click.echo(f"Removed the data in {layout.root}.", err=True)
+    present = [directory for directory in (layout.node, layout.cluster) if directory.exists()]
+    for directory in present:
+        shutil.rmtree(directory)
+        click.echo(f"Removed {directory}.", err=True)
+    if not present:
+        click.echo(f"There is no data in {layout.root}.", err=True)
 
 
 @dev.command()

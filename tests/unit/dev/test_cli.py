@@ -45,7 +45,10 @@ def test_down_with_nothing_running_is_no_error(invoke):
 def test_reset_removes_its_own_directories_and_nothing_else(invoke, tmp_path):
     for name in ("cluster", "node", "mine"):
         (tmp_path / "dev" / name).mkdir(parents=True)
-    assert invoke("reset").exit_code == 0
+    first = invoke("reset")
+    assert first.exit_code == 0
+    assert first.output.count("Removed") == 2
+    assert "no data" in invoke("reset").output
     assert [file.name for file in (tmp_path / "dev").iterdir()] == ["mine"]
 
 
