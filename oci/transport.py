@@ -138,6 +138,10 @@ class Session(requests.Session):
         """End all transfers, now and to come; may be called from any thread."""
         self._interrupt.interrupt()
 
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """None: requests looks at redirects even when told not to follow, and reads their bodies whole."""
+        return None
+
     def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
         """As requests', with the deadlines; GET and HEAD follow a few redirects.
 

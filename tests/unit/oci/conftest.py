@@ -167,11 +167,11 @@ class Registry:
         return answer
 
     @staticmethod
-    def endless(sent: list[int]) -> Handler:
+    def endless(sent: list[int], status: int = 200, headers: dict[str, str] | None = None) -> Handler:
         """Send until nobody reads any more; `sent` counts the bytes."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            response = web.StreamResponse()
+            response = web.StreamResponse(status=status, headers=headers)
             response.enable_chunked_encoding()
             await response.prepare(request)
             while True:

@@ -243,6 +243,15 @@ class TestRedirects:
         assert "secret" not in str(error)
         assert len(registry.requests) == 6
 
+    async def test_with_an_endless_body(self, registry, store):
+        sent: list[int] = []
+        registry.image("me/app:v1", MODULE)
+        path = f"/v2/me/other/blobs/{digests.of(MODULE)}"
+        registry.faults["GET /v2/me/app/blobs"] = registry.endless(sent, 307, {"Location": path})
+        image = await store.pull(registry.reference("me/app:v1"))
+        assert image.module.read_bytes() == MODULE
+        assert sum(sent) < 16_000_000
+
     @pytest.mark.parametrize("location", ["http://[x/", "http://h:99999999/", "ftp://h/x", "http:///x"])
     async def test_to_nowhere(self, registry, fails, location: str):
         registry.faults["GET"] = registry.redirect(location)
