@@ -1,0 +1,203 @@
+"""The run directory: a directory for each container, and what stands in them.
+
+It exists so that every file operation on runtime state has one place. The operations are few and small,
+and the directory is on a tmpfs or in the page cache, so they are done at once and not in threads; only
+removing a container, whose root directory may hold anything, is for a thread. It must not know sockets,
+processes or asyncio.
+
+    RUN_DIR/boot-id              the boot that the containers belong to
+    RUN_DIR/containers/ID/       spec, started, exit, rootfs/
+    RUN_DIR/corrupt/             what could not be understood, set aside for people
+    RUN_DIR/trash/               what is being removed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, ProviderError
+from providers.wasmtime import files
+from providers.wasmtime.files import CorruptFileError, Started, StoredSpec
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """A container that the directory knows. `exit` is None if it may still run."""
+
+    spec: StoredSpec
+    started: Started
+    exit: Exit | None
+
+    def state(self, container_id: str) -> ContainerState:
+        """The same in the provider's terms."""
+        return ContainerState(
+            id=container_id,
+            labels=self.spec.labels,
+            log_path=Path(self.spec.log_path),
+            pid=self.started.pid,
+            started_at=self.started.started_at,
+            exit=self.exit,
+        )
+
+
+class RunDirectory:
+    """The state of one node's containers. One agent has it at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._containers = path / "containers"
+        self._trash = path / "trash"
+        self._corrupt = path / "corrupt"
+        self._lock = -1
+
+    def open(self) -> None:
+        """Make the directory and take it. Raises ProviderError if another agent has it."""
+        try:
+            for directory in (self.path, self._containers, self._trash, self._corrupt):
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.chmod(0o700)
+            self._lock = os.open(self.path / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise ProviderError(f"{self.path} is in use by another agent") from error
+        except OSError as error:
+            self.close()
+            raise ProviderError(f"{self.path} cannot be used: {error}") from error
+
+    def close(self) -> None:
+        """Let another agent have it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def container(self, container_id: str) -> Path:
+        """The directory of a container, whether it exists or not."""
+        return self._containers / container_id
+
+    def create(self, spec: ContainerSpec) -> None:
+        """Make a container's directory, ready for the launcher. Raises ProviderError."""
+        encoded = files.encode_spec(spec)
+        directory = self.container(spec.id)
+        try:
+            directory.mkdir(mode=0o700)
+            _write(directory / "spec", encoded)
+        except FileExistsError as error:
+            raise ProviderError(f"container {spec.id} exists already") from error
+        except OSError as error:
+            self.discard(spec.id)
+            raise ProviderError(f"making the container's directory: {error}") from error
+
+    def discard(self, container_id: str) -> Path | None:
+        """Take a container's directory out of the way at once; returns what remains to be removed."""
+        trash = self._trash / f"{container_id}.{uuid.uuid4().hex}"
+        try:
+            self.container(container_id).rename(trash)
+        except FileNotFoundError:
+            return None
+        return trash
+
+    def empty_trash(self) -> None:
+        """Remove what earlier agents did not come to remove; may take its time."""
+        for path in self._trash.iterdir():
+            remove_tree(path)
+
+    def withdraw(self, container_id: str) -> Started | None:
+        """Make sure that a container that has not begun never will; None if so, and else its claim."""
+        directory = self.container(container_id)
+        claim = directory / f".withdrawn.{os.getpid()}"
+        _write(claim, files.encode_started(Started(0, 0, 0)))
+        try:
+            os.link(claim, directory / "started")
+        except FileExistsError:
+            return files.decode_started((directory / "started").read_bytes())
+        finally:
+            claim.unlink()
+        return None
+
+    def read_exit(self, container_id: str) -> Exit | None:
+        """The exit record, None if there is none. Raises CorruptFileError."""
+        try:
+            return files.decode_exit((self.container(container_id) / "exit").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def record_lost(self, container_id: str, started_at: int, message: str) -> Exit:
+        """Record the end of a container that nobody saw: it left no record, and its process is gone."""
+        ended = Exit(137, ExitReason.KILLED, message, started_at, time.time_ns(), signal=9)
+        directory = self.container(container_id)
+        if directory.exists():
+            _write(directory / "exit", files.encode_exit(ended))
+        return ended
+
+    def scan(self) -> Iterator[tuple[str, Found]]:
+        """All containers that were begun. What never was is removed, what is corrupt is set aside."""
+        for directory in sorted(self._containers.iterdir()):
+            try:
+                found = self._read(directory)
+            except (CorruptFileError, NotADirectoryError) as error:
+                aside = self._corrupt / f"{directory.name}.{uuid.uuid4().hex}"
+                _log.error("container %s is set aside as %s: %s", directory.name, aside, error)
+                directory.rename(aside)
+                continue
+            if found is None:
+                self.discard(directory.name)
+            else:
+                yield directory.name, found
+
+    def _read(self, directory: Path) -> Found | None:
+        try:
+            spec = files.decode_spec((directory / "spec").read_bytes())
+        except FileNotFoundError:
+            return None
+        started: Started | None
+        try:
+            started = files.decode_started((directory / "started").read_bytes())
+        except FileNotFoundError:
+            started = self.withdraw(directory.name)
+        if started is None or started.pid == 0:
+            return None
+        return Found(spec, started, self.read_exit(directory.name))
+
+    def begin_boot(self, boot_id: str) -> bool:
+        """Is this the boot that the containers belong to? If not, none of them runs."""
+        try:
+            return (self.path / "boot-id").read_text() == boot_id
+        except FileNotFoundError:
+            return False
+
+    def finish_boot(self, boot_id: str) -> None:
+        """From now on the containers belong to this boot."""
+        _write(self.path / "boot-id", boot_id.encode())
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory with all in it, also what a guest made unreadable."""
+
+    def open_up(function: object, name: str, _error: object) -> None:
+        Path(name).parent.chmod(0o700)
+        with contextlib.suppress(NotADirectoryError):
+            Path(name).chmod(0o700)
+        shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink()
+
+    shutil.rmtree(path, onerror=open_up)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file whole. Runtime state belongs to one boot: nothing is synced."""
+    temporary = path.with_name(f".{path.name}.new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "wb", buffering=0) as file:
+        file.write(data)
+    temporary.rename(path)

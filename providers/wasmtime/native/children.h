@@ -1,0 +1,23 @@
+// The launcher's children: which process is which container.
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { ID_LENGTH = 64 };
+
+struct child {
+    struct child *next;
+    pid_t pid;
+    uint64_t started_at;
+    char id[ID_LENGTH + 1];
+};
+
+// Room for a child, to be added once it has a pid; NULL if there is no memory.
+struct child *child_new(const char *id, uint64_t started_at);
+
+// Remember a child under its pid.
+void child_add(struct child *child, pid_t pid);
+
+// Find and forget the child of this pid; the caller frees it. NULL if there is none.
+struct child *child_take(pid_t pid);

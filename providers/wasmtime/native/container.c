@@ -1,0 +1,96 @@
+#include "container.h"
+
+#include "logs.h"
+#include "records.h"
+#include "sandbox.h"
+#include "spec.h"
+#include "wasi.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { DIRECTORY = 3 };
+
+static struct log container_log; // zero pages until they are used
+
+// Nothing of the launcher's stays: no file but the container's directory (standard error is the
+// launcher's own, for what the library says when it fails), no session, no signal setting. The handlers
+// that the engine installed for traps do stay.
+static const char *part(int directory) {
+    if (directory != DIRECTORY && dup2(directory, DIRECTORY) < 0)
+        return "keeping the container's directory open";
+    if (fcntl(DIRECTORY, F_SETFD, FD_CLOEXEC) < 0)
+        return "keeping the container's directory open";
+    if (syscall(SYS_close_range, DIRECTORY + 1U, ~0U, 0U) < 0)
+        return "closing the launcher's files";
+    if (setsid() < 0)
+        return "making a session";
+    static const int ours[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        signal(ours[i], SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+        return "unblocking signals";
+    return NULL;
+}
+
+static void fail(struct ending *ending, const char *step, const char *detail, const char *cause) {
+    snprintf(ending->message, sizeof ending->message, "%s%s%s: %s", step, *detail ? " " : "", detail, cause);
+    ending->started_at = 0;
+}
+
+static void run(const struct runtime *runtime, struct ending *ending) {
+    struct spec spec;
+    const char *wrong = spec_read(DIRECTORY, "spec", &spec);
+    if (wrong != NULL) {
+        fail(ending, "reading the container's spec", "", wrong);
+        return;
+    }
+    if (!log_open(&container_log, spec.log_path, spec.log_max_bytes, spec.log_max_files)) {
+        fail(ending, "opening the log", spec.log_path, strerror(errno));
+        return;
+    }
+    if (mkdirat(DIRECTORY, "rootfs", 0755) < 0) {
+        fail(ending, "making the root directory", "", strerror(errno));
+        return;
+    }
+    wrong = sandbox_enter();
+    if (wrong != NULL) {
+        fail(ending, "entering the sandbox:", wrong, strerror(errno));
+        return;
+    }
+    static char root[] = "/proc/self/fd/3/rootfs";
+    _Static_assert(DIRECTORY == 3, "the path of the root directory names it");
+    wasi_run(runtime, &spec, root, &container_log, ending);
+    log_close(&container_log);
+}
+
+_Noreturn void container_run(const struct runtime *runtime, int directory, uint64_t started_at) {
+    static struct ending ending = {.code = 128, .reason = "cannot-run"};
+    ending.started_at = started_at;
+    const char *step = part(directory);
+    if (step != NULL) {
+        // Too early to own anything: the launcher records that the process left no record.
+        fprintf(stderr, "container: %s: %s\n", step, strerror(errno));
+        _exit(128);
+    }
+    if (!record_started(DIRECTORY, started_at)) {
+        // EEXIST: whoever asked has taken it back, or another process runs it.
+        if (errno != EEXIST && errno != ENOENT)
+            fprintf(stderr, "container: recording its start: %s\n", strerror(errno));
+        _exit(128);
+    }
+    run(runtime, &ending);
+    ending.finished_at = now();
+    if (!record_exit(DIRECTORY, &ending))
+        fprintf(stderr, "container: recording its end: %s\n", strerror(errno));
+    _exit(ending.code);
+}

@@ -1,0 +1,310 @@
+// The launcher: holds the engine, and forks a process for each container.
+//
+//     vkubelet-launcher RUN_DIR LIBRARY     serve RUN_DIR/launcher.sock; returns once it does
+//     vkubelet-launcher --identity          tell what this program was built from
+//
+// It never runs a guest, and it has one thread, so that its children are born whole. It is no container's
+// keeper: killed, it takes none with it, and none is lost, for what a container is and was stands in the
+// container's own directory. Messages are lines; the agent's are
+//
+//     start REQUEST ID     fork the container whose directory is RUN_DIR/containers/ID
+//     shutdown             end; containers run on
+//
+// and the launcher's
+//
+//     IDENTITY                                  at once, to each agent that connects
+//     started REQUEST PID START_TIME STARTED_AT the process exists
+//     failed REQUEST TEXT                       there is no process
+//     ended ID                                  the process is gone, and its exit record is there
+
+#include "children.h"
+#include "connection.h"
+#include "container.h"
+#include "library.h"
+#include "records.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char SOCKET[] = "launcher.sock", NEW_SOCKET[] = "launcher.sock.new", CONTAINERS[] = "containers";
+
+static struct launcher {
+    struct runtime runtime;
+    struct connection agent;
+    int containers; // the directory of container directories
+    int listener;
+    int signals;
+} launcher = {.agent.fd = -1};
+
+static bool is_id(const char *text) {
+    return strlen(text) == ID_LENGTH && strspn(text, "0123456789abcdef") == ID_LENGTH;
+}
+
+static void start(const char *request, const char *id) {
+    int directory = openat(launcher.containers, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory < 0) {
+        connection_send(&launcher.agent, "failed %s opening the container's directory: %s", request, strerror(errno));
+        return;
+    }
+    uint64_t started_at = now();
+    struct child *child = child_new(id, started_at);
+    pid_t pid = child == NULL ? -1 : fork();
+    if (pid == 0)
+        container_run(&launcher.runtime, directory, started_at);
+    int cause = errno;
+    close(directory);
+    if (pid < 0) {
+        free(child);
+        connection_send(&launcher.agent, "failed %s making a process: %s", request, strerror(cause));
+        return;
+    }
+    child_add(child, pid);
+    connection_send(&launcher.agent, "started %s %d %" PRIu64 " %" PRIu64, request, (int)pid, process_start_time(pid),
+                    started_at);
+}
+
+// A process that left no exit record was killed, or could not even write one: the launcher, who alone
+// knows how it ended, writes it. A record that is there already stays.
+static void record_end(const struct child *child, int status) {
+    int directory = openat(launcher.containers, child->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (directory < 0)
+        return;
+    struct ending ending = {.started_at = child->started_at, .finished_at = now()};
+    if (WIFSIGNALED(status)) {
+        ending.code = 128 + WTERMSIG(status);
+        ending.signal = WTERMSIG(status);
+        ending.reason = "killed";
+        snprintf(ending.message, sizeof ending.message, "killed by signal %d (%s)", ending.signal,
+                 strsignal(ending.signal));
+    } else {
+        ending.code = 128;
+        ending.reason = "cannot-run";
+        snprintf(ending.message, sizeof ending.message, "the process ended with code %d and could leave no record",
+                 WEXITSTATUS(status));
+    }
+    if (!record_exit(directory, &ending) && errno != EEXIST)
+        fprintf(stderr, "launcher: recording the end of %s: %s\n", child->id, strerror(errno));
+    close(directory);
+}
+
+static void reap(void) {
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        struct child *child = child_take(pid);
+        if (child == NULL)
+            continue;
+        record_end(child, status);
+        connection_send(&launcher.agent, "ended %s", child->id);
+        free(child);
+    }
+}
+
+// False if the launcher is to end.
+static bool on_signal(void) {
+    struct signalfd_siginfo info;
+    while (read(launcher.signals, &info, sizeof info) == (ssize_t)sizeof info)
+        if (info.ssi_signo != SIGCHLD)
+            return false;
+    reap();
+    return true;
+}
+
+static void on_connect(void) {
+    int fd = accept4(launcher.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != geteuid()) {
+        close(fd);
+        return;
+    }
+    connection_open(&launcher.agent, fd);
+    connection_send(&launcher.agent, "%s", LAUNCHER_IDENTITY);
+}
+
+// False if the launcher is to end. Whoever speaks otherwise is no agent of this launcher: let go of.
+static bool on_line(char *line) {
+    char *rest = line;
+    const char *verb = strsep(&rest, " "), *request = strsep(&rest, " "), *id = rest;
+    if (strcmp(verb, "shutdown") == 0 && request == NULL)
+        return false;
+    if (strcmp(verb, "start") == 0 && id != NULL && is_id(id) && *request != 0 && strlen(request) < 20 &&
+        strspn(request, "0123456789") == strlen(request))
+        start(request, id);
+    else
+        connection_close(&launcher.agent);
+    return true;
+}
+
+static void serve(void) {
+    for (;;) {
+        char *line = connection_line(&launcher.agent);
+        if (line != NULL && !on_line(line))
+            return;
+        struct pollfd files[] = {
+            {.fd = launcher.signals, .events = POLLIN},
+            {.fd = launcher.listener, .events = POLLIN},
+            {.fd = launcher.agent.fd, .events = POLLIN},
+        };
+        if (launcher.agent.output_used > 0)
+            files[2].events |= POLLOUT;
+        // One line a turn: between two starts, ends are reported.
+        if (poll(files, 3, line != NULL ? 0 : -1) <= 0)
+            continue;
+        if (files[0].revents != 0 && !on_signal())
+            return;
+        if (files[2].revents & POLLOUT)
+            connection_flush(&launcher.agent);
+        if (files[2].revents & ~POLLOUT)
+            connection_receive(&launcher.agent);
+        if (files[1].revents != 0)
+            on_connect();
+    }
+}
+
+static void ignore(int signal_number) {
+    (void)signal_number;
+}
+
+// Only one launcher serves a directory. One that is about to end is waited for, for some seconds.
+static const char *lock(void) {
+    int fd = open("launcher.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return "opening launcher.lock";
+    sigaction(SIGALRM, &(struct sigaction){.sa_handler = ignore}, NULL);
+    alarm(5);
+    if (flock(fd, LOCK_EX) < 0)
+        return "locking launcher.lock, which another launcher holds";
+    alarm(0);
+    return NULL;
+}
+
+static const char *listen_on_socket(void) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, NEW_SOCKET, sizeof NEW_SOCKET);
+    launcher.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (launcher.listener < 0)
+        return "making a socket";
+    unlink(NEW_SOCKET);
+    if (bind(launcher.listener, (struct sockaddr *)&address, sizeof address) < 0)
+        return "binding launcher.sock";
+    if (chmod(NEW_SOCKET, 0600) < 0 || listen(launcher.listener, 16) < 0 || rename(NEW_SOCKET, SOCKET) < 0)
+        return "listening on launcher.sock";
+    return NULL;
+}
+
+static const char *watch_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return "blocking signals";
+    launcher.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return launcher.signals < 0 ? "making a signalfd" : NULL;
+}
+
+static const char *redirect(void) {
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int log = open("launcher.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (null < 0 || log < 0)
+        return "opening launcher.log";
+    if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
+        return "redirecting standard files";
+    close(null);
+    close(log);
+    return NULL;
+}
+
+// NULL, or what failed, with the cause in errno, or 0 there if the text says all.
+static const char *prepare(const char *run_directory, const char *library) {
+    static const char *(*const steps[])(void) = {lock, watch_signals, listen_on_socket, redirect};
+    umask(077);
+    if (setsid() < 0)
+        return "making a session";
+    if (chdir(run_directory) < 0)
+        return run_directory;
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+        return "becoming a subreaper";
+    launcher.containers = open(CONTAINERS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (launcher.containers < 0)
+        return "opening the directory of containers";
+    const char *wrong = runtime_open(&launcher.runtime, library);
+    if (wrong != NULL) {
+        errno = 0;
+        return wrong;
+    }
+    for (size_t i = 0; i < sizeof steps / sizeof *steps && wrong == NULL; i++)
+        wrong = steps[i]();
+    return wrong;
+}
+
+// The process that was started waits for the one that will serve, and tells whether it does.
+static int await_ready(int ready) {
+    char text[1024];
+    size_t used = 0;
+    for (ssize_t got; used < sizeof text && (got = read(ready, text + used, sizeof text - used)) > 0;)
+        used += (size_t)got;
+    if (used == 1 && text[0] == '.')
+        return 0;
+    fprintf(stderr, "%.*s\n", used > 0 ? (int)used : 31, used > 0 ? text : "the launcher ended unexpectedly");
+    return 1;
+}
+
+int main(int count, char **arguments) {
+    if (count == 2 && strcmp(arguments[1], "--identity") == 0) {
+        puts(LAUNCHER_IDENTITY);
+        return 0;
+    }
+    if (count != 3) {
+        fprintf(stderr, "usage: vkubelet-launcher RUN_DIR LIBRARY | vkubelet-launcher --identity\n");
+        return 2;
+    }
+    syscall(SYS_close_range, STDERR_FILENO + 1U, ~0U, 0U);
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) < 0) {
+        perror("making a pipe");
+        return 1;
+    }
+    pid_t pid = fork();
+    if (pid < 0) {
+        perror("making a process");
+        return 1;
+    }
+    if (pid > 0) {
+        close(ready[1]);
+        return await_ready(ready[0]);
+    }
+    close(ready[0]);
+    const char *wrong = prepare(arguments[1], arguments[2]);
+    if (wrong != NULL) {
+        dprintf(ready[1], errno != 0 ? "%s: %s" : "%s", wrong, strerror(errno));
+        return 1;
+    }
+    if (write(ready[1], ".", 1) == 1) {
+        close(ready[1]);
+        serve();
+    }
+    unlink(SOCKET);
+    connection_close(&launcher.agent);
+    return 0;
+}

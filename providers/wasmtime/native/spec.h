@@ -1,0 +1,52 @@
+// What a container is to be: the file that the agent writes into its directory.
+//
+// The file is a sequence of NUL-terminated strings. The first is SPEC_FORMAT and the last is a lone dot,
+// which tells that the file is whole; the first byte of every other one says what the rest is:
+//
+//   k  kind, "module" or "component"      n  name of an environment variable, followed by
+//   m  compiled code, a path              v  its value
+//   l  log file, a path                   w  host directory, writable, or
+//   b  log's size in bytes                r  host directory, read-only, followed by
+//   f  number of log files                g  the guest's path of it
+//   y  memory limit in bytes, if any      j  labels, which are the agent's own business
+//   a  one argument
+//
+// Nothing that reaches a guest can hold a NUL, as nothing that reaches a process can.
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SPEC_FORMAT "vkubelet container 1"
+
+struct preopen {
+    char *host;
+    char *guest;
+    bool writable;
+};
+
+struct spec {
+    char *code;
+    bool is_component;
+    char *log_path;
+    uint64_t log_max_bytes;
+    unsigned log_max_files;
+    int64_t memory_limit; // -1 for none
+    size_t argument_count;
+    char **arguments;
+    size_t variable_count;
+    char **names;
+    char **values;
+    size_t preopen_count;
+    struct preopen *preopens;
+};
+
+// Decode `size` bytes of `text`. The spec points into `text`. NULL, or what is wrong.
+const char *spec_decode(char *text, size_t size, struct spec *spec);
+
+// Read and decode the file `name`. What is read is never freed: a container needs it to its end.
+// NULL, or what is wrong.
+const char *spec_read(int directory, const char *name, struct spec *spec);
+
+// Free the arrays of a decoded spec.
+void spec_free(struct spec *spec);

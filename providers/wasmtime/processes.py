@@ -1,0 +1,96 @@
+"""Watching processes that are not our children: containers that an earlier launcher or agent started.
+
+It exists because a pid alone names nobody for long: a process is told from a later one with the same pid
+by its start time. It must not know what the processes are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+
+def boot_id() -> str:
+    """Names the time since this machine's kernel started."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def stat(pid: int) -> tuple[int, int] | None:
+    """Parent and start time (clock ticks since boot) of a process, proc_pid_stat(5); None if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(fields[1]), int(fields[19])
+
+
+def open_pidfd(pid: int, start_time: int) -> int | None:
+    """A file descriptor of exactly this process; None if it is gone."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    # Looked at after the pidfd was opened: what it names cannot have changed since.
+    found = stat(pid)
+    if found is None or found[1] != start_time:
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def kill(pid: int, start_time: int) -> None:
+    """SIGKILL to exactly this process; nothing if it is gone."""
+    pidfd = open_pidfd(pid, start_time)
+    if pidfd is None:
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    finally:
+        os.close(pidfd)
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many files as it may: watching takes one for each container."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Watches:
+    """Tells of ends of processes."""
+
+    def __init__(self, on_end: Callable[[str], None]) -> None:
+        self._on_end = on_end
+        self._pidfds: dict[str, int] = {}
+
+    def add(self, name: str, pid: int, start_time: int) -> bool:
+        """Tell when this process ends; False if it has."""
+        pidfd = open_pidfd(pid, start_time)
+        if pidfd is None:
+            return False
+        self._pidfds[name] = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._ended, name)
+        return True
+
+    def has(self, name: str) -> bool:
+        """Is it watched?"""
+        return name in self._pidfds
+
+    def _ended(self, name: str) -> None:
+        self._remove(name)
+        self._on_end(name)
+
+    def _remove(self, name: str) -> None:
+        pidfd = self._pidfds.pop(name)
+        asyncio.get_running_loop().remove_reader(pidfd)
+        os.close(pidfd)
+
+    def close(self) -> None:
+        """Watch no more."""
+        for name in list(self._pidfds):
+            self._remove(name)

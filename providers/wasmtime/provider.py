@@ -1,0 +1,292 @@
+"""The wasmtime provider: containers as processes that the launcher forks.
+
+It exists to join the parts: the run directory says what there is, the launcher starts and tells of ends,
+pidfds tell of the ends that it cannot. It must not know pods, file formats or how code is compiled.
+
+A container is started at most once, whatever dies meanwhile: its process claims it by a file that can be
+made once, and an agent that does not know whether there is a process makes that file itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TypeVar
+
+from providers.base import (
+    Artifact,
+    ContainerSpec,
+    ContainerState,
+    ExitListener,
+    InvalidSpecError,
+    ProviderError,
+)
+from providers.wasmtime import launcher, processes
+from providers.wasmtime.compile import Compiler
+from providers.wasmtime.directory import RunDirectory, remove_tree
+from providers.wasmtime.files import CorruptFileError
+from providers.wasmtime.launcher import Connection, LauncherGoneError, Process
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_ANSWER_SECONDS = 60
+_RETRY_SECONDS = 1.0
+_RETRY_MAX_SECONDS = 30.0
+_STARTS = 3
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Container:
+    """A container of this agent. `process` is None until it is known to exist."""
+
+    state: ContainerState
+    process: Process | None = None
+    ended: bool = False
+    kill: bool = False
+    abandoned: bool = False
+
+
+class WasmtimeProvider:
+    """See providers.base.Provider. `run_dir` is for state of this boot, `cache_dir` for compiled code."""
+
+    def __init__(self, run_dir: Path, cache_dir: Path, *, program: Path = launcher.PROGRAM) -> None:
+        self._directory = RunDirectory(run_dir.absolute())
+        self._compiler = Compiler(cache_dir.absolute())
+        self._program = program
+        self._containers: dict[str, _Container] = {}
+        self._watches = processes.Watches(self._on_ended)
+        self._on_exit: ExitListener = lambda state: None
+        self._connection: Connection | None = None
+        self._connected = asyncio.Event()
+        self._trouble = ""
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    async def open(self, on_exit: ExitListener) -> list[ContainerState]:
+        """See Provider.open. Raises ProviderError, also if another agent has the run directory."""
+        self._directory.open()
+        self._on_exit = on_exit
+        processes.raise_file_limit()
+        try:
+            await asyncio.to_thread(self._directory.empty_trash)
+            # First the connection, then the scan: an end is either in the records or will be told.
+            self._connected_to(await launcher.connect(self._directory.path, self._on_ended, self._program))
+            boot = processes.boot_id()
+            same_boot = self._directory.begin_boot(boot)
+            for container_id, found in await asyncio.to_thread(lambda: list(self._directory.scan())):
+                container = _Container(
+                    found.state(container_id), Process(*dataclasses.astuple(found.started))
+                )
+                self._containers[container_id] = container
+                if found.exit is None:
+                    self._adopt(container, same_boot=same_boot)
+                container.ended = container.state.exit is not None
+            self._directory.finish_boot(boot)
+        except BaseException:
+            await self.close()
+            raise
+        self._run(self._supervise())
+        return [container.state for container in self._containers.values()]
+
+    def _adopt(self, container: _Container, *, same_boot: bool) -> None:
+        process, connection = container.process, self._connection
+        if not same_boot or process is None:
+            self._finish(container, "the node was rebooted")
+            return
+        found = processes.stat(process.pid)
+        if found is not None and found[1] == process.start_time and connection is not None:
+            if found[0] == connection.launcher_pid:
+                return  # the launcher's own child: it will tell
+            if self._watches.add(container.state.id, process.pid, process.start_time):
+                return
+        self._finish(container, "the process ended while no agent ran")
+
+    async def close(self) -> None:
+        """See Provider.close. A launcher without containers is told to end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._compiler.close()
+        self._watches.close()
+        if self._connection is not None:
+            if all(container.ended for container in self._containers.values()):
+                self._connection.shut_down()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_RETRY_MAX_SECONDS):
+                        await asyncio.shield(self._connection.closed)
+            self._connection.close()
+        self._directory.close()
+
+    async def prepare(self, module: Path, digest: str) -> Artifact:
+        """See Provider.prepare."""
+        return await self._compiler.prepare(module, digest)
+
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        """See Provider.start. Cancelled, it leaves no container: one that was begun is ended and removed."""
+        _check(spec)
+        self._directory.create(spec)
+        container = _Container(ContainerState(spec.id, spec.labels, spec.log_path, pid=0, started_at=0))
+        self._containers[spec.id] = container
+        launch = self._run(self._launch(container, spec))
+        try:
+            await asyncio.shield(launch)
+        except asyncio.CancelledError:
+            container.abandoned = True
+            await self.kill(spec.id)
+            raise
+        return container.state
+
+    async def _launch(self, container: _Container, spec: ContainerSpec) -> None:
+        """Bring the container to life, or raise ProviderError and leave nothing of it."""
+        try:
+            process = await self._process(spec)
+        except ProviderError:
+            del self._containers[spec.id]
+            self._discard(spec.id)
+            raise
+        container.process = process
+        container.state = dataclasses.replace(container.state, pid=process.pid, started_at=process.started_at)
+        if container.kill:
+            processes.kill(process.pid, process.start_time)
+        if container.ended:
+            # After the caller of start() has seen the container's beginning.
+            asyncio.get_running_loop().call_soon(self._finish, container)
+
+    async def _process(self, spec: ContainerSpec) -> Process:
+        for _ in range(_STARTS):
+            connection = await self._ready()
+            try:
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    return await connection.start(spec.id)
+            except TimeoutError:
+                connection.close()
+            except LauncherGoneError:
+                pass
+            started = self._directory.withdraw(spec.id)
+            if started is not None:
+                process = Process(started.pid, started.start_time, started.started_at)
+                if not self._watches.add(spec.id, process.pid, process.start_time):
+                    self._on_ended(spec.id)
+                return process
+            # A process may still come to claim the directory that is now withdrawn: make another.
+            self._discard(spec.id)
+            self._directory.create(spec)
+        raise ProviderError(f"the launcher ended {_STARTS} times while it was asked for the container")
+
+    async def _ready(self) -> Connection:
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                while self._connection is None:
+                    await self._connected.wait()
+        except TimeoutError as error:
+            raise ProviderError(f"no launcher: {self._trouble}") from error
+        return self._connection
+
+    async def kill(self, container_id: str) -> None:
+        """See Provider.kill."""
+        container = self._containers.get(container_id)
+        if container is None or container.ended:
+            return
+        container.kill = True
+        if container.process is not None:
+            processes.kill(container.process.pid, container.process.start_time)
+
+    async def remove(self, container_id: str) -> None:
+        """See Provider.remove. Raises ProviderError if it still runs."""
+        container = self._containers.get(container_id)
+        if container is None:
+            return
+        if container.state.exit is None:
+            raise ProviderError(f"container {container_id} still runs")
+        del self._containers[container_id]
+        trash = self._directory.discard(container_id)
+        if trash is not None:
+            await asyncio.to_thread(remove_tree, trash)
+
+    def _discard(self, container_id: str) -> None:
+        trash = self._directory.discard(container_id)
+        if trash is not None:
+            self._run(asyncio.to_thread(remove_tree, trash))
+
+    def _on_ended(self, container_id: str) -> None:
+        container = self._containers.get(container_id)
+        if container is None or container.ended:
+            return
+        container.ended = True
+        if container.process is not None:
+            self._finish(container)
+
+    def _finish(
+        self, container: _Container, lost: str = "the process was killed, and nobody saw how"
+    ) -> None:
+        state = container.state
+        try:
+            ended = self._directory.read_exit(state.id)
+        except CorruptFileError as error:
+            _log.error("container %s: %s", state.id, error)
+            ended, lost = None, f"the container's exit record cannot be read: {error}"
+        if ended is None:
+            ended = self._directory.record_lost(state.id, state.started_at, lost)
+        container.state = dataclasses.replace(state, exit=ended)
+        if container.abandoned:
+            del self._containers[state.id]
+            self._discard(state.id)
+        elif container.ended:
+            self._on_exit(container.state)
+
+    def _connected_to(self, connection: Connection | None) -> None:
+        self._connection = connection
+        if connection is None:
+            self._connected.clear()
+        else:
+            self._connected.set()
+
+    async def _supervise(self) -> None:
+        """Have a launcher, always; when one ends, watch the containers that it would have told of."""
+        delay = _RETRY_SECONDS
+        while True:
+            connection = self._connection
+            if connection is not None:
+                await asyncio.shield(connection.closed)
+                self._connected_to(None)
+                _log.warning("the launcher is gone; its containers run on")
+                self._watch_all()
+            try:
+                self._connected_to(
+                    await launcher.connect(self._directory.path, self._on_ended, self._program)
+                )
+                delay = _RETRY_SECONDS
+            except ProviderError as error:
+                self._trouble = str(error)
+                _log.error("no launcher, trying again in %.0f s: %s", delay, error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _RETRY_MAX_SECONDS)
+
+    def _watch_all(self) -> None:
+        for container in list(self._containers.values()):
+            process = container.process
+            if process is None or container.ended or self._watches.has(container.state.id):
+                continue
+            if not self._watches.add(container.state.id, process.pid, process.start_time):
+                self._on_ended(container.state.id)
+
+    def _run(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _check(spec: ContainerSpec) -> None:
+    if len(spec.id) != 64 or not set(spec.id) <= set("0123456789abcdef"):
+        raise InvalidSpecError(f"id: {spec.id!r} is not 64 lower-case hex digits")
+    for index, preopen in enumerate(spec.preopens):
+        if not preopen.host.is_dir():
+            raise InvalidSpecError(f"preopens[{index}]: {preopen.host} is not a directory")
+        if not preopen.guest.startswith("/"):
+            raise InvalidSpecError(f"preopens[{index}]: {preopen.guest!r} is not an absolute path")
