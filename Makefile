@@ -29,6 +29,10 @@ unit: $(STAMP)
 integration: $(STAMP)
 	$(BIN)/pytest tests/integration
 
+# After a change to the launcher's C code, or to wasmtime's version.
+native: $(STAMP)
+	$(BIN)/python -m providers.wasmtime.native.build
+
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
 
