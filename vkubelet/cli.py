@@ -1,10 +1,119 @@
-"""The command line: composes everything, decides nothing."""
+"""The command line: composes everything, decides nothing.
+
+It exists to turn the words of a command into a typed configuration and a failure into one clear line with
+a non-zero exit. Modules that are slow to import are imported by the command that needs them.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import click
+import msgspec
+
+from vkubelet.config import HELP, Config, ConfigError, load
+from vkubelet.dev.cli import dev
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """A Kubernetes node whose containers are WebAssembly."""
+
+
+main.add_command(dev)
+
+
+@main.command()
+def version() -> None:
+    """Print the versions of the node and of its WebAssembly runtime."""
+    for package in ("vkubelet", "wasmtime"):
+        click.echo(f"{package} {importlib.metadata.version(package)}")
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    """Every field of the configuration as a flag; its text is parsed where YAML and variables are."""
+    defaults = msgspec.structs.asdict(Config())
+    for field in reversed(Config.__struct_fields__):
+        default = _shown(defaults[field])
+        is_flag = isinstance(defaults[field], bool)
+        command = click.option(
+            f"--{field.replace('_', '-')}",
+            field,
+            metavar="[true|false]" if is_flag else "VALUE",
+            help=HELP[field] + (f" [default: {default}]" if default else ""),
+            **({"is_flag": False, "flag_value": "true"} if is_flag else {"multiple": True}),
+        )(command)
+    return command
+
+
+def _shown(value: object) -> str:
+    """A default as its flag takes it."""
+    if isinstance(value, bool):
+        return ""
+    if isinstance(value, dict):
+        return ",".join(f"{key}={item}" for key, item in value.items())
+    if isinstance(value, tuple):
+        return ",".join(
+            item if isinstance(item, str) else f"{item.key}={item.value}:{item.effect}" for item in value
+        )
+    return str(value)
+
+
+@main.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A YAML file with these options.")
+@_options
+def run(file: Path | None, **flags: str | tuple[str, ...] | None) -> None:
+    """Be a node: register with the API server and run the pods that are scheduled to it.
+
+    Each option is also a YAML key (maxPods) and a variable (VKUBELET_MAX_PODS); flags win over variables,
+    variables over the file.
+    """
+    given = {
+        name: value if isinstance(value, str) else ",".join(value) for name, value in flags.items() if value
+    }
+    try:
+        config = load(given, os.environ, file)
+    except ConfigError as error:
+        _fail(str(error))
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    from vkubelet.agent import AGENT_ERRORS, serve
+
+    try:
+        _runner()(serve(config))
+    except* AGENT_ERRORS as group:
+        _fail("; ".join(dict.fromkeys(str(error) for error in _leaves(group))))
+
+
+def _runner() -> Callable[..., None]:
+    """uvloop's runner where it installs, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    found: list[Exception] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found
+
+
+def _fail(message: str) -> None:
+    click.echo(f"vkubelet: {message}", err=True)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

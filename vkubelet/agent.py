@@ -1,0 +1,244 @@
+"""The composition root: makes every part of the node, starts them in order, and ends them in order.
+
+It exists so that no other module knows how the parts fit together. One task group owns all tasks of the
+process. Containers are not owned here: they outlive the agent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from oci.images import ImageStore
+from providers.base import Provider, ProviderError
+from providers.wasmtime.provider import WasmtimeProvider
+from vkubelet.api.backoff import Backoff
+from vkubelet.api.client import ApiClient, ApiUnavailableError, KubeconfigError
+from vkubelet.api.events import EventRecorder
+from vkubelet.api.informer import PodInformer
+from vkubelet.config import Config, ConfigError
+from vkubelet.node.certificates import (
+    CertificateError,
+    ClientCertificate,
+    ServingCertificate,
+    ensure_client,
+)
+from vkubelet.node.identity import NodeNameTakenError
+from vkubelet.node.node import Node, RegistrationError
+from vkubelet.node.status import NodeImage
+from vkubelet.pods.manager import PodManager
+from vkubelet.pods.reporter import Reporter
+from vkubelet.pods.starter import Starter
+from vkubelet.pods.worker import Services
+from vkubelet.server.app import KubeletServer, ListenError
+from vkubelet.server.tls import harden
+
+logger = logging.getLogger(__name__)
+
+# What a shutdown may take for what is on its way to the API server, and for pods to end when draining.
+FLUSH_TIMEOUT = 5.0
+DRAIN_TIMEOUT = 60.0
+# How long a start waits for an API server that does not answer.
+FIRST_CONTACT_TIMEOUT = 30.0
+
+
+class AgentError(Exception):
+    """The agent cannot start; the text says why, in one line."""
+
+
+# Everything that ends the agent with one line for people; anything else is a defect and shows its trace.
+AGENT_ERRORS = (
+    AgentError,
+    CertificateError,
+    ConfigError,
+    KubeconfigError,
+    ListenError,
+    NodeNameTakenError,
+    ProviderError,
+    RegistrationError,
+)
+
+
+@contextlib.contextmanager
+def _only_agent(run_dir: Path) -> Iterator[None]:
+    """Hold the state directory for this process. Raises AgentError naming the process that has it."""
+    path = run_dir / "agent.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise AgentError(f"{run_dir} is in use by another agent, process {owner}") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def serve(config: Config) -> None:
+    """Be a node until SIGTERM or SIGINT. Raises one of AGENT_ERRORS when the node cannot be."""
+    root, run_dir = Path(config.root_dir), Path(config.run_dir)
+    _make_directories(config)
+    with _only_agent(run_dir):
+        kubeconfig = await ensure_client(config)
+        client = await ApiClient.from_kubeconfig(kubeconfig)
+        provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
+        try:
+            await _first_contact(client)
+            await _Agent(config, client, kubeconfig, provider).run()
+        finally:
+            await provider.close()
+            await client.close()
+
+
+def _make_directories(config: Config) -> None:
+    try:
+        for private in (config.root_dir, config.run_dir):
+            Path(private).mkdir(parents=True, exist_ok=True, mode=0o700)
+        Path(config.pod_logs_dir).mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        raise AgentError(f"the node's directories cannot be made: {error}") from error
+
+
+async def _first_contact(client: ApiClient) -> None:
+    """Find out that the API server can be reached; whoever supervises the agent sees it when it cannot.
+
+    Later outages are waited out: only a start depends on the server.
+    """
+    backoff = Backoff(0.2, 5.0)
+    cause = f"no answer from {client.server}"
+    try:
+        async with asyncio.timeout(FIRST_CONTACT_TIMEOUT):
+            while True:
+                try:
+                    await client.get("/version")
+                except ApiUnavailableError as error:
+                    cause = str(error)
+                    logger.warning("waiting for the API server: %s", cause)
+                    await asyncio.sleep(backoff.delay())
+                else:
+                    return
+    except TimeoutError:
+        raise AgentError(f"the API server cannot be reached: {cause}") from None
+
+
+class _Agent:
+    """The parts of one running node."""
+
+    def __init__(self, config: Config, client: ApiClient, kubeconfig: Path, provider: Provider) -> None:
+        self._config = config
+        self._client = client
+        self._kubeconfig = kubeconfig
+        self._provider = provider
+        self._not_ready: str | None = "the node agent is starting"
+        self._port = config.port
+        self._images = ImageStore(
+            Path(config.root_dir) / "images",
+            insecure_registries=config.insecure_registries,
+            max_parallel_pulls=config.max_parallel_image_pulls,
+        )
+        self._recorder = EventRecorder(
+            client, config.node_name, qps=config.event_qps, burst=config.event_burst
+        )
+        self._reporter = Reporter(client)
+        self._node = Node(
+            config,
+            client,
+            self._recorder,
+            port=lambda: self._port,
+            images=self._node_images,
+            ready=lambda: self._not_ready,
+        )
+
+    async def run(self) -> None:
+        """Start the parts in the order in which they need each other; end when told by a signal."""
+        config = self._config
+        stop = _stop_signal()
+        await self._node.prepare()
+        await asyncio.to_thread(self._images.open)
+        starter = Starter(config, self._provider, self._images, self._recorder)
+        manager = PodManager(
+            Services(config, self._provider, starter, self._recorder, self._reporter, self._node.host_ip)
+        )
+        manager.adopt(await self._provider.open(manager.on_exit))
+        certificate = ServingCertificate(config, self._client, self._node.host_ip)
+        server = KubeletServer(
+            manager,
+            address=config.address,
+            port=config.port,
+            tls=harden(await certificate.context(ssl.CERT_OPTIONAL)),
+            healthy=lambda: self._not_ready,
+        )
+        self._port = await server.start()
+        try:
+            await self._node.register()
+            informer = PodInformer(
+                self._client, config.node_name, on_change=manager.on_change, on_delete=manager.on_delete
+            )
+            client_certificate = ClientCertificate(config, self._client, self._kubeconfig)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(part, name=name)
+                    for name, part in {
+                        "events": self._recorder.run(),
+                        "statuses": self._reporter.run(),
+                        "pods": manager.run(),
+                        "node": self._node.run(),
+                        "informer": informer.run(),
+                        "client certificate": client_certificate.run(),
+                        "serving certificate": certificate.run(),
+                        "readiness": self._become_ready(informer, manager),
+                    }.items()
+                ]
+                await stop.wait()
+                await self._shut_down(manager)
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await server.close()
+
+    async def _become_ready(self, informer: PodInformer, manager: PodManager) -> None:
+        """Ready once every pod of the node is known; what then belongs to none is ended."""
+        await informer.synced.wait()
+        manager.synced()
+        self._not_ready = None
+        self._node.wake()
+        logger.info("node %s is ready, its API listens on port %d", self._config.node_name, self._port)
+
+    async def _shut_down(self, manager: PodManager) -> None:
+        """Take no more pods, say so, and send what is on its way; containers run on unless drained."""
+        logger.info("shutting down")
+        self._not_ready = "the node agent is shutting down"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_TIMEOUT):
+                await self._node.mark_not_ready()
+        if self._config.drain_on_shutdown:
+            await manager.drain(DRAIN_TIMEOUT)
+        await self._reporter.drain(FLUSH_TIMEOUT)
+        await self._recorder.flush(FLUSH_TIMEOUT)
+
+    def _node_images(self) -> list[NodeImage]:
+        return [NodeImage(names=list(image.names), size_bytes=image.size) for image in self._images.list()]
+
+
+def _stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process as it would without us."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told, number)
+    return stop
