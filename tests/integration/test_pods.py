@@ -123,7 +123,7 @@ def wait_pod_gone(node: Any, uid: str) -> None:
 
     def gone() -> bool:
         logs = list((node.directory / "pod-logs").glob(f"*_{uid}"))
-        containers = (node.directory / "run" / "containers").glob("*/*")
+        containers = (node.directory / "run").glob("*/containers/*/*")
         return not logs and not any(
             uid.encode() in path.read_bytes() for path in containers if path.is_file()
         )
@@ -291,7 +291,7 @@ def test_the_deadline_ends_a_pod(space: Namespace, actor: str) -> None:
 
 
 def test_a_memory_limit_holds(space: Namespace, actor: str) -> None:
-    limited = {"resources": {"limits": {"memory": "16Mi"}}}
+    limited = {"resources": {"limits": {"memory": "32Mi"}}}
     space.pod("hungry", actor, "grow", "64", restartPolicy="Never", container=limited)
     space.wait("pod/hungry", "jsonpath={.status.phase}=Failed")
     end = space.status("hungry")["containerStatuses"][0]["state"]["terminated"]

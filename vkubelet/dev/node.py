@@ -48,7 +48,7 @@ def running(directory: Path) -> int | None:
 
 def left_containers(directory: Path) -> bool:
     """Whether the run directory names containers: they outlive an agent that was killed."""
-    return any((directory / "run" / "containers").glob("*/*"))
+    return any((directory / "run").glob("*/containers/*/*"))
 
 
 def start(directory: Path, ready: Ready, node: str, more: Sequence[str] = ()) -> int:
