@@ -55,7 +55,9 @@ def compile_module(used: wasmtime.Engine, binary: bytes) -> bytes:
     except wasmtime.WasmtimeError as error:
         raise InvalidError(f"not a valid WebAssembly module: {_text(error)}") from error
     start = next((export.type for export in module.exports if export.name == "_start"), None)
-    if not isinstance(start, wasmtime.FuncType) or start.params or start.results:
+    if isinstance(start, wasmtime.FuncType) and (start.params or start.results):
+        raise InvalidError("the module's function _start takes parameters or has results")
+    if not isinstance(start, wasmtime.FuncType):
         names = ", ".join(sorted(export.name for export in module.exports)) or "nothing"
         raise InvalidError(f"the module does not export the function _start; it exports {names}")
     linker = wasmtime.Linker(used)

@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from providers.base import ProviderError
 from providers.wasmtime import engine
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 PROGRAM = Path(__file__).parent / "bin" / "vkubelet-launcher"
 _START_SECONDS = 30
 _HELLO_SECONDS = 5
+_ANSWER_SECONDS = 30.0
 _PASSED_ON = ("LD_LIBRARY_PATH",)
 """Of the agent's environment, which may hold secrets, containers' processes get no more than this."""
 _REBUILD = "rebuild it: reinstall vkubelet, or `make native` in a source tree"
@@ -55,6 +57,8 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._requests: dict[str, asyncio.Future[Process]] = {}
         self._next = 0
+        self._oldest = 0
+        self._watchdog: asyncio.TimerHandle | None = None
 
     def start(self, container_id: str) -> asyncio.Future[Process]:
         """Ask for a container's process. Fails with ProviderError, or LauncherGoneError: nobody knows."""
@@ -64,8 +68,21 @@ class Connection(asyncio.Protocol):
             return answer
         self._next += 1
         self._requests[str(self._next)] = answer
+        if self._watchdog is None:
+            self._watch()
         self._transport.write(f"start {self._next} {container_id}\n".encode())
         return answer
+
+    def _watch(self) -> None:
+        """One timer for all requests: who answers none for this long is let go of."""
+        if self._requests and int(next(iter(self._requests))) <= self._oldest:
+            _log.error("the launcher has not answered for %.0f s; letting go of it", _ANSWER_SECONDS)
+            self.close()
+            return
+        self._oldest = self._next
+        self._watchdog = None
+        if self._requests:
+            self._watchdog = asyncio.get_running_loop().call_later(_ANSWER_SECONDS, self._watch)
 
     def shut_down(self) -> None:
         """Ask the launcher to end; `closed` tells when it has."""
@@ -79,8 +96,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  (a stream transport, for a stream socket)
-        self._transport = transport
+        # A stream socket's; uvloop's transports do not inherit from asyncio's class for them.
+        self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("socket")
         credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         self.launcher_pid = struct.unpack("3i", credentials)[0]
@@ -115,6 +132,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._transport = None
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         for answer in self._requests.values():
             _settle(answer, LauncherGoneError())
         self._requests.clear()

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_ANSWER_SECONDS = 60
+_LAUNCHER_SECONDS = 60
 _RETRY_SECONDS = 1.0
 _RETRY_MAX_SECONDS = 30.0
 _STARTS = 3
@@ -73,7 +73,6 @@ class WasmtimeProvider:
         self._on_exit = on_exit
         processes.raise_file_limit()
         try:
-            await asyncio.to_thread(self._directory.empty_trash)
             # First the connection, then the scan: an end is either in the records or will be told.
             self._connected_to(await launcher.connect(self._directory.path, self._on_ended, self._program))
             boot = processes.boot_id()
@@ -91,6 +90,7 @@ class WasmtimeProvider:
             await self.close()
             raise
         self._run(self._supervise())
+        self._run(asyncio.to_thread(self._directory.empty_trash))
         return [container.state for container in self._containers.values()]
 
     def _adopt(self, container: _Container, *, same_boot: bool) -> None:
@@ -160,13 +160,8 @@ class WasmtimeProvider:
     async def _process(self, spec: ContainerSpec) -> Process:
         for _ in range(_STARTS):
             connection = await self._ready()
-            try:
-                async with asyncio.timeout(_ANSWER_SECONDS):
-                    return await connection.start(spec.id)
-            except TimeoutError:
-                connection.close()
-            except LauncherGoneError:
-                pass
+            with contextlib.suppress(LauncherGoneError):
+                return await connection.start(spec.id)
             started = self._directory.withdraw(spec.id)
             if started is not None:
                 process = Process(started.pid, started.start_time, started.started_at)
@@ -174,17 +169,19 @@ class WasmtimeProvider:
                     self._on_ended(spec.id)
                 return process
             # A process may still come to claim the directory that is now withdrawn: make another.
-            self._discard(spec.id)
+            trash = self._directory.discard(spec.id)
+            if trash is not None:
+                await asyncio.to_thread(remove_tree, trash)
             self._directory.create(spec)
         raise ProviderError(f"the launcher ended {_STARTS} times while it was asked for the container")
 
     async def _ready(self) -> Connection:
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                while self._connection is None:
+        while self._connection is None:
+            try:
+                async with asyncio.timeout(_LAUNCHER_SECONDS):
                     await self._connected.wait()
-        except TimeoutError as error:
-            raise ProviderError(f"no launcher: {self._trouble}") from error
+            except TimeoutError as error:
+                raise ProviderError(f"no launcher: {self._trouble}") from error
         return self._connection
 
     async def kill(self, container_id: str) -> None:
@@ -204,12 +201,12 @@ class WasmtimeProvider:
         if container.state.exit is None:
             raise ProviderError(f"container {container_id} still runs")
         del self._containers[container_id]
-        trash = self._directory.discard(container_id)
+        trash = self._directory.remove(container_id)
         if trash is not None:
             await asyncio.to_thread(remove_tree, trash)
 
     def _discard(self, container_id: str) -> None:
-        trash = self._directory.discard(container_id)
+        trash = self._directory.remove(container_id)
         if trash is not None:
             self._run(asyncio.to_thread(remove_tree, trash))
 

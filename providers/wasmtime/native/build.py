@@ -130,7 +130,7 @@ def compile_program(
             f"-I{directory}",
             f"-I{NATIVE}",
             *map(str, [*sources, generated]),
-            *("-o", str(built), "-ldl"),
+            *("-o", str(built), "-ldl", "-Wl,-z,relro,-z,now"),
         ]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:

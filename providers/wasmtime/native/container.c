@@ -21,7 +21,7 @@ enum { DIRECTORY = 3 };
 static struct log container_log; // zero pages until they are used
 
 // Nothing of the launcher's stays: no file but the container's directory (standard error is the
-// launcher's own, for what the library says when it fails), no session, no signal setting. The handlers
+// launcher's own, for what the library says when it fails), no session, no signal or mask. The handlers
 // that the engine installed for traps do stay.
 static const char *part(int directory) {
     if (directory != DIRECTORY && dup2(directory, DIRECTORY) < 0)
@@ -39,6 +39,7 @@ static const char *part(int directory) {
     sigemptyset(&none);
     if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
         return "unblocking signals";
+    umask(022);
     return NULL;
 }
 

@@ -79,11 +79,15 @@ static void start(const char *request, const char *id) {
 }
 
 // A process that left no exit record was killed, or could not even write one: the launcher, who alone
-// knows how it ended, writes it. A record that is there already stays.
+// knows how it ended, writes it.
 static void record_end(const struct child *child, int status) {
     int directory = openat(launcher.containers, child->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (directory < 0)
         return;
+    if (faccessat(directory, "exit", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+        close(directory);
+        return;
+    }
     struct ending ending = {.started_at = child->started_at, .finished_at = now()};
     if (WIFSIGNALED(status)) {
         ending.code = 128 + WTERMSIG(status);
@@ -97,7 +101,7 @@ static void record_end(const struct child *child, int status) {
         snprintf(ending.message, sizeof ending.message, "the process ended with code %d and could leave no record",
                  WEXITSTATUS(status));
     }
-    if (!record_exit(directory, &ending) && errno != EEXIST)
+    if (!record_exit(directory, &ending))
         fprintf(stderr, "launcher: recording the end of %s: %s\n", child->id, strerror(errno));
     close(directory);
 }

@@ -191,14 +191,24 @@ void log_write(struct log *log, enum stream stream, const unsigned char *data, s
     pthread_mutex_unlock(&log->mutex);
 }
 
-void log_close(struct log *log) {
+static void end_lines(struct log *log) {
     struct timespec time;
     clock_gettime(CLOCK_REALTIME, &time);
-    pthread_mutex_lock(&log->mutex);
-    for (enum stream stream = STREAM_STDOUT; stream <= STREAM_STDERR; stream++)
+    for (int stream = STREAM_STDOUT; stream <= STREAM_STDERR; stream++)
         if (log->partial_size[stream] > 0)
-            emit(log, stream, 'F', NULL, 0, &time);
+            emit(log, (enum stream)stream, 'F', NULL, 0, &time);
     flush(log, &time);
+}
+
+void log_break(struct log *log) {
+    pthread_mutex_lock(&log->mutex);
+    end_lines(log);
+    pthread_mutex_unlock(&log->mutex);
+}
+
+void log_close(struct log *log) {
+    pthread_mutex_lock(&log->mutex);
+    end_lines(log);
     close(log->fd);
-    // A guest's thread may still be about to log: it waits here for the process's end.
+    // Not unlocked: a thread of the library's that is about to log waits here for the process's end.
 }

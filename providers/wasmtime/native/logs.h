@@ -38,5 +38,8 @@ bool log_open(struct log *log, const char *path, uint64_t max_bytes, unsigned ma
 // the log says how much was as soon as it can be written again.
 void log_write(struct log *log, enum stream stream, const unsigned char *data, size_t size);
 
+// Write what was held back, as if a newline had followed.
+void log_break(struct log *log);
+
 // Write what was held back, and close the file.
 void log_close(struct log *log);

@@ -3,7 +3,6 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 static int no_new_privileges(void) {
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -13,17 +12,11 @@ static int no_core_dumps(void) {
     return setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 }
 
-static int file_mode(void) {
-    umask(022);
-    return 0;
-}
-
 // In the order in which they must happen: what a step needs, no step before it may take away.
 static const struct {
     const char *name;
     int (*enter)(void);
 } steps[] = {
-    {"file mode creation mask", file_mode},
     {"no core dumps", no_core_dumps},
     {"no new privileges", no_new_privileges},
 };

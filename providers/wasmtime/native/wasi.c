@@ -70,13 +70,6 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, struct l
     return config;
 }
 
-// A trap's text goes to the container's log too, where people look first.
-static void log_lines(struct log *log, const char *text, size_t size) {
-    log_write(log, STREAM_STDERR, (const unsigned char *)text, size);
-    if (size == 0 || text[size - 1] != '\n')
-        log_write(log, STREAM_STDERR, (const unsigned char *)"\n", 1);
-}
-
 // The guest called an exit function, or failed in a way that is none of a trap's.
 static bool exited(struct ending *ending, struct wasmtime_error *error) {
     int status = 0;
@@ -103,10 +96,22 @@ static bool out_of_memory(const struct spec *spec, struct wasmtime_context *cont
     return wasmtime_memory_data_size(context, &memory.of.memory) + WASM_PAGE > (uint64_t)spec->memory_limit;
 }
 
-static void trapped(struct ending *ending, struct log *log, struct wasm_byte_vec_t *text, bool memory) {
-    log_lines(log, (const char *)text->data, text->size);
-    set(ending, memory ? CODE_OUT_OF_MEMORY : CODE_TRAP, memory ? "out-of-memory" : "trap", "%.*s", (int)text->size,
-        (const char *)text->data);
+// The library puts the cause after the backtrace, where a message that is cut short would lose it.
+static void trapped(struct ending *ending, struct log *log, struct wasm_byte_vec_t *bytes, bool memory) {
+    static const char title[] = "\n\nCaused by:\n    ";
+    const char *text = (const char *)bytes->data;
+    size_t size = bytes->size, trace = size;
+    const char *cause = memmem(text, size, title, sizeof title - 1);
+    if (cause != NULL) {
+        trace = (size_t)(cause - text);
+        cause += sizeof title - 1;
+    }
+    set(ending, memory ? CODE_OUT_OF_MEMORY : CODE_TRAP, memory ? "out-of-memory" : "trap", "%.*s%s%.*s",
+        cause == NULL ? 0 : (int)(text + size - cause), cause == NULL ? "" : cause, cause == NULL ? "" : "\n", (int)trace, text);
+    // It goes to the container's log too, where people look first.
+    log_break(log);
+    log_write(log, STREAM_STDERR, (const unsigned char *)text, size);
+    log_break(log);
 }
 
 static void run_module(const struct runtime *runtime, const struct spec *spec, struct wasmtime_context *context,
