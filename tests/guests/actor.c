@@ -7,10 +7,12 @@
 #include <string.h>
 #include <unistd.h>
 
+static char *volatile kept; /* so that no compiler finds out that the memory is not needed */
+
 static int grow(long mebibytes)
 {
     for (long i = 0; i < mebibytes; i++) {
-        char *block = malloc(1 << 20);
+        char *block = kept = malloc(1 << 20);
         if (block == NULL) {
             fprintf(stderr, "no memory after %ld MiB\n", i);
             abort();

@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 import yaml
-from guests import push_guest
+from guests import push_bytes, push_guest
 from waiting import eventually
 from wasmtime import wat2wasm
 
-from oci.push import push_module
 from vkubelet.dev import kubectl
 from vkubelet.dev import node as node_process
 
@@ -104,18 +103,15 @@ def actor(cluster: Any) -> str:
 
 
 @pytest.fixture(scope="session")
-def bad_images(cluster: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+def bad_images(cluster: Any) -> None:
     """Images that can be pulled and not run."""
-    directory = tmp_path_factory.mktemp("bad")
     sources = {
         "not-wasm": b"#!/bin/sh\necho no\n",
         "no-start": wat2wasm('(module (func (export "other")))'),
         "unknown-import": wat2wasm('(module (import "host" "magic" (func)) (func (export "_start")))'),
     }
     for name, content in sources.items():
-        path = directory / f"{name}.wasm"
-        path.write_bytes(content)
-        push_module(path, f"{cluster.registry}/{name}:v1", insecure=True)
+        push_bytes(cluster.registry, name, bytes(content))
 
 
 def wait_pod_gone(node: Any, uid: str) -> None:
@@ -137,7 +133,7 @@ def space(cluster: Any, node: Any) -> Iterator[Namespace]:
     cluster.kubectl("create", "namespace", made.name)
     made.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
     yield made
-    cluster.kubectl("delete", "namespace", made.name, "--wait=true", timeout=120)
+    cluster.kubectl("delete", "namespace", made.name, "--wait=false")
 
 
 def test_a_pod_runs_and_its_output_is_logged(space: Namespace, actor: str) -> None:
@@ -301,9 +297,9 @@ def test_a_memory_limit_holds(space: Namespace, actor: str) -> None:
 
 BAD_IMAGES = {
     "invalid": ("Not A Name", "InvalidImageName", "invalid reference format"),
-    "missing": ("REGISTRY/no-such-image:v1", "ErrImagePull", "not found"),
-    "no-tag": ("REGISTRY/actor:no-such-tag", "ErrImagePull", "not found"),
-    "no-digest": ("REGISTRY/actor@sha256:" + "0" * 64, "ErrImagePull", "not found"),
+    "missing": ("REGISTRY/no-such-image:v1", "ErrImagePull", "manifest unknown"),
+    "no-tag": ("REGISTRY/actor:no-such-tag", "ErrImagePull", "manifest unknown"),
+    "no-digest": ("REGISTRY/actor@sha256:" + "0" * 64, "ErrImagePull", "manifest unknown"),
     "down": ("127.0.0.1:1/actor:v1", "ErrImagePull", "refused"),
     "not-wasm": ("REGISTRY/not-wasm:v1", "CreateContainerError", "not a WebAssembly binary"),
     "no-start": ("REGISTRY/no-start:v1", "CreateContainerError", "_start"),

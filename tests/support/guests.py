@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 from oci.push import push_module
 
@@ -32,3 +35,32 @@ def push_guest(registry: str, name: str, tag: str = "v1") -> str:
     reference = f"{registry}/{name}:{tag}"
     push_module(build_guest(name), reference, insecure=True)
     return reference
+
+
+def push_bytes(registry: str, name: str, content: bytes, tag: str = "v1") -> str:
+    """Push what `push_module` refuses to: a wasm artifact whose one layer holds `content`."""
+    base = f"http://{registry}/v2/{name}"
+    blobs = {"config": (b"{}", "application/vnd.wasm.config.v0+json"), "layer": (content, "application/wasm")}
+    described = {}
+    for part, (blob, media_type) in blobs.items():
+        digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
+        described[part] = {"mediaType": media_type, "digest": digest, "size": len(blob)}
+        location = _send("POST", f"{base}/blobs/uploads/", b"", "").headers["Location"]
+        separator = "&" if "?" in location else "?"
+        _send("PUT", f"{location}{separator}digest={digest}", blob, "application/octet-stream")
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": kind,
+        "config": described["config"],
+        "layers": [described["layer"]],
+    }
+    _send("PUT", f"{base}/manifests/{tag}", json.dumps(manifest).encode(), kind)
+    return f"{registry}/{name}:{tag}"
+
+
+def _send(method: str, url: str, body: bytes, kind: str) -> Any:
+    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": kind})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  the test's own registry
+        answer.read()
+        return answer
