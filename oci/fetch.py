@@ -59,7 +59,9 @@ class Content:
 def resolve(repository: Repository, store: Store, known: str | None) -> Plan:
     """Ask what the repository's reference stands for; keep its manifests. Raises OciError.
 
-    With a `known` digest the registry is first asked whether it is still that one, which costs no content.
+    `known` is the digest that the reference had before in this repository, if any: a tag is then first asked
+    whether it is still that one, which costs no content. Without it the registry is asked even for a digest
+    whose content is here: it may be another repository's, which not everybody may read.
     """
     reference = repository.reference
 
@@ -71,7 +73,7 @@ def resolve(repository: Repository, store: Store, known: str | None) -> Plan:
         return data
 
     with _disk(reference):
-        digest = reference.digest or (repository.resolve() if known else None)
+        digest = (reference.digest or repository.resolve()) if known else None
         if digest is None:
             digest, data = repository.manifest(reference.identifier)
             store.write(reference, digest, data)

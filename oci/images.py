@@ -175,6 +175,8 @@ class ImageStore:
                 # Another image's registry failed, or refused that image's credentials: ask one's own.
                 if is_own:
                     raise
+            else:
+                return
 
     async def _download(self, source: _Source, descriptor: Descriptor) -> None:
         with source.used():

@@ -14,12 +14,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import logging
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -40,7 +40,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Writer:
     """Takes a blob's bytes; nothing of it is seen before `Store.writer` has checked all of it."""
 
-    def __init__(self, file: BinaryIO, digest: str) -> None:
+    def __init__(self, file: io.FileIO, digest: str) -> None:
         self._file = file
         self._hasher = digests.hasher(digest)
         self.size = 0
@@ -48,8 +48,8 @@ class Writer:
     def write(self, data: bytes) -> None:
         """Add to the content. Raises OSError."""
         self._hasher.update(data)
-        self._file.write(data)
         self.size += len(data)
+        _write(self._file, data)
 
     def hexdigest(self) -> str:
         """The digest of what was written so far, without its algorithm."""
@@ -133,7 +133,6 @@ class Store:
                     writer = Writer(file, digest)
                     yield writer
                     _verify(reference, digest, size, writer)
-                    file.flush()
                     os.fsync(file.fileno())
                     temporary.rename(final)
                 _sync_directory(final.parent)
@@ -147,8 +146,7 @@ class Store:
         with self._failures(reference, "index entry"):
             try:
                 with _create(temporary) as file:
-                    file.write(data)
-                    file.flush()
+                    _write(file, data)
                     os.fsync(file.fileno())
                     temporary.rename(self._entry_path(reference.name))
                 _sync_directory(self._index)
@@ -199,11 +197,18 @@ class Store:
             raise StoreError(reference, cause) from error
 
 
-def _create(path: Path) -> BinaryIO:
+def _create(path: Path) -> io.FileIO:
     """A new file, locked for as long as it is open: that tells it from what a crash left."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return os.fdopen(descriptor, "wb", buffering=0)
+    return io.FileIO(descriptor, "wb")
+
+
+def _write(file: io.FileIO, data: bytes) -> None:
+    """Write all of it: a disk that is nearly full takes a part, and says why only when asked again."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -132,6 +132,7 @@ class Session(requests.Session):
         self.mount("https://", adapter)
         self.mount("http://", adapter)
         self.auth = _as_is
+        self.headers["User-Agent"] = "vkubelet"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def interrupt(self) -> None:

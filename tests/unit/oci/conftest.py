@@ -204,7 +204,7 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Registry]:
     registry = Registry()
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", registry.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0)
+    runner = web.AppRunner(application, shutdown_timeout=0, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
