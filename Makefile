@@ -1,5 +1,6 @@
 # Two commands do everything on a machine with Python (and Go, or PyPI's): `make run` and `make test`.
-# Everything they need is installed into .venv and .cache; nothing outside this directory is changed.
+# What they need is installed into .venv; the built control plane is kept in ~/.cache/vkubelet, and the
+# cluster of `make run` lives in ~/.local/state/vkubelet/dev (VKUBELET_CACHE_DIR, VKUBELET_DEV_DIR move them).
 
 PYTHON ?= python3
 VENV := .venv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -112,6 +113,13 @@ def kubectl_(layout: Layout, arguments: tuple[str, ...]) -> None:
 
 
 @dev.command()
+@click.pass_obj
+def kubeconfig(layout: Layout) -> None:
+    """Print the path of the administrator's kubeconfig, for the variable KUBECONFIG."""
+    click.echo(_running(layout).kubeconfig)
+
+
+@dev.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("image", metavar="NAME:TAG")
 @click.pass_obj
@@ -125,13 +133,13 @@ def push(layout: Layout, file: Path, image: str) -> None:
 @click.option("--print", "only_print", is_flag=True, help="Write the manifest instead of applying it.")
 @click.pass_obj
 def sample(layout: Layout, name: str, only_print: bool) -> None:
-    """Run a sample: a pod, a deployment of three, or a job."""
+    """Run a sample: a pod, a deployment of three, a job, a pod that traps, one whose image is missing."""
     ready = _running(layout)
     text = samples.manifest(name, ready.registry)
     if only_print:
         click.echo(text, nl=False)
         return
-    samples.push_sample(ready.registry)
+    samples.push_guests(ready.registry)
     click.echo(kubectl.run(ready.kubeconfig, ["apply", "--filename=-"], stdin=text), nl=False)
 
 
@@ -140,7 +148,7 @@ def welcome(layout: Layout, report: Report) -> None:
     ready = start_cluster(layout, report)
     start_node(layout, ready, report)
     report.step(f"Pushing a sample module to the registry {ready.registry}")
-    samples.push_sample(ready.registry)
+    samples.push_guests(ready.registry)
     report.step("Running it in a pod; this is its output (kubectl logs --follow hello):")
     # One of an earlier run may have ended with its node: a pod is not started twice.
     kubectl.run(ready.kubeconfig, ["delete", "pod/hello", "--ignore-not-found", "--timeout=60s"])
@@ -201,10 +209,15 @@ def _run_by_hand(layout: Layout, ready: cluster.Ready) -> list[str]:
 
 
 def _how_to_go_on(layout: Layout) -> str:
-    return f"""
-Go on with:
-  export KUBECONFIG={layout.kubeconfig}
-  kubectl get nodes,pods                   (or: vkubelet dev kubectl get nodes,pods)
-  vkubelet dev sample deployment           three replicas; also: job
-  vkubelet dev push app.wasm app:v1        your own module
-  vkubelet dev status | down | reset"""
+    programs = Path(sys.executable).parent
+    activate = programs / "activate"
+    known = str(programs) in os.environ.get("PATH", "").split(os.pathsep)
+    lines = [f"source {activate}"] if activate.exists() and not known else []
+    lines += [
+        f"export KUBECONFIG={layout.kubeconfig}",
+        "kubectl get nodes,pods                   (or: vkubelet dev kubectl get nodes,pods)",
+        "vkubelet dev sample deployment           three replicas; also: job, trap, missing",
+        "vkubelet dev push app.wasm app:v1        your own module",
+        "vkubelet dev status | down | reset",
+    ]
+    return "\nGo on with:\n" + "\n".join(f"  {line}" for line in lines)

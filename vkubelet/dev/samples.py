@@ -7,8 +7,9 @@ from pathlib import Path
 
 from vkubelet.dev.layout import DevError, deployed
 
-NAMES = ("hello", "deployment", "job")
-IMAGE = "hello:v1"
+NAMES = ("hello", "deployment", "job", "trap", "missing")
+GUESTS = ("hello", "trap")
+TAG = "v1"
 PLACEHOLDER = "REGISTRY/"
 """No image name can have capitals, so that a manifest that nobody filled in fails and says so."""
 
@@ -41,9 +42,10 @@ def push(file: Path, image: str, registry: str) -> str:
     return reference
 
 
-def push_sample(registry: str) -> str:
-    """Push the guest that all manifests here run; returns its reference."""
-    return push(deployed("samples") / "hello.wat", IMAGE, registry)
+def push_guests(registry: str) -> None:
+    """Push the guests that the manifests here run."""
+    for guest in GUESTS:
+        push(deployed("samples") / f"{guest}.wat", f"{guest}:{TAG}", registry)
 
 
 def manifest(name: str, registry: str) -> str:
