@@ -27,12 +27,11 @@ INDEXES = (INDEX, DOCKER_INDEX)
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-class Platform(msgspec.Struct, frozen=True, rename={"os_version": "os.version"}):
+class Platform(msgspec.Struct, frozen=True):
     """What a manifest of an index is for."""
 
-    architecture: str
-    os: str
-    os_version: str = ""
+    architecture: str = ""
+    os: str = ""
     variant: str = ""
 
     def __str__(self) -> str:
@@ -46,26 +45,20 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     media_type: str
     digest: str
     size: Size
-    artifact_type: str = ""
     platform: Platform | None = None
-    annotations: dict[str, str] | None = None
 
 
-class Manifest(msgspec.Struct, frozen=True, rename="camel"):
+class Manifest(msgspec.Struct, frozen=True):
     """One image: its config and its layers."""
 
     config: Descriptor
     layers: list[Descriptor]
-    media_type: str = ""
-    artifact_type: str = ""
-    annotations: dict[str, str] | None = None
 
 
-class Index(msgspec.Struct, frozen=True, rename="camel"):
+class Index(msgspec.Struct, frozen=True):
     """Several images, usually one a platform."""
 
     manifests: list[Descriptor]
-    media_type: str = ""
 
 
 class _Shape(msgspec.Struct, frozen=True, rename="camel"):

@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -308,6 +309,30 @@ class TestRestart:
         assert left.name.startswith(DIGEST.partition(":")[2][:16])
         go_on.set()
         assert await pull
+
+    async def test_a_killed_pull_leaves_nothing_that_is_believed(self, registry, stores, tmp_path: Path):
+        registry.image("me/app:v1", MODULE)
+        registry.faults["GET /v2/me/app/blobs"] = registry.hang(MODULE[:10], len(MODULE))
+        program = (
+            "import asyncio, sys, pathlib\n"
+            "from oci.images import ImageStore\n"
+            "from oci.reference import parse\n"
+            "store = ImageStore(pathlib.Path(sys.argv[1]), insecure_registries=[sys.argv[2]]); store.open()\n"
+            "asyncio.run(store.pull(parse(sys.argv[2] + '/me/app:v1')))"
+        )
+        root = tmp_path / "images"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(root), registry.address
+        )
+        await registry.until_asked("/blobs/")
+        process.kill()
+        await process.wait()
+        assert len(list((root / "ingest").iterdir())) == 1
+        registry.faults.clear()
+        store = stores(registry.address)
+        assert list((root / "ingest").iterdir()) == []
+        assert store.get(registry.reference("me/app:v1")) is None
+        assert (await store.pull(registry.reference("me/app:v1"))).module.read_bytes() == MODULE
 
 
 class TestDisk:
