@@ -14,7 +14,7 @@ from providers.base import ContainerSpec, Exit, ExitReason, InvalidSpecError
 
 FORMAT = "vkubelet container 1"
 ARGUMENTS_MAX = 1536 * 1024
-"""Bytes that arguments and environment may take together, each with its terminator."""
+"""Bytes that arguments and environment may take together, one more for each string."""
 MESSAGE_MAX = 4096
 
 
@@ -64,9 +64,6 @@ def encode_spec(spec: ContainerSpec) -> bytes:
     for name, value in env:
         passed.append(("n", f"env {name!r}", name))
         passed.append(("v", f"env {name!r}", value))
-    size = sum(len(value.encode(errors="surrogateescape")) + 1 for _, _, value in passed)
-    if size > ARGUMENTS_MAX:
-        raise InvalidSpecError(f"args and env: {size} bytes are more than {ARGUMENTS_MAX}")
     parts = [FORMAT.encode()]
     for tag, what, value in [*fields, *passed]:
         try:
@@ -76,6 +73,9 @@ def encode_spec(spec: ContainerSpec) -> bytes:
         if b"\0" in encoded:
             raise InvalidSpecError(f"{what}: holds a NUL character")
         parts.append(tag.encode() + encoded)
+    size = sum(map(len, parts[1 + len(fields) :]))
+    if size > ARGUMENTS_MAX:
+        raise InvalidSpecError(f"args and env: {size} bytes are more than {ARGUMENTS_MAX}")
     return b"\0".join([*parts, b".", b""])
 
 

@@ -2,15 +2,15 @@
 // with the code that is its second argument.
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 int main(int count, char **arguments) {
     size_t size = (size_t)atol(arguments[1]);
     for (;;) {
-        char *piece = malloc(size);
+        // Volatile: else the compiler sees that nobody needs the memory, and takes none.
+        volatile char *piece = malloc(size);
         if (piece == NULL)
             break;
-        memset(piece, 1, size);
+        piece[size - 1] = 1;
     }
     fputs("refused\n", stderr);
     if (count > 2)

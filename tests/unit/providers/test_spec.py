@@ -1,0 +1,168 @@
+"""The spec's encoding in Python against its decoding in C, under each sanitizer."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from providers.base import Artifact, ContainerSpec, InvalidSpecError, ModuleKind, Preopen
+from providers.wasmtime import files
+
+from .conftest import NATIVE_TESTS, VARIANTS, build, native
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
+NAME = TEXT.filter(bool)
+
+
+class Decoder:
+    """The C decoder: one process for all examples."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def decode(self, data: bytes) -> list[str] | str:
+        """The decoded fields, or what is wrong."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(struct.pack("<I", len(data)) + data)
+        self._process.stdin.flush()
+        (size,) = struct.unpack("<I", self._process.stdout.read(4))
+        answer = self._process.stdout.read(size).decode(errors="surrogateescape")
+        return answer[1:] if answer.startswith("!") else answer.split("\0")[:-1]
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        assert self._process.wait() == 0
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def decoder(request: pytest.FixtureRequest) -> Iterator[Decoder]:
+    sources = [NATIVE_TESTS / "decode_spec.c", build.NATIVE / "spec.c"]
+    decoder = Decoder(native("decode_spec", request.param, sources))
+    yield decoder
+    decoder.close()
+
+
+def paths() -> st.SearchStrategy[Path]:
+    return st.lists(NAME.filter(lambda name: "/" not in name and name not in {".", ".."}), min_size=1).map(
+        lambda names: Path("/", *names)
+    )
+
+
+SPECS = st.builds(
+    ContainerSpec,
+    id=st.just("0" * 64),
+    labels=st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=3),
+    artifact=st.builds(Artifact, paths(), st.sampled_from(ModuleKind)),
+    args=st.lists(TEXT, max_size=6).map(tuple),
+    env=st.lists(st.tuples(NAME, TEXT), max_size=6).map(tuple),
+    log_path=paths(),
+    working_dir=NAME,
+    preopens=st.lists(st.builds(Preopen, paths(), NAME, st.booleans()), max_size=4).map(tuple),
+    memory_limit=st.none() | st.integers(0, 2**63 - 1),
+    log_max_bytes=st.integers(1, 2**63 - 1),
+    log_max_files=st.integers(1, 1_000_000),
+)
+
+
+def fields(spec: ContainerSpec) -> list[str]:
+    """What the C side must find in a spec."""
+    env = list(spec.env)
+    if "PWD" not in dict(env):
+        env.append(("PWD", spec.working_dir))
+    limit = -1 if spec.memory_limit is None else spec.memory_limit
+    return [
+        *(spec.artifact.kind.value, str(spec.log_max_bytes), str(spec.log_max_files), str(limit)),
+        *(str(spec.artifact.path), str(spec.log_path)),
+        *spec.args,
+        "",
+        *(part for pair in env for part in pair),
+        "",
+        *(part for p in spec.preopens for part in ("ro" if p.read_only else "rw", str(p.host), p.guest)),
+    ]
+
+
+@given(spec=SPECS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_c_finds_what_python_wrote(decoder: Decoder, spec: ContainerSpec) -> None:
+    assert decoder.decode(files.encode_spec(spec)) == fields(spec)
+
+
+@given(spec=SPECS)
+def test_a_later_agent_finds_labels_and_log(spec: ContainerSpec) -> None:
+    stored = files.decode_spec(files.encode_spec(spec))
+    assert stored == files.StoredSpec(dict(spec.labels), str(spec.log_path))
+
+
+@given(spec=SPECS, data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_what_is_cut_short_is_refused(decoder: Decoder, spec: ContainerSpec, data: st.DataObject) -> None:
+    encoded = files.encode_spec(spec)
+    cut = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
+    # A cut may fall right behind an argument that is a lone dot: it says "a." and never ".".
+    assert isinstance(decoder.decode(cut), str)
+    with pytest.raises(files.CorruptFileError):
+        files.decode_spec(cut)
+
+
+@given(junk=st.binary(max_size=200))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_junk_is_refused_and_harms_nobody(decoder: Decoder, junk: bytes) -> None:
+    assert isinstance(decoder.decode(junk), str)
+    decoder.decode(files.encode_spec(spec_with())[:-3] + b"\0" + junk + b"\0.\0")
+    assert decoder.decode(files.encode_spec(spec_with())) == fields(spec_with())
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ("a", "missing"),
+        ("", "unknown field"),
+        ("kscript", "unknown kind"),
+        ("x", "unknown field"),
+        ("nA\0nB\0vC", "name and a value"),
+        ("vC", "name and a value"),
+        ("w/a\0a", "host directory and a guest path"),
+        ("g/a", "host directory and a guest path"),
+        ("nA", "within a pair"),
+        ("b0", "positive number"),
+        ("b-1", "positive number"),
+        ("b99999999999999999999", "positive number"),
+        ("f0", "number of log files"),
+        ("f1x", "number of log files"),
+        ("y", "memory limit"),
+    ],
+)
+def test_what_is_wrong_is_said(decoder: Decoder, body: str, wrong: str) -> None:
+    answer = decoder.decode(f"{files.FORMAT}\0{body}\0.\0".encode())
+    assert isinstance(answer, str)
+    assert wrong in answer
+
+
+def spec_with(**changes: object) -> ContainerSpec:
+    values: dict[str, object] = {"args": (), "env": ()}
+    values |= changes
+    artifact = Artifact(Path("/code"), ModuleKind.MODULE)
+    return ContainerSpec(id="0" * 64, labels={}, artifact=artifact, log_path=Path("/log"), **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"args": ("a", "b\0c")}, r"args\[1\]: holds a NUL"),
+        ({"env": (("A", "\0"),)}, "env 'A': holds a NUL"),
+        ({"args": ("\ud800",)}, r"args\[0\]: is not valid UTF-8"),
+        ({"args": ("x" * (files.ARGUMENTS_MAX + 1),)}, "args and env: .* bytes are more than"),
+        ({"preopens": (Preopen(Path("/a"), "/b\0"),)}, "preopens: holds a NUL"),
+    ],
+)
+def test_what_cannot_be_passed_on_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidSpecError, match=message):
+        files.encode_spec(spec_with(**changes))
