@@ -20,7 +20,8 @@ import aiohttp
 import msgspec
 import yarl
 
-from vkubelet.api.credentials import Credentials, KubeconfigError, load
+from vkubelet.api.credentials import Credentials, load, renew
+from vkubelet.api.kubeconfig import KubeconfigError
 from vkubelet.api.objects import Status
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ _LONGEST_LINE = 64 * 1024 * 1024
 """A watch line past this many bytes is no Kubernetes object: etcd takes 1.5 MB by default."""
 
 _REFRESH_PAUSE = 10.0
-"""Seconds between two loads of the kubeconfig, however many requests are refused in between."""
+"""Seconds between two renewals of the credentials, however many requests are refused in between."""
 
 _status_decoder = msgspec.json.Decoder(Status)
 
@@ -82,7 +83,10 @@ class ApiClient:
 
     @classmethod
     async def from_kubeconfig(cls, path: Path) -> Self:
-        """A client for the current context of the kubeconfig at `path`. Raises KubeconfigError."""
+        """A client for the current context of the kubeconfig at `path`. Raises KubeconfigError.
+
+        It costs a process that lives for half a second.
+        """
         return cls(await load(path), path)
 
     @property
@@ -249,13 +253,13 @@ class ApiClient:
         return self._credentials
 
     async def _refresh(self, seen: Credentials) -> None:
-        """Load the kubeconfig again unless somebody has just done so since `seen` was handed out."""
+        """Renew the credentials unless somebody has just done so since `seen` was handed out."""
         async with self._loading:
             if self._credentials is not seen or time.monotonic() < self._loaded_at + _REFRESH_PAUSE:
                 return
             self._loaded_at = time.monotonic()
             try:
-                self._credentials = await load(self._path, self._credentials)
+                self._credentials = await renew(self._path, self._credentials)
             except KubeconfigError as error:
                 # The server decides: the old token may still do, and a plugin may work the next time.
                 log.warning("credentials not renewed: %s", error)

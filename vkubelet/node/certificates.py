@@ -20,7 +20,7 @@ import yaml
 
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError, KubeconfigError
-from vkubelet.api.credentials import entries
+from vkubelet.api.kubeconfig import entries
 from vkubelet.config import Config, ConfigError
 from vkubelet.node import csr, durable
 from vkubelet.node.csr import CertificateError

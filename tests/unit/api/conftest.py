@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from vkubelet.api.client import ApiClient
+from vkubelet.api.credentials import Credentials
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -125,7 +126,7 @@ def kubeconfig(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-async def client(api: Script, kubeconfig: Callable[..., Path]) -> AsyncIterator[ApiClient]:
-    client = await ApiClient.from_kubeconfig(kubeconfig(api.url, {"token": "secret"}))
+async def client(api: Script, tmp_path: Path) -> AsyncIterator[ApiClient]:
+    client = ApiClient(Credentials(api.url, authorization="Bearer secret"), tmp_path / "kubeconfig")
     yield client
     await client.close()

@@ -1,8 +1,11 @@
 """The client against a server that errs, over real sockets."""
 
+import asyncio
 import base64
 import datetime
+import os
 import ssl
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
@@ -16,7 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from vkubelet.api import kubeconfig as kubeconfig_module
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError, KubeconfigError
+from vkubelet.api.credentials import Credentials
 
 Script = Any
 Kubeconfig = Callable[..., Path]
@@ -91,8 +96,8 @@ async def test_no_answer_is_unavailable(api: Script, client: ApiClient, fault: s
         await client.post("/api", b"{}", timeout=0.1)
 
 
-async def test_nobody_listening_is_unavailable(kubeconfig: Kubeconfig) -> None:
-    client = await ApiClient.from_kubeconfig(kubeconfig("http://127.0.0.1:1"))
+async def test_nobody_listening_is_unavailable(tmp_path: Path) -> None:
+    client = ApiClient(Credentials("http://127.0.0.1:1"), tmp_path / "kubeconfig")
     with pytest.raises(ApiUnavailableError, match=r"API server http://127\.0\.0\.1:1: "):
         await client.get("/api")
     await client.close()
@@ -165,13 +170,76 @@ async def test_a_token_file_is_read_again_when_stale(
     monkeypatch.setattr("vkubelet.api.client._REFRESH_PAUSE", 0)
     monkeypatch.setattr("vkubelet.api.credentials._TOKEN_FILE_LIFE", 0)
     token = tmp_path / "token"
-    token.write_text("one")
-    client = await ApiClient.from_kubeconfig(kubeconfig(api.url, {"tokenFile": str(token)}))
-    token.write_text("two")
+    token.write_text("one\n")
+    client = await ApiClient.from_kubeconfig(kubeconfig(api.url, {"tokenFile": "token"}))
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # a token costs no process
+    token.write_text("two\n")
+    api.then(api.json({}))
+    await client.get("/api")
+    for unusable in ("", None):
+        token.write_text("") if unusable is not None else token.unlink()
+        await client.get("/api")
+    await client.close()
+    assert {request.headers["Authorization"] for request in api.requests} == {"Bearer two"}
+
+
+async def test_the_token_file_of_the_start_may_end_in_a_line_break(
+    api: Script, kubeconfig: Kubeconfig, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("one\n")
+    client = await ApiClient.from_kubeconfig(kubeconfig(api.url, {"tokenFile": "token"}))
     api.then(api.json({}))
     await client.get("/api")
     await client.close()
-    assert api.requests[0].headers["Authorization"] == "Bearer two"
+    assert api.requests[0].headers["Authorization"] == "Bearer one"
+
+
+async def test_a_plugin_that_hangs_is_ended_with_its_loader(kubeconfig: Kubeconfig, tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    os.mkfifo(alive)
+    plugin = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "/bin/sh",
+        "args": ["-c", f"exec > {alive}; echo up; exec sleep 600"],
+    }
+    path = kubeconfig("http://127.0.0.1:1", {"exec": plugin})
+    loading = asyncio.create_task(ApiClient.from_kubeconfig(path))
+    async with asyncio.timeout(60):
+        with await asyncio.to_thread(alive.open) as lines:
+            assert await asyncio.to_thread(lines.readline) == "up\n"
+            loading.cancel()
+            # A FIFO ends once no process has it open for writing.
+            assert await asyncio.to_thread(lines.read) == ""
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+
+
+async def test_a_kubeconfig_that_takes_too_long_is_named(
+    kubeconfig: Kubeconfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeconfig_module, "_LOAD_TIMEOUT", 0.0)
+    path = kubeconfig("http://127.0.0.1:1")
+    with pytest.raises(KubeconfigError, match=f"kubeconfig {path}: not loaded within 0 s"):
+        await ApiClient.from_kubeconfig(path)
+
+
+async def test_a_loader_that_dies_is_told_of(
+    kubeconfig: Kubeconfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = tmp_path / "python"
+    loader.write_text("#!/bin/sh\necho Traceback >&2; echo 'MemoryError' >&2; exit 3")
+    loader.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(loader))
+    path = kubeconfig("http://127.0.0.1:1")
+    with pytest.raises(
+        KubeconfigError, match=f"kubeconfig {path}: its loader ended with code 3: MemoryError"
+    ):
+        await ApiClient.from_kubeconfig(path)
+
+
+def test_the_agent_holds_none_of_the_library_s_models() -> None:
+    program = "import sys, vkubelet.agent; print([n for n in sys.modules if n.startswith('kubernetes')])"
+    assert subprocess.check_output([sys.executable, "-c", program]) == b"[]\n"
 
 
 async def test_a_kubeconfig_that_broke_leaves_the_credentials_in_use(

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from vkubelet.api.client import ApiClient
+from vkubelet.api.credentials import Credentials
 from vkubelet.config import Config
 
 
@@ -101,14 +102,7 @@ async def store() -> AsyncIterator[Store]:
 
 @pytest.fixture
 async def client(store: Store, tmp_path: Path) -> AsyncIterator[ApiClient]:
-    document = {
-        "current-context": "it",
-        "contexts": [{"name": "it", "context": {"cluster": "c"}}],
-        "clusters": [{"name": "c", "cluster": {"server": store.url}}],
-    }
-    path = tmp_path / "kubeconfig"
-    path.write_text(json.dumps(document))
-    client = await ApiClient.from_kubeconfig(path)
+    client = ApiClient(Credentials(store.url), tmp_path / "kubeconfig")
     yield client
     await client.close()
 

@@ -12,18 +12,10 @@ import pytest
 from aiohttp import web
 
 from vkubelet.api.client import ApiClient
+from vkubelet.api.credentials import Credentials
 from vkubelet.api.objects import ObjectMeta, Pod, PodSpec, PodStatus
 from vkubelet.pods import reporter as module
 from vkubelet.pods.reporter import Reporter
-
-KUBECONFIG = """
-apiVersion: v1
-kind: Config
-current-context: c
-contexts: [{name: c, context: {cluster: c, user: u}}]
-clusters: [{name: c, cluster: {server: "%s"}}]
-users: [{name: u, user: {token: t}}]
-"""
 
 
 class Server:
@@ -70,9 +62,7 @@ async def reporter(
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    path = tmp_path / "kubeconfig"
-    path.write_text(KUBECONFIG % f"http://{host}:{port}")
-    client = await ApiClient.from_kubeconfig(path)
+    client = ApiClient(Credentials(f"http://{host}:{port}"), tmp_path / "kubeconfig")
     made = Reporter(client)
     task = asyncio.create_task(made.run())
     yield made
