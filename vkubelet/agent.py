@@ -28,6 +28,7 @@ from vkubelet.node.certificates import (
     CertificateError,
     ClientCertificate,
     ServingCertificate,
+    client_kubeconfig,
     ensure_client,
 )
 from vkubelet.node.identity import NodeNameTakenError
@@ -89,6 +90,12 @@ async def serve(config: Config) -> None:
     root, run_dir = Path(config.root_dir), Path(config.run_dir)
     _make_directories(config)
     with _only_agent(run_dir):
+        if config.bootstrap_kubeconfig and not client_kubeconfig(config).exists():
+            stranger = await ApiClient.from_kubeconfig(Path(config.bootstrap_kubeconfig))
+            try:
+                await _first_contact(stranger)
+            finally:
+                await stranger.close()
         kubeconfig = await ensure_client(config)
         client = await ApiClient.from_kubeconfig(kubeconfig)
         provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")

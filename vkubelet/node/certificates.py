@@ -48,13 +48,18 @@ def _client_store(config: Config) -> KeyStore:
     return KeyStore(Path(config.root_dir) / "pki", "kubelet-client")
 
 
+def client_kubeconfig(config: Config) -> Path:
+    """Where the node's own kubeconfig is, or will be once the bootstrap has made it."""
+    return Path(config.kubeconfig) if config.kubeconfig else Path(config.root_dir) / "kubeconfig"
+
+
 async def ensure_client(config: Config) -> Path:
     """The kubeconfig of `system:node:NAME`: the one that exists, else one made by the TLS bootstrap.
 
     Resumable: the key and the name of the request survive a kill, so that one bootstrap makes one request.
     Raises KubeconfigError and CertificateError.
     """
-    path = Path(config.kubeconfig) if config.kubeconfig else Path(config.root_dir) / "kubeconfig"
+    path = client_kubeconfig(config)
     try:
         fault = await asyncio.to_thread(_fault, path, _client_store(config))
     except KubeconfigError as error:
