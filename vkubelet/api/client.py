@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
@@ -313,7 +314,11 @@ def _error(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
 
 def _unavailable(credentials: Credentials, error: Exception) -> ApiUnavailableError:
     cause = "timed out" if isinstance(error, TimeoutError) else (str(error) or type(error).__name__)
-    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+    if (
+        isinstance(error, aiohttp.ClientConnectorError)
+        and not isinstance(error.os_error, ssl.SSLError)
+        and error.os_error.errno
+    ):
         # aiohttp's own text shows the TLS context's address in memory.
         cause = f"cannot connect: {os.strerror(error.os_error.errno)}"
     return ApiUnavailableError(f"API server {credentials.server}: {cause}")
