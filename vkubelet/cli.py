@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -41,13 +42,16 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     defaults = msgspec.structs.asdict(Config())
     for field in reversed(Config.__struct_fields__):
         default = _shown(defaults[field])
-        is_flag = isinstance(defaults[field], bool)
+        form: dict[str, Any] = {"metavar": "VALUE"}
+        if isinstance(defaults[field], bool):
+            form = {"metavar": "[true|false]", "is_flag": False, "flag_value": "true"}
+        elif isinstance(defaults[field], dict | tuple):
+            form["multiple"] = True
         command = click.option(
             f"--{field.replace('_', '-')}",
             field,
-            metavar="[true|false]" if is_flag else "VALUE",
             help=HELP[field] + (f" [default: {default}]" if default else ""),
-            **({"is_flag": False, "flag_value": "true"} if is_flag else {"multiple": True}),
+            **form,
         )(command)
     return command
 

@@ -92,3 +92,10 @@ def test_help_names_every_option() -> None:
 def test_versions_are_shown() -> None:
     outcome = CliRunner().invoke(main, ["version"])
     assert [line.split()[0] for line in outcome.stdout.splitlines()] == ["vkubelet", "wasmtime"]
+
+
+def test_the_last_of_a_repeated_option_counts_and_lists_add_up() -> None:
+    options = {parameter.name: parameter for parameter in main.commands["run"].params}
+    assert not options["port"].multiple
+    assert options["insecure_registries"].multiple
+    assert options["node_labels"].multiple
