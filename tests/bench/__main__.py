@@ -13,8 +13,8 @@ from tests.bench.client import BenchError
 from vkubelet.api.client import ApiError, ApiUnavailableError
 from vkubelet.dev.layout import DevError, default_cache
 
-SCRIPTS = {
-    "provider_rate": ([], []),
+SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
+    "provider_rate": ([], ["500"]),
     "pull": ([], ["--size", "50", "--runs", "3"]),
     "logs": ([], ["50"]),
 }

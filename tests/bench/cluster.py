@@ -13,6 +13,7 @@ from pathlib import Path
 import wasmtime
 
 from oci.push import push_module
+from tests.bench.client import BenchError
 from tests.bench.idle import busy_seconds, cpu_seconds
 from tests.bench.node import parent
 from vkubelet.dev import cluster
@@ -67,13 +68,16 @@ class Cluster:
         """
         pids = list(self.processes().values())
         others = 0.0
-        async with asyncio.timeout(CALM_DEADLINE):
-            used = CALM
-            while used >= CALM:
-                control, busy = cpu_seconds(pids), busy_seconds()
-                await asyncio.sleep(1)
-                used = cpu_seconds(pids) - control
-                others = (busy_seconds() - busy - used) / (os.cpu_count() or 1)
+        try:
+            async with asyncio.timeout(CALM_DEADLINE):
+                used = CALM
+                while used >= CALM:
+                    control, busy = cpu_seconds(pids), busy_seconds()
+                    await asyncio.sleep(1)
+                    used = cpu_seconds(pids) - control
+                    others = (busy_seconds() - busy - used) / (os.cpu_count() or 1)
+        except TimeoutError:
+            raise BenchError(f"the control plane was not at rest within {CALM_DEADLINE:.0f} s") from None
         return others
 
 

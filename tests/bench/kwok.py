@@ -24,7 +24,7 @@ class Kwok:
     def __init__(self, program: Program, ready: Ready, directory: Path) -> None:
         self._program = program
         self._ready = ready
-        self._directory = directory
+        self.log = directory / "kwok.log"
         self._pid = 0
 
     def start(self) -> None:
@@ -38,7 +38,6 @@ class Kwok:
             "spec": {"taints": [{"key": "bench", "effect": "NoSchedule"}]},
         }
         kubectl.run(kubeconfig, ["create", "--filename=-"], stdin=json.dumps(node))
-        log = self._directory / "kwok.log"
         command = [
             str(self._program.binary),
             f"--kubeconfig={kubeconfig}",
@@ -46,8 +45,8 @@ class Kwok:
             f"--node-lease-duration-seconds={LEASE_SECONDS}",
             *(f"--config={stage}" for stage in self._program.stages),
         ]
-        self._pid = process.spawn(command, log).pid
-        wait_ready(self._pid, self.node, kubeconfig, log)
+        self._pid = process.spawn(command, self.log).pid
+        wait_ready(self._pid, self.node, kubeconfig, self.log)
 
     def stop(self) -> None:
         """End the process, if it runs."""

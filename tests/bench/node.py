@@ -28,20 +28,20 @@ class Vkubelet:
         self._run = Path(
             tempfile.mkdtemp(prefix="vkubelet-bench-", dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None)
         )
+        self.log = self._directory / "vkubelet.log"
         self._pid = 0
 
     def start(self) -> None:
         """Return once the node is Ready. Raises DevError."""
         self._directory.mkdir(mode=0o700)
-        log = self._directory / "vkubelet.log"
         options = [
             option
             for option in node.options(self._directory, self._ready, self.node)
             if not option.startswith("--run-dir=")
         ]
         command = [sys.executable, "-m", "vkubelet.cli", "run", *options, f"--run-dir={self._run}"]
-        self._pid = process.spawn(command, log).pid
-        node.wait_ready(self._pid, self.node, self._ready.kubeconfig, log)
+        self._pid = process.spawn(command, self.log).pid
+        node.wait_ready(self._pid, self.node, self._ready.kubeconfig, self.log)
 
     def stop(self) -> None:
         """End the agent, the launcher and whatever container should be left, and remove what they wrote."""

@@ -20,6 +20,7 @@ from tests.bench.kwok import Kwok
 from tests.bench.kwok_program import Program, program
 from tests.bench.node import Vkubelet
 from tests.bench.node_figures import Figures, medians, show
+from vkubelet.dev import process
 from vkubelet.dev.build import cluster_binary
 from vkubelet.dev.report import Report
 
@@ -50,6 +51,7 @@ class Peer(Protocol):
 
     name: str
     node: str
+    log: Path
 
     def start(self) -> None:
         """Return once the node is Ready."""
@@ -104,6 +106,9 @@ def _visit(
         try:
             peer.start()
             return uvloop.run(_measure(peer, cluster, wanted, sizes, report))
+        except Exception:
+            report.step(f"The last lines of {name}'s log:\n{process.tail(peer.log)}")
+            raise
         finally:
             peer.stop()
 
