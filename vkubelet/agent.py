@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -153,10 +154,14 @@ class _Agent:
             insecure_registries=config.insecure_registries,
             max_parallel_pulls=config.max_parallel_image_pulls,
         )
-        self._recorder = EventRecorder(
-            client, config.node_name, qps=config.event_qps, burst=config.event_burst
-        )
         self._reporter = Reporter(client)
+        self._recorder = EventRecorder(
+            client,
+            config.node_name,
+            qps=config.event_qps,
+            burst=config.event_burst,
+            calm=self._reporter.calm,
+        )
         self._node = Node(
             config,
             client,
@@ -186,6 +191,9 @@ class _Agent:
             healthy=lambda: self._not_ready,
         )
         self._port = await server.start()
+        # Modules and their like stay for good: the collector would go through them in every burst of pods.
+        gc.collect()
+        gc.freeze()
         try:
             await self._node.register()
             informer = PodInformer(

@@ -61,7 +61,7 @@ class Event(Struct, omit_defaults=False):
     kind: str = "Event"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Correlated:
     """An event to send: a patch of `event` when it counts more than once, else a new object."""
 
@@ -71,6 +71,8 @@ class Correlated:
 
 class TokenBucket:
     """`burst` at once and `rate` a second after that; times are seconds on any one clock."""
+
+    __slots__ = ("_at", "_burst", "_rate", "_tokens")
 
     def __init__(self, rate: float, burst: int) -> None:
         self._rate = rate
@@ -117,13 +119,13 @@ class _Recent(Generic[Key, Value]):
             self._entries.popitem(last=False)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Similar:
     messages: set[str] = field(default_factory=set)
     last: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Sent:
     name: str
     first_timestamp: str

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -23,7 +24,19 @@ from vkubelet.api.objects import ObjectReference
 
 log = logging.getLogger(__name__)
 
-_QUEUE = 1000
+_QUEUE = 5000
+"""What a thousand pods that start at once have to tell."""
+
+_GATHERED = 0.25
+"""Seconds that an event is kept, so that what comes with it is sent with it, and after the pod's status."""
+
+_LATEST = 5.0
+"""Seconds after which an event waits for no status any more."""
+
+_BATCH = 0.5
+"""Seconds of the rate that are saved up once the burst is spent: many requests in a row cost half as much
+processor time as the same ones each on its own."""
+
 _TRIES = 12
 """client-go's number; with the back-off below an API server may be away for about a minute."""
 
@@ -32,7 +45,7 @@ _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _encoder = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Happened:
     ref: ObjectReference
     type: str
@@ -45,7 +58,8 @@ class EventRecorder:
     """Records `v1` Events as the node's kubelet. Use from one event loop.
 
     `qps` and `burst` are the kubelet's eventRecordQPS and eventBurst: events a second over all objects, with
-    0 for no limit. At most a thousand wait; then the oldest go, and one line of the log counts them.
+    0 for no limit. At most 5000 wait; then the oldest go, and one line of the log counts them. `calm` returns
+    when nothing of more worth than an event is to be sent, or after the seconds it is given.
     """
 
     def __init__(
@@ -55,9 +69,11 @@ class EventRecorder:
         *,
         qps: float,
         burst: int,
+        calm: Callable[[float], Awaitable[None]] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self._client = client
+        self._calm = calm
         self._correlator = Correlator(node_name)
         self._bucket = TokenBucket(qps, burst) if qps > 0 else None
         self._backoff = backoff or Backoff(0.5, 10.0)
@@ -84,6 +100,7 @@ class EventRecorder:
                 if self._dropped:
                     log.warning("%d events dropped: more than %d were waiting", self._dropped, _QUEUE)
                     self._dropped = 0
+                await self._yield(self._queue[0].at)
                 happened = self._queue.popleft()
                 correlated = self._correlator.observe(
                     happened.ref, happened.type, happened.reason, happened.message, happened.at
@@ -103,19 +120,31 @@ class EventRecorder:
         except TimeoutError:
             log.warning("%d events not sent in time", len(self._queue))
 
+    async def _yield(self, happened_at: float) -> None:
+        """Let statuses go first: whoever waits for a pod waits for those."""
+        if self._calm is None:
+            return
+        age = max(time.time() - happened_at, 0.0)
+        if age < _GATHERED:
+            await asyncio.sleep(_GATHERED - age)
+        if age < _LATEST:
+            await self._calm(_LATEST - age)
+
     async def _send(self, correlated: Correlated) -> None:
         event = correlated.event
         about = f"event {event.reason} about {event.involved_object.namespace}/{event.involved_object.name}"
         for _ in range(_TRIES):
             if self._bucket is not None:
-                await asyncio.sleep(self._bucket.reserve(time.monotonic()))
-            pause: float | None = None
+                pause = self._bucket.reserve(time.monotonic())
+                if pause > 0:
+                    await asyncio.sleep(pause + _BATCH)
+            retry_after: float | None = None
             try:
                 await self._write(correlated)
             except ApiUnavailableError as error:
                 cause: Exception = error
             except ApiError as error:
-                cause, pause = error, error.retry_after
+                cause, retry_after = error, error.retry_after
                 if error.status not in _RETRIED:
                     # In a namespace that is being deleted nothing can be created: that is no news.
                     level = logging.DEBUG if "being terminated" in error.message else logging.WARNING
@@ -125,7 +154,7 @@ class EventRecorder:
                 self._backoff.reset()
                 return
             log.debug("%s not sent: %s", about, cause)
-            await asyncio.sleep(self._backoff.delay(pause))
+            await asyncio.sleep(self._backoff.delay(retry_after))
         log.warning("%s given up: %s", about, cause)
 
     async def _write(self, correlated: Correlated) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 import msgspec
 
 
-class Struct(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
-    """Camel case on the wire, snake case here; defaults are not written."""
+class Struct(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
+    """Camel case on the wire, snake case here; defaults are not written.
+
+    What is decoded is a tree and stays one: the garbage collector need not look for cycles in it.
+    """
 
 
 class OwnerReference(Struct):
@@ -229,7 +232,7 @@ class ContainerState(Struct):
     terminated: ContainerStateTerminated | None = None
 
 
-class ContainerStatus(msgspec.Struct, rename="camel", omit_defaults=False, kw_only=True):
+class ContainerStatus(Struct, omit_defaults=False):
     """status.containerStatuses[]. Written whole: the API requires most of its fields."""
 
     name: str

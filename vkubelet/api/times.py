@@ -6,12 +6,19 @@ object and no clock: an instant is seconds since the epoch, handed in by the cal
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 
 
 def rfc3339(seconds: float) -> str:
     """`metav1.Time`: whole seconds, cut and not rounded, as the API server would store them."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _rfc3339(int(seconds))
+
+
+@functools.lru_cache(maxsize=64)
+def _rfc3339(seconds: int) -> str:
+    """A status has the same few seconds many times, and all statuses of a burst share them."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def rfc3339_micro(seconds: float) -> str:

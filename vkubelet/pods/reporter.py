@@ -1,13 +1,13 @@
 """Sends pod statuses to the API server: the latest one of each pod, as few patches as will do.
 
 It exists so that workers never wait for the API server, and so that an outage costs one remembered status
-a pod and nothing else. A status that only says "being made" is held back for a moment, since most pods run
-before it is over. It must not know how a status came about.
+a pod and nothing else. It must not know how a status came about.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import random
@@ -20,21 +20,27 @@ from vkubelet.pods.statusdiff import status_patch
 logger = logging.getLogger(__name__)
 
 SENDERS = 8
+CALM = 0.1  # seconds without a new status after which nobody is kept waiting by anything else
 RETRY_FIRST, RETRY_MOST = 0.2, 5.0  # seconds; statuses reach the server within 5 s of its return
 
 
 @dataclasses.dataclass(slots=True)
 class _Entry:
-    """What the reporter knows of one pod."""
+    """What the reporter knows of one pod; the pod itself would be an old version kept for its name."""
 
-    pod: Pod
+    namespace: str
+    name: str
     sent: PodStatus
     wanted: PodStatus
     delete: bool = False
     done: asyncio.Future[None] | None = None
     queued: bool = False
     sending: bool = False
-    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`, as logs name the pod."""
+        return f"{self.namespace}/{self.name}"
 
 
 class Reporter:
@@ -46,21 +52,15 @@ class Reporter:
         self._entries: dict[str, _Entry] = {}
         self._due: asyncio.Queue[str] = asyncio.Queue()
         self._failures = 0
+        self._queued_at = 0.0
 
-    def report(self, pod: Pod, status: PodStatus, *, delay: float = 0.0) -> None:
-        """Make `status` the one to send, at once or after `delay` seconds if no other comes sooner."""
+    def report(self, pod: Pod, status: PodStatus) -> None:
+        """Make `status` the one to send; what was not yet sent of an older one never is."""
         entry = self._entry(pod)
         if entry.delete:
             return
         entry.wanted = status
-        if entry.timer is not None:
-            entry.timer.cancel()
-            entry.timer = None
-        if delay:
-            loop = asyncio.get_running_loop()
-            entry.timer = loop.call_later(delay, self._queue, pod.metadata.uid)
-        else:
-            self._queue(pod.metadata.uid)
+        self._queue(pod.metadata.uid, entry)
 
     async def finish(self, pod: Pod, status: PodStatus | None) -> None:
         """Send the last status (None: leave it as it is), then delete the object as a kubelet does.
@@ -76,11 +76,7 @@ class Reporter:
     def forget(self, uid: str) -> None:
         """The pod is gone from the server: nothing more is sent for it."""
         entry = self._entries.pop(uid, None)
-        if entry is None:
-            return
-        if entry.timer is not None:
-            entry.timer.cancel()
-        if entry.done is not None and not entry.done.done():
+        if entry is not None and entry.done is not None and not entry.done.done():
             entry.done.set_result(None)
 
     async def run(self) -> NoReturn:
@@ -98,19 +94,33 @@ class Reporter:
         except TimeoutError:
             logger.warning("pod statuses were still unsent after %s s", timeout)
 
+    async def calm(self, longest: float) -> None:
+        """Return once no status is due, nor was a moment ago; after `longest` seconds in any case.
+
+        What is of less worth than a status waits here before it takes the API server's time.
+        """
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest):
+                while True:
+                    await self._due.join()
+                    pause = self._queued_at + CALM - loop.time()
+                    if pause <= 0:
+                        return
+                    await asyncio.sleep(pause)
+
     def _entry(self, pod: Pod) -> _Entry:
-        entry = self._entries.get(pod.metadata.uid)
+        meta = pod.metadata
+        entry = self._entries.get(meta.uid)
         if entry is None:
-            entry = self._entries[pod.metadata.uid] = _Entry(pod, pod.status, pod.status)
-        entry.pod = pod
+            entry = self._entries[meta.uid] = _Entry(meta.namespace, meta.name, pod.status, pod.status)
         return entry
 
-    def _queue(self, uid: str) -> None:
-        entry = self._entries.get(uid)
-        if entry is None or entry.queued:
+    def _queue(self, uid: str, entry: _Entry) -> None:
+        if entry.queued:
             return
-        entry.timer = None
         entry.queued = True
+        self._queued_at = asyncio.get_running_loop().time()
         if not entry.sending:
             self._due.put_nowait(uid)
 
@@ -141,15 +151,14 @@ class Reporter:
                 await self._pause(entry, error, None)
             else:
                 entry.sent = entry.wanted  # refused for good: the next change is tried again
-                logger.warning("pod %s: the API server refuses its status: %s", entry.pod.key, error)
+                logger.warning("pod %s: the API server refuses its status: %s", entry.key, error)
         finally:
             entry.sending = False
             if entry.queued:
                 self._due.put_nowait(uid)
 
     async def _send(self, uid: str, entry: _Entry) -> None:
-        meta = entry.pod.metadata
-        path = f"/api/v1/namespaces/{meta.namespace}/pods/{meta.name}"
+        path = f"/api/v1/namespaces/{entry.namespace}/pods/{entry.name}"
         wanted = entry.wanted
         patch = status_patch(uid, entry.sent, wanted)
         if patch is not None:
@@ -163,7 +172,7 @@ class Reporter:
     async def _pause(self, entry: _Entry, error: Exception, retry_after: float | None) -> None:
         """Hold this sender back, longer with every failure in a row, and put the pod in line again."""
         if self._failures == 0:
-            logger.warning("pod %s: status not sent, trying again: %s", entry.pod.key, error)
+            logger.warning("pod %s: status not sent, trying again: %s", entry.key, error)
         self._failures += 1
         delay = min(RETRY_FIRST * 2 ** min(self._failures // SENDERS, 5), RETRY_MOST)
         entry.queued = True

@@ -7,6 +7,8 @@ sequence. It must not know when a container should start or what follows from a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import secrets
 import time
 from pathlib import Path
@@ -138,7 +140,7 @@ class Starter:
         config = image.config
         module_name = image.reference.repository.rpartition("/")[2]
         log_path = log_file(self._config, pod, container.name, number)
-        log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        _make_directories(log_path.parent)
         return ContainerSpec(
             id=secrets.token_hex(32),
             labels=records.labels(pod, container, number, image_id(image), backoff),
@@ -192,6 +194,13 @@ def log_file(config: Config, pod: Pod, container: str, number: int) -> Path:
     """The current log file of attempt `number`, in the kubelet's layout."""
     meta = pod.metadata
     return pod_log_dir(config, meta.namespace, meta.name, meta.uid) / container / f"{number}.log"
+
+
+def _make_directories(container_logs: Path) -> None:
+    """The pod's and the container's: plain calls, as this is done for every start."""
+    for directory in (os.path.dirname(container_logs), container_logs):  # noqa: PTH120
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o755)  # noqa: PTH102
 
 
 def _event_text(error: StartError) -> str:

@@ -20,10 +20,10 @@ from vkubelet.api.objects import (
     PodCondition,
     PodStatus,
 )
+from vkubelet.api.times import rfc3339
 from vkubelet.pods.observed import Attempt, ContainerView, Observed, StopCause
 from vkubelet.pods.plan import SECOND, TERMINAL_PHASES, should_restart, stop_cause
 from vkubelet.pods.qos import qos_class
-from vkubelet.pods.text import rfc3339
 
 RUNTIME = "wasmtime"
 

@@ -13,11 +13,6 @@ def pod_text(pod: Pod) -> str:
     return f"{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
 
 
-def rfc3339(seconds: float) -> str:
-    """Seconds since the epoch as the API's Time: whole seconds, UTC."""
-    return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def epoch(text: str) -> float:
     """The API's Time as seconds since the epoch. Raises ValueError."""
     return datetime.datetime.fromisoformat(text).timestamp()

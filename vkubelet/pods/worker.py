@@ -8,7 +8,6 @@ that the task owns. It decides nothing itself: `plan` and `pod_status` do.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 import shutil
@@ -23,6 +22,7 @@ from vkubelet.config import Config
 from vkubelet.pods.admission import admit
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.directory import ContainerNotFoundError, ContainerNotReadyError, LogSource
+from vkubelet.pods.news import is_news
 from vkubelet.pods.observed import Observed, Rejection, StopCause, Waiting
 from vkubelet.pods.plan import (
     SECOND,
@@ -80,6 +80,7 @@ class PodWorker:
         self._failures: dict[str, Backoff] = {}
         self._starts: dict[str, asyncio.Task[None]] = {}
         self._killed: set[str] = set()
+        self._shown_at = 0.0
         self._gone = False
         self._draining = False
         self._news = asyncio.Event()
@@ -87,8 +88,9 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """The object has changed; only the latest version counts."""
-        self.pod = pod
-        self._news.set()
+        before, self.pod = self.pod, pod
+        if is_news(before, pod):
+            self._news.set()
 
     def vanish(self) -> None:
         """The object does not exist any more."""
@@ -167,10 +169,12 @@ class PodWorker:
         if decided.ended and decided.stop in (StopCause.DELETED, StopCause.GONE):
             await self._tear_down(decided.stop)
             return True
-        self._report(decided, now)
+        shown_at = self._creation_shown_at(decided, now)
+        if shown_at is None:
+            self._report(decided, now)
         if decided.ended and decided.stop is not None:
             self.stopped.set()
-        await self._wait(decided)
+        await self._wait(decided.wake_at, shown_at)
         return False
 
     def _observe(self) -> Observed:
@@ -190,6 +194,7 @@ class PodWorker:
             case Start(container, number):
                 view = self._views[container.name]
                 self._views[container.name] = dataclasses.replace(view, starting=True, waiting=None)
+                self._shown_at = now + CREATING_SHOWN_AFTER
                 self._starts[container.name] = group.create_task(
                     self._start(container, number, now), name=f"start {self.pod.key} {container.name}"
                 )
@@ -260,17 +265,27 @@ class PodWorker:
         if decided.stop is StopCause.GONE or (decided.stop is StopCause.TERMINAL and decided.ended):
             return
         status = pod_status(self.pod, self._observe(), self._services.host_ip, now)
-        creating = any(view.starting for view in self._views.values()) and status.phase == "Pending"
-        self._services.reporter.report(self.pod, status, delay=CREATING_SHOWN_AFTER if creating else 0.0)
+        self._services.reporter.report(self.pod, status)
 
-    async def _wait(self, decided: Plan) -> None:
-        """Until there is news or the plan's own time has come."""
-        if decided.wake_at is None:
+    def _creation_shown_at(self, decided: Plan, now: float) -> float | None:
+        """When a status that only says "being made" is worth a patch; None: the status is due now."""
+        if decided.stop is not None or now >= self._shown_at:
+            return None
+        first = any(view.starting and view.latest is None for view in self._views.values())
+        return self._shown_at if first else None
+
+    async def _wait(self, *times: float | None) -> None:
+        """Until there is news or the first of `times` has come."""
+        wake_at = min((moment for moment in times if moment is not None), default=None)
+        if wake_at is None:
             await self._news.wait()
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(decided.wake_at - time.time(), 0.0)):
-                await self._news.wait()
+        loop = asyncio.get_running_loop()
+        alarm = loop.call_later(max(wake_at - time.time(), 0.0), self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            alarm.cancel()
 
     async def _tear_down(self, stop: StopCause) -> None:
         """Nothing runs any more: report the end, delete the object, then remove what is left here.

@@ -78,10 +78,10 @@ async def test_a_server_that_never_answers_costs_old_events_and_no_waiting(
 ) -> None:
     api.then(api.hang)
     recorder = EventRecorder(client, "wasm-1", qps=0, burst=1)
-    for number in range(1500):
+    for number in range(5500):
         recorder.event(ObjectReference(kind="Pod", namespace="d", name=f"p{number}"), "Normal", "R", "m")
     await recorder.flush(0.01)
-    assert "1000 events not sent in time" in caplog.text
+    assert "5000 events not sent in time" in caplog.text
     task = asyncio.create_task(recorder.run())
     async with asyncio.timeout(10):
         while not api.requests:  # noqa: ASYNC110  the server is a script without a signal
@@ -107,6 +107,4 @@ async def test_the_rate_is_kept(api: Script, client: ApiClient, monkeypatch: pyt
         for number in range(4):
             recorder.event(ObjectReference(kind="Pod", name=f"p{number}"), "Normal", "R", "m")
         await recorder.flush(10)
-    assert naps[:2] == [0, 0]
-    assert naps[2] == pytest.approx(1000, rel=0.01)
-    assert naps[3] == pytest.approx(2000, rel=0.01)
+    assert naps == [pytest.approx(1000, rel=0.01), pytest.approx(2000, rel=0.01)]

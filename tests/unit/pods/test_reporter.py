@@ -89,14 +89,19 @@ async def test_the_latest_status_wins_while_one_is_on_its_way(server: Server, re
     assert server.phases() == ["Pending", "Running"]
 
 
-async def test_a_held_back_status_is_not_sent_when_a_later_one_comes(
-    server: Server, reporter: Reporter
+async def test_calm_is_when_every_status_was_sent_and_not_only_just(
+    server: Server, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reporter.report(pod(), PodStatus(phase="Pending"), delay=60)
+    monkeypatch.setattr(module, "CALM", 0.01)
+    server.gate.clear()
     reporter.report(pod(), PodStatus(phase="Running"))
     await server.wait_for(1)
-    await reporter.drain(5)
-    assert server.phases() == ["Running"]
+    waiting = asyncio.create_task(reporter.calm(60))
+    await reporter.calm(0.02)
+    assert not waiting.done(), "who has waited long enough is let go, the other is not"
+    server.gate.set()
+    async with asyncio.timeout(20):
+        await waiting
 
 
 async def test_what_the_server_knows_is_not_sent_again(server: Server, reporter: Reporter) -> None:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from providers.base import ContainerState, Exit, ExitReason
 from vkubelet.api.objects import Container, Pod
+from vkubelet.api.times import rfc3339
 from vkubelet.pods.admission import admit
 from vkubelet.pods.backoff import MAXIMUM, Backoff, go_duration
 from vkubelet.pods.records import ForeignContainerError, labels, record
 from vkubelet.pods.seed import seed
-from vkubelet.pods.text import epoch, quantity, rfc3339
+from vkubelet.pods.text import epoch, quantity
 
 NOW = 1_767_225_600.0
 

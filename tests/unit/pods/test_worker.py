@@ -99,13 +99,15 @@ class Told:
     """What the API server would have been told."""
 
     statuses: dict[str, PodStatus] = dataclasses.field(default_factory=dict)
+    reports: list[str] = dataclasses.field(default_factory=list)
     finished: list[str] = dataclasses.field(default_factory=list)
     events: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     news: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
     changes: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
-    def report(self, pod: Pod, status: PodStatus, *, delay: float = 0.0) -> None:
+    def report(self, pod: Pod, status: PodStatus) -> None:
         self.statuses[pod.metadata.uid] = status
+        self.reports.append(status.phase)
         self.changes.set()
 
     async def finish(self, pod: Pod, status: PodStatus | None) -> None:
@@ -174,6 +176,30 @@ async def test_a_pod_is_started_and_deleted(setting: Setting, tmp_path: Path) ->
     assert setting.phase() == "Failed"
     for reason in ("Pulled", "Created", "Started", "Killing"):
         assert reason in [found for found, _ in setting.told.events]
+
+
+async def test_an_ordinary_start_is_reported_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CREATING_SHOWN_AFTER", 60.0)
+    setting.manager.on_change(pod())
+    await setting.told.until(lambda: setting.told.reports)
+    # The echo of the report is no news; what comes after it is, and shows that the echo was passed over.
+    setting.manager.on_change(pod(resourceVersion="2"))
+    setting.manager.on_change(pod(resourceVersion="3", deletionTimestamp="2026-01-01T00:00:00Z"))
+    await setting.told.until(lambda: setting.told.finished)
+    assert setting.told.reports[0] == "Running"
+
+
+async def test_a_start_that_takes_long_is_shown_as_being_made(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CREATING_SHOWN_AFTER", 0.01)
+    go = asyncio.Event()
+    setting.provider.before_start = lambda spec: go.wait()
+    setting.manager.on_change(pod())
+    await setting.told.until(lambda: setting.told.waiting() == "ContainerCreating")
+    go.set()
+    await setting.told.until(lambda: setting.phase() == "Running")
+    assert setting.told.reports == ["Pending", "Running"]
 
 
 async def test_an_end_that_comes_before_its_start_was_noted_is_not_lost(setting: Setting) -> None:
