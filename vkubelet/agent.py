@@ -98,14 +98,13 @@ async def serve(config: Config) -> None:
             finally:
                 await stranger.close()
         kubeconfig = await ensure_client(config)
-        client = await ApiClient.from_kubeconfig(kubeconfig)
-        provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
-        try:
+        async with contextlib.AsyncExitStack() as ends:
+            client = await ApiClient.from_kubeconfig(kubeconfig)
+            ends.push_async_callback(client.close)
             await _first_contact(client)
+            provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
+            ends.push_async_callback(provider.close)
             await _Agent(config, client, kubeconfig, provider).run()
-        finally:
-            await provider.close()
-            await client.close()
 
 
 def _make_directories(config: Config) -> None:

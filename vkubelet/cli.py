@@ -92,10 +92,13 @@ def run(file: Path | None, **flags: str | tuple[str, ...] | None) -> None:
     )
     from vkubelet.agent import AGENT_ERRORS, serve
 
+    causes: list[Exception] = []
     try:
         _runner()(serve(config))
     except* AGENT_ERRORS as group:
-        _fail("; ".join(dict.fromkeys(str(error) for error in _leaves(group))))
+        causes = _leaves(group)  # a SystemExit that is raised here would end up in a group of its own
+    if causes:
+        _fail("; ".join(dict.fromkeys(str(error) for error in causes)))
 
 
 def _runner() -> Callable[..., None]:
