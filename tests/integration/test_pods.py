@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from guests import push_bytes, push_guest
+from guests import GUESTS, build_guest, push_bytes, push_guest
 from waiting import eventually
 from wasmtime import wat2wasm
 
@@ -293,6 +293,44 @@ def test_a_memory_limit_holds(space: Namespace, actor: str) -> None:
     end = space.status("hungry")["containerStatuses"][0]["state"]["terminated"]
     assert (end["exitCode"], end["reason"]) == (137, "OOMKilled")
     assert "no memory after" in space.kubectl("logs", "hungry")
+
+
+FORMATS = {
+    "cncf": ("application/vnd.wasm.config.v0+json", "application/wasm"),
+    "krustlet": ("application/vnd.wasm.config.v1+json", "application/vnd.wasm.content.layer.v1+wasm"),
+}
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+@pytest.mark.parametrize("kind", sorted(FORMATS))
+def test_every_artifact_format_runs_by_tag_and_by_digest(
+    space: Namespace, cluster: Any, kind: str, by: str
+) -> None:
+    config_type, layer_type = FORMATS[kind]
+    content = build_guest("actor").read_bytes()
+    name = f"format-{kind}-{by}"
+    digest = push_bytes(cluster.registry, name, content, config_type=config_type, layer_type=layer_type)
+    reference = f"{cluster.registry}/{name}" + (":v1" if by == "tag" else f"@{digest}")
+    space.pod("format", reference, "print", "ran", restartPolicy="Never")
+    space.wait("pod/format", "jsonpath={.status.phase}=Succeeded")
+    assert space.kubectl("logs", "format") == "ran\n"
+    image_id = space.status("format")["containerStatuses"][0]["imageID"]
+    assert image_id == f"{cluster.registry}/{name}@{digest}"
+
+
+def test_a_component_runs(space: Namespace, cluster: Any) -> None:
+    component = bytes(wat2wasm((GUESTS / "component.wat").read_text()))
+    push_bytes(cluster.registry, "component", component)
+    space.pod("component", f"{cluster.registry}/component:v1", restartPolicy="Never")
+    space.wait("pod/component", "jsonpath={.status.phase}=Succeeded")
+    assert "hello" in space.kubectl("logs", "component").lower()
+
+
+def test_the_node_reports_its_images(space: Namespace, cluster: Any, node: Any, actor: str) -> None:
+    space.pod("seen", actor, "print", "x", restartPolicy="Never")
+    space.wait("pod/seen", "jsonpath={.status.phase}=Succeeded")
+    path = f'jsonpath={{.status.images[*].names[?(@=="{actor}")]}}={actor}'
+    cluster.kubectl("wait", f"node/{node.name}", f"--for={path}", "--timeout=30s")
 
 
 BAD_IMAGES = {

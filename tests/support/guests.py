@@ -37,10 +37,20 @@ def push_guest(registry: str, name: str, tag: str = "v1") -> str:
     return reference
 
 
-def push_bytes(registry: str, name: str, content: bytes, tag: str = "v1") -> str:
-    """Push what `push_module` refuses to: a wasm artifact whose one layer holds `content`."""
+def push_bytes(
+    registry: str,
+    name: str,
+    content: bytes,
+    tag: str = "v1",
+    config_type: str = "application/vnd.wasm.config.v0+json",
+    layer_type: str = "application/wasm",
+) -> str:
+    """Push what `push_module` refuses to: an artifact of any media types whose one layer holds `content`.
+
+    Returns the manifest's digest.
+    """
     base = f"http://{registry}/v2/{name}"
-    blobs = {"config": (b"{}", "application/vnd.wasm.config.v0+json"), "layer": (content, "application/wasm")}
+    blobs = {"config": (b"{}", config_type), "layer": (content, layer_type)}
     described = {}
     for part, (blob, media_type) in blobs.items():
         digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
@@ -55,8 +65,8 @@ def push_bytes(registry: str, name: str, content: bytes, tag: str = "v1") -> str
         "config": described["config"],
         "layers": [described["layer"]],
     }
-    _send("PUT", f"{base}/manifests/{tag}", json.dumps(manifest).encode(), kind)
-    return f"{registry}/{name}:{tag}"
+    answer = _send("PUT", f"{base}/manifests/{tag}", json.dumps(manifest).encode(), kind)
+    return str(answer.headers["Docker-Content-Digest"])
 
 
 def _send(method: str, url: str, body: bytes, kind: str) -> Any:
