@@ -6,10 +6,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LAUNCHER := providers/wasmtime/bin/vkubelet-launcher
+NATIVE := $(wildcard providers/wasmtime/native/*.[ch] providers/wasmtime/native/*.py) providers/wasmtime/engine.py
 
 .PHONY: run test style types layers unit integration bench lock native clean
 
-run: $(STAMP)
+run: $(LAUNCHER)
 	$(BIN)/vkubelet dev
 
 test: style types layers unit integration
@@ -24,17 +26,19 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-unit: $(STAMP)
+unit: $(LAUNCHER)
 	$(BIN)/pytest tests/unit
 
-integration: $(STAMP)
+integration: $(LAUNCHER)
 	$(BIN)/pytest tests/integration
 
-# After a change to the launcher's C code, or to wasmtime's version.
-native: $(STAMP)
+native: $(LAUNCHER)
+
+# The installation builds it; after a change to its sources it is built again.
+$(LAUNCHER): $(NATIVE) | $(STAMP)
 	$(BIN)/python -m providers.wasmtime.native.build
 
-bench: $(STAMP)
+bench: $(LAUNCHER)
 	$(BIN)/python -m tests.bench
 
 # The lock names versions and hashes only, so that it holds with any index.
