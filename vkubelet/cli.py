@@ -19,15 +19,27 @@ import click
 import msgspec
 
 from vkubelet.config import HELP, Config, ConfigError, load
-from vkubelet.dev.cli import dev
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands; `dev` and what it draws with are imported when they are asked for, not by a node."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See click.Group."""
+        return sorted([*super().list_commands(ctx), "dev"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See click.Group."""
+        if cmd_name == "dev":
+            from vkubelet.dev.cli import dev
+
+            return dev
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """A Kubernetes node whose containers are WebAssembly."""
-
-
-main.add_command(dev)
 
 
 @main.command()

@@ -38,6 +38,7 @@ from vkubelet.pods.plan import (
 from vkubelet.pods.records import Record, attempt
 from vkubelet.pods.reporter import Reporter
 from vkubelet.pods.seed import seed
+from vkubelet.pods.signal import Signal
 from vkubelet.pods.starter import Starter, StartError, container_reference, log_file, pod_log_dir
 from vkubelet.pods.status import pod_status
 from vkubelet.pods.text import epoch, pod_text
@@ -83,8 +84,8 @@ class PodWorker:
         self._shown_at = 0.0
         self._gone = False
         self._draining = False
-        self._news = asyncio.Event()
-        self.stopped = asyncio.Event()
+        self._news = Signal()
+        self.stopped = Signal()
 
     def update(self, pod: Pod) -> None:
         """The object has changed; only the latest version counts."""

@@ -237,8 +237,11 @@ async def test_a_loader_that_dies_is_told_of(
         await ApiClient.from_kubeconfig(path)
 
 
-def test_the_agent_holds_none_of_the_library_s_models() -> None:
-    program = "import sys, vkubelet.agent; print([n for n in sys.modules if n.startswith('kubernetes')])"
+def test_a_node_holds_neither_the_library_s_models_nor_what_people_look_at() -> None:
+    program = (
+        "import sys, vkubelet.cli, vkubelet.agent;"
+        "print([n for n in sys.modules if n in ('kubernetes_asyncio', 'rich')])"
+    )
     assert subprocess.check_output([sys.executable, "-c", program]) == b"[]\n"
 
 
