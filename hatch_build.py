@@ -6,7 +6,6 @@ It exists because the wheel carries one native program, which makes it a wheel f
 from __future__ import annotations
 
 import sys
-import sysconfig
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
