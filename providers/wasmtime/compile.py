@@ -28,8 +28,16 @@ from providers.wasmtime import engine
 _log = logging.getLogger(__name__)
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})|sha512:([0-9a-f]{128})")
-_SECONDS = 900
 _AT_ONCE = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """What compiling one module may take: time on the clock, processor time, address space."""
+
+    seconds: float = 900
+    cpu_seconds: int = 600
+    memory_bytes: int = 8 * 1024**3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,8 +53,9 @@ class _Verified:
 class Compiler:
     """Prepares modules, each once, a few at a time."""
 
-    def __init__(self, cache_dir: Path) -> None:
+    def __init__(self, cache_dir: Path, limits: Limits | None = None) -> None:
         self._cache = cache_dir
+        self._limits = limits or Limits()
         self._running: dict[str, asyncio.Task[Artifact]] = {}
         self._waiting: dict[str, int] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
@@ -188,20 +197,22 @@ class Compiler:
 
     async def _work(self, module: Path, output: Path) -> dict[str, str]:
         """Run the worker to its end, or to its limits."""
+        limits = self._limits
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "providers.wasmtime.compile_worker", str(module), str(output)),
+            *(str(limits.cpu_seconds), str(limits.memory_bytes)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(limits.seconds):
                 answer, errors = await process.communicate()
         except BaseException as error:
             process.kill()
             await process.wait()
             if isinstance(error, TimeoutError):
-                raise ProviderError(f"compiling the module took more than {_SECONDS} s") from error
+                raise ProviderError(f"compiling the module took more than {limits.seconds:g} s") from error
             raise
         try:
             result = json.loads(answer)

@@ -4,8 +4,9 @@ It exists because a module is a stranger's bytes: compiling may take any time an
 the compiler is worth no agent. It limits itself before it looks at the module. It must not write anything
 but the file that it was given.
 
-`python -m providers.wasmtime.compile_worker MODULE OUTPUT` writes one line of JSON: `{"kind": ...}`, or
-`{"invalid": ...}` for what cannot be run here, or `{"error": ...}` for what could not be compiled.
+`python -m providers.wasmtime.compile_worker MODULE OUTPUT CPU_SECONDS MEMORY_BYTES` writes one line of
+JSON: `{"kind": ...}`, or `{"invalid": ...}` for what cannot be run here, or `{"error": ...}` for what could
+not be compiled.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from wasmtime import _bindings, component
 from providers.base import ModuleKind
 from providers.wasmtime import engine
 
-CPU_SECONDS = 600
-MEMORY_BYTES = 8 * 1024**3
 _MAGIC = b"\0asm"
 _RUN = "wasi:cli/run@0.2.0"
 
@@ -118,10 +117,10 @@ def _text(error: wasmtime.WasmtimeError) -> str:
     return " ".join(str(error).split())
 
 
-def main(source: str, output: str) -> dict[str, str]:
-    """Compile the file `source` into the file `output`."""
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+def main(source: str, output: str, cpu_seconds: str, memory_bytes: str) -> dict[str, str]:
+    """Compile the file `source` into the file `output` within limits of this process."""
+    resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds)))
+    resource.setrlimit(resource.RLIMIT_AS, (int(memory_bytes), int(memory_bytes)))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         binary = Path(source).read_bytes()

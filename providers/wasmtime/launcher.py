@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Let go of the launcher, which goes on."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
@@ -134,13 +134,13 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._watchdog is not None:
             self._watchdog.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+        if not self.ready.done():
+            self.ready.set_result(None)
         for answer in self._requests.values():
             _settle(answer, LauncherGoneError())
         self._requests.clear()
-        if not self.ready.done():
-            self.ready.set_result(None)
-        if not self.closed.done():
-            self.closed.set_result(None)
 
 
 def _settle(answer: asyncio.Future[Process], result: Process | Exception) -> None:

@@ -36,6 +36,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _LAUNCHER_SECONDS = 60
+_SHUT_DOWN_SECONDS = 5
 _RETRY_SECONDS = 1.0
 _RETRY_MAX_SECONDS = 30.0
 _STARTS = 3
@@ -113,13 +114,14 @@ class WasmtimeProvider:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._compiler.close()
         self._watches.close()
-        if self._connection is not None:
+        connection = self._connection
+        if connection is not None:
             if all(container.ended for container in self._containers.values()):
-                self._connection.shut_down()
+                connection.shut_down()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_RETRY_MAX_SECONDS):
-                        await asyncio.shield(self._connection.closed)
-            self._connection.close()
+                    async with asyncio.timeout(_SHUT_DOWN_SECONDS):
+                        await asyncio.shield(connection.closed)
+            connection.close()
         self._directory.close()
 
     async def prepare(self, module: Path, digest: str) -> Artifact:
@@ -160,8 +162,10 @@ class WasmtimeProvider:
     async def _process(self, spec: ContainerSpec) -> Process:
         for _ in range(_STARTS):
             connection = await self._ready()
-            with contextlib.suppress(LauncherGoneError):
+            try:
                 return await connection.start(spec.id)
+            except LauncherGoneError:
+                await connection.closed
             started = self._directory.withdraw(spec.id)
             if started is not None:
                 process = Process(started.pid, started.start_time, started.started_at)
@@ -236,12 +240,14 @@ class WasmtimeProvider:
         elif container.ended:
             self._on_exit(container.state)
 
-    def _connected_to(self, connection: Connection | None) -> None:
+    def _connected_to(self, connection: Connection) -> None:
         self._connection = connection
-        if connection is None:
-            self._connected.clear()
-        else:
-            self._connected.set()
+        self._connected.set()
+        connection.closed.add_done_callback(self._disconnected)
+
+    def _disconnected(self, _closed: asyncio.Future[None]) -> None:
+        self._connection = None
+        self._connected.clear()
 
     async def _supervise(self) -> None:
         """Have a launcher, always; when one ends, watch the containers that it would have told of."""
@@ -250,7 +256,6 @@ class WasmtimeProvider:
             connection = self._connection
             if connection is not None:
                 await asyncio.shield(connection.closed)
-                self._connected_to(None)
                 _log.warning("the launcher is gone; its containers run on")
                 self._watch_all()
             try:

@@ -115,9 +115,14 @@ class Node:
         return self.found
 
     async def vanish(self) -> None:
-        """The agent lets go in such a way that it finds all again, as when it is killed."""
-        self.provider._connection.shut_down = lambda: None
-        await self.provider.close()
+        """The agent is gone as when it is killed: its files are closed, and nothing else happens."""
+        tasks = list(self.provider._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.provider._connection.close()
+        self.provider._watches.close()
+        self.provider._directory.close()
         self.provider = None
 
     async def spec(self, module: Path, *args: str, **fields: Any) -> ContainerSpec:
