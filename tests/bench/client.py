@@ -155,16 +155,18 @@ class PodClient:
             await asyncio.gather(follower, return_exceptions=True)
 
     async def follow(self) -> None:
-        """Note what the watch shows until cancelled."""
+        """Note what the watch shows until cancelled; a watch that the API server ends is taken up again."""
         selector = {"labelSelector": f"{LABEL}={self._node}"}
         listed = _object_decoder.decode(await self.api.get(PODS, query=selector))
-        query = {"watch": "1", "resourceVersion": listed.metadata.resource_version, **selector}
-        async with aclosing(self.api.watch(PODS, query, idle_timeout=600)) as lines:
-            async for line in lines:
-                self._note(line, time.perf_counter())
-        raise BenchError("the API server ended the watch")
+        newest = listed.metadata.resource_version
+        while True:
+            query = {"watch": "1", "resourceVersion": newest, **selector}
+            async with aclosing(self.api.watch(PODS, query, idle_timeout=600)) as lines:
+                async for line in lines:
+                    newest = self._note(line, time.perf_counter())
 
-    def _note(self, text: bytes, now: float) -> None:
+    def _note(self, text: bytes, now: float) -> str:
+        """Note one line of the watch; returns the resource version that it brings."""
         line = _line_decoder.decode(text)
         name, status = line.object.metadata.name, line.object.status
         self._changed.set()
@@ -172,13 +174,14 @@ class PodClient:
             raise BenchError(f"the watch failed: {line.object.message}")
         if line.type == "DELETED":
             self._reach(self.moments.gone, name, now)
-            return
+            return line.object.metadata.resource_version
         self.moments.added.setdefault(name, now)
         if status.phase == "Running" and name not in self.moments.running:
             self._reach(self.moments.running, name, now)
         elif status.phase in ("Failed", "Succeeded") and line.object.metadata.deletion_timestamp is None:
             whole = msgspec.json.decode(text)["object"]["status"]
             raise BenchError(f"pod {name} is {status.phase}: {whole}")
+        return line.object.metadata.resource_version
 
     async def _note_changes(self, query: Mapping[str, str]) -> None:
         async with aclosing(self.api.watch(EVENTS, query, idle_timeout=600)) as lines:

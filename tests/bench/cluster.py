@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,14 +14,13 @@ from pathlib import Path
 import wasmtime
 
 from oci.push import push_module
-from tests.bench.client import BenchError
-from tests.bench.idle import busy_seconds, cpu_seconds
+from tests.bench.idle import busy_seconds
 from tests.bench.node import parent
 from vkubelet.dev import cluster
 
-CALM = 0.2
-"""A control plane that has just started and uses less than this share of a core has done its beginning."""
-CALM_DEADLINE = 60.0
+REST = 0.15
+"""The share of all CPUs that a machine at rest may use: a control plane alone takes some hundredths."""
+REST_DEADLINE = 60.0
 
 SLEEPER = """
 (module
@@ -61,24 +61,19 @@ class Cluster:
                 continue  # It ended meanwhile.
         return found
 
-    async def calm_down(self) -> float:
-        """Return once the control plane is at rest; nothing tells it, so that its CPU time is looked at.
 
-        Returns the share of all CPUs that was busy with anything but the control plane in the last second.
-        """
-        pids = list(self.processes().values())
-        others = 0.0
-        try:
-            async with asyncio.timeout(CALM_DEADLINE):
-                used = CALM
-                while used >= CALM:
-                    control, busy = cpu_seconds(pids), busy_seconds()
-                    await asyncio.sleep(1)
-                    used = cpu_seconds(pids) - control
-                    others = (busy_seconds() - busy - used) / (os.cpu_count() or 1)
-        except TimeoutError:
-            raise BenchError(f"the control plane was not at rest within {CALM_DEADLINE:.0f} s") from None
-        return others
+async def rest() -> float:
+    """Return once this machine is at rest, or is not within REST_DEADLINE: the share of it that was busy.
+
+    Neither a control plane that has just started nor a neighbour tells when it has done; CPU time does.
+    """
+    deadline = time.monotonic() + REST_DEADLINE
+    while True:
+        busy = busy_seconds()
+        await asyncio.sleep(1)
+        share = (busy_seconds() - busy) / (os.cpu_count() or 1)
+        if share < REST or time.monotonic() > deadline:
+            return share
 
 
 @contextmanager

@@ -27,6 +27,11 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     return total / TICKS
 
 
+def thread_seconds(pids: Iterable[int]) -> float:
+    """The time of processes of one thread, to the nanosecond: ticks would say nothing of a short life."""
+    return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in pids) / 1e9
+
+
 def busy_seconds() -> float:
     """The time that all CPUs of this machine together were busy since boot."""
     user, nice, system, _, _, interrupts, soft, *_ = Path("/proc/stat").read_text().split()[1:9]

@@ -17,6 +17,7 @@ ROWS = (
     Row("memory_control", "  of it the control plane's growth", "KB", 0),
     Row("memory_node", "  of it the node's", "KB", 0),
     Row("memory_container", "  of it private to its container", "KB", 0),
+    Row("memory_tables", "  of it the container's page tables", "KB", 0),
     Row("memory_agent", "agent, resident", "MB", 1, most=80),
     Row("memory_agent_bare", "agent without a pod, resident", "MB", 1),
     Row("memory_launcher", "launcher, resident", "MB", 1),
@@ -31,6 +32,7 @@ class Memory:
         self.control = sum(_resident(pid, "RssAnon") for pid in control.values())
         self.node = {name: _resident(pid, "VmRSS") for name, pid in node.items()}
         self.containers = sum(_private(pid) for pid in containers)
+        self.tables = sum(_resident(pid, "VmPTE") for pid in containers)
 
 
 def figures(bare: Memory, full: Memory, pods: int) -> Figures:
@@ -46,6 +48,7 @@ def figures(bare: Memory, full: Memory, pods: int) -> Figures:
     }
     if full.containers:
         found["memory_container"] = full.containers / pods / 1e3
+        found["memory_tables"] = full.tables / pods / 1e3
     if "launcher" in full.node:
         found["memory_launcher"] = full.node["launcher"] / 1e6
     return found

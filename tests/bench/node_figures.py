@@ -27,6 +27,7 @@ class Row:
     digits: int = 1
     most: float | None = None
     least_ratio: float | None = None
+    compared: bool = True
 
     def target(self) -> str:
         """The target in words; empty when there is none."""
@@ -69,7 +70,7 @@ def show(console: Console, title: str, rows: Sequence[Row], ours: Figures, peer:
 
 def _cells(row: Row, ours: Mapping[str, float], peer: Mapping[str, float]) -> tuple[str, str, str, str]:
     mine, other = ours.get(row.key), peer.get(row.key)
-    ratio = mine / other if mine is not None and other else None
+    ratio = mine / other if row.compared and mine is not None and other else None
     met = row.met(mine, ratio) if mine is not None else None
     verdict = {True: ": met", False: ": MISSED", None: ""}[met]
     return (

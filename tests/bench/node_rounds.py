@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import uvloop
 from rich.console import Console
 
 from tests.bench import idle, memory, pod_start
 from tests.bench.client import watching
-from tests.bench.cluster import Cluster, fresh
+from tests.bench.cluster import REST, Cluster, fresh, rest
 from tests.bench.kwok import Kwok
 from tests.bench.kwok_program import Program, program
 from tests.bench.node import Vkubelet
 from tests.bench.node_figures import Figures, medians, show
+from tests.bench.node_peer import Peer
 from vkubelet.dev import process
 from vkubelet.dev.build import cluster_binary
 from vkubelet.dev.report import Report
@@ -29,8 +29,6 @@ WARM_UP = 20
 """Pods before the clock starts: the module is pulled and compiled, connections are open."""
 WIDTH = 110
 """Columns that no table is folded below, as in a pipe."""
-NEIGHBOURS = 0.1
-"""A share of the machine which, used by others, makes absolute numbers worthless, and ratios rough."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +42,6 @@ class Sizes:
 
 
 QUICK = Sizes(rounds=1, rate_pods=25, pods=100, seconds=10)
-
-
-class Peer(Protocol):
-    """A node that pods can be bound to."""
-
-    name: str
-    node: str
-    log: Path
-
-    def start(self) -> None:
-        """Return once the node is Ready."""
-
-    def stop(self) -> None:
-        """End all its processes."""
-
-    def processes(self) -> dict[str, int]:
-        """Pids: `agent`, and `launcher` where there is one."""
-
-    def containers(self) -> list[int]:
-        """Pids of containers."""
 
 
 def run(wanted: Collection[str], sizes: Sizes, cache: Path, only: str | None = None) -> None:
@@ -122,14 +100,16 @@ async def _measure(
         await client.create([f"warm-{number}" for number in range(WARM_UP)])
         await client.delete_all()
         await client.settled()
-        neighbours = await cluster.calm_down()
-        if neighbours > NEIGHBOURS:
-            report.step(f"  Others use {neighbours:.0%} of this machine: trust no number, and ratios little.")
+        busy = await rest()
+        if busy > REST:
+            report.step(
+                f"  This machine is not at rest ({busy:.0%} busy): trust ratios little, numbers less."
+            )
         if "pod_start" in wanted:
             found |= await pod_start.at_a_rate(client, sizes.rate_pods)
             await client.settled()
         bare = memory.Memory(control, peer.processes(), peer.containers())
-        found |= await pod_start.burst(client, sizes.pods, peer.processes(), control)
+        found |= await pod_start.burst(client, sizes.pods, peer, control)
         if "memory" in wanted or "idle" in wanted:
             await client.settled()
         if "memory" in wanted:

@@ -6,12 +6,14 @@ machine is the limit: pods a second, and CPU time a pod.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 
 from tests.bench.client import PodClient
-from tests.bench.idle import busy_seconds, cpu_seconds
+from tests.bench.idle import busy_seconds, cpu_seconds, thread_seconds
 from tests.bench.node_figures import Figures, Row, percentile
+from tests.bench.node_peer import Peer
 
 RATE = 5.0
 """Pods a second: slow enough that no pod waits for another."""
@@ -27,8 +29,10 @@ BURST_ROWS = (
     Row("burst_rate", "first created -> last Running", "pods/s", 0, least_ratio=0.75),
     Row("burst_agent", "agent's CPU a pod", "ms", 2, most=1),
     Row("burst_launcher", "launcher's CPU a pod", "ms", 2),
+    Row("burst_containers", "container's CPU, from fork to sleep", "ms", 2),
     Row("burst_control", "control plane's CPU a pod", "ms", 2),
-    Row("burst_all", "whole machine's CPU a pod", "ms", 2),
+    Row("burst_client", "this client's CPU a pod", "ms", 2),
+    Row("burst_others", "used by others meanwhile, of the machine", "%", 0, compared=False),
 )
 
 
@@ -48,16 +52,19 @@ async def at_a_rate(client: PodClient, pods: int) -> Figures:
     return found
 
 
-async def burst(client: PodClient, pods: int, node: Mapping[str, int], control: Mapping[str, int]) -> Figures:
+async def burst(client: PodClient, pods: int, peer: Peer, control: Mapping[str, int]) -> Figures:
     """Create `pods` pods as fast as it goes, and leave them running."""
     names = [f"burst-{number}" for number in range(pods)]
-    watched = {name: [pid] for name, pid in node.items()} | {"control": list(control.values())}
+    watched = {name: [pid] for name, pid in peer.processes().items()}
+    watched |= {"control": list(control.values()), "client": [os.getpid()]}
     before = {name: cpu_seconds(pids) for name, pids in watched.items()}
     busy, begin = busy_seconds(), time.perf_counter()
     await client.create(names)
-    found = {
-        f"burst_{name}": (cpu_seconds(pids) - before[name]) * 1000 / pods for name, pids in watched.items()
-    }
-    found["burst_all"] = (busy_seconds() - busy) * 1000 / pods
+    took, busy = time.perf_counter() - begin, busy_seconds() - busy
+    used = {name: cpu_seconds(pids) - before[name] for name, pids in watched.items()}
+    if containers := peer.containers():
+        used["containers"] = thread_seconds(containers)
+    found = {f"burst_{name}": seconds * 1000 / pods for name, seconds in used.items()}
+    found["burst_others"] = max(0.0, busy - sum(used.values())) / took / (os.cpu_count() or 1) * 100
     found["burst_rate"] = pods / (max(client.moments.running.values()) - begin)
     return found
