@@ -160,10 +160,10 @@ async def connect(run_dir: Path, on_ended: Callable[[str], None], program: Path 
     """
     identity = await _identity(program)
     for _ in range(3):
-        connection = await _reach(run_dir, on_ended)
+        connection = await reach(run_dir, on_ended)
         if connection is None:
             await _run(program, str(run_dir), str(engine.library()))
-            connection = await _reach(run_dir, on_ended)
+            connection = await reach(run_dir, on_ended)
         if connection is None:
             continue
         if connection.identity == identity:
@@ -178,8 +178,8 @@ async def connect(run_dir: Path, on_ended: Callable[[str], None], program: Path 
     raise ProviderError(f"no launcher serves {run_dir}")
 
 
-async def _reach(run_dir: Path, on_ended: Callable[[str], None]) -> Connection | None:
-    """Connect to a launcher that runs; None if none does."""
+async def reach(run_dir: Path, on_ended: Callable[[str], None]) -> Connection | None:
+    """A connection to the launcher that serves `run_dir`; None if none does. Raises ProviderError."""
     # The address of a Unix socket is limited to 107 bytes, and a directory's path is not: go by its number.
     directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

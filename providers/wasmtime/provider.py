@@ -10,7 +10,6 @@ made once, and an agent that does not know whether there is a process makes that
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import logging
 from collections.abc import Coroutine
@@ -114,15 +113,26 @@ class WasmtimeProvider:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._compiler.close()
         self._watches.close()
-        connection = self._connection
-        if connection is not None:
-            if all(container.ended for container in self._containers.values()):
-                connection.shut_down()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_SHUT_DOWN_SECONDS):
-                        await asyncio.shield(connection.closed)
-            connection.close()
+        if all(container.ended for container in self._containers.values()):
+            await self._end_launcher()
+        elif self._connection is not None:
+            self._connection.close()
         self._directory.close()
+
+    async def _end_launcher(self) -> None:
+        connection = self._connection
+        try:
+            if connection is None:
+                connection = await launcher.reach(self._directory.path, self._on_ended)
+            if connection is not None:
+                connection.shut_down()
+                async with asyncio.timeout(_SHUT_DOWN_SECONDS):
+                    await asyncio.shield(connection.closed)
+        except (ProviderError, TimeoutError) as error:
+            _log.warning("the launcher goes on without an agent: %s", error or "it does not end")
+        finally:
+            if connection is not None:
+                connection.close()
 
     async def prepare(self, module: Path, digest: str) -> Artifact:
         """See Provider.prepare."""

@@ -124,7 +124,15 @@ def compile_program(
         built = directory / "program"
         command = [
             *(compiler or zig()),
-            *("-std=gnu11", "-D_GNU_SOURCE", "-pthread", "-fno-strict-aliasing", "-fstack-protector-strong"),
+            *(
+                "-std=gnu11",
+                "-D_GNU_SOURCE",
+                "-pthread",
+                "-fno-strict-aliasing",
+                "-fstack-protector-strong",
+                "-fvisibility=hidden",
+                "-rdynamic",
+            ),
             *WARNINGS,
             *flags,
             f"-I{directory}",

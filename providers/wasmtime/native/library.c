@@ -4,7 +4,9 @@
 #include <elf.h>
 #include <link.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct search {
     const char *path;
@@ -40,9 +42,18 @@ static int find_build_id(struct dl_phdr_info *object, size_t size, void *data) {
 
 const char *runtime_open(struct runtime *runtime, const char *path) {
     static char wrong[512];
+    // The library makes an asynchronous runtime at a guest's first call of WASI, with a thread for each
+    // processor if it is not told otherwise. A guest waits for each of its calls: it needs one.
+    if (setenv("TOKIO_WORKER_THREADS", "1", 1) < 0)
+        return "setting TOKIO_WORKER_THREADS";
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL)
         return dlerror();
+    // A guest's output reaches its log through this program's write(); see wasi.c.
+    void *found = dlsym(RTLD_DEFAULT, "write");
+    ssize_t (*ours)(int, const void *, size_t) = write;
+    if (memcmp(&found, &ours, sizeof found) != 0)
+        return "this program's write() is not the first that the library finds";
     struct search search = {.path = path};
     dl_iterate_phdr(find_build_id, &search);
     if (strcmp(search.build_id, WASMTIME_BUILD_ID) != 0) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -84,18 +85,24 @@ def closed(client: socket.socket) -> bool:
     ],
 )
 async def test_who_speaks_otherwise_is_let_go_of(node: Node, message: bytes) -> None:
-    client = connect(node)
-    with client:
+    launcher_pid = await without_agent(node)
+    with connect(node) as client:
         assert read_line(client).decode().strip() == build.identity()
-        try:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
             client.sendall(message)
-        except (ConnectionResetError, BrokenPipeError):
-            pass
-        else:
-            assert await asyncio.to_thread(closed, client)
-    # The same launcher serves its agent, which has come back.
+        assert await asyncio.to_thread(closed, client)
+    # The same launcher goes on to serve.
+    await node.open()
+    assert node.provider._connection.launcher_pid == launcher_pid
     ended, _ = await node.run(guest("hello"))
     assert ended.reason is ExitReason.COMPLETED
+
+
+async def without_agent(node: Node) -> int:
+    """Leave the launcher, whose pid is returned, without the agent, so that it is ours to talk to."""
+    pid: int = node.provider._connection.launcher_pid
+    await node.vanish()
+    return pid
 
 
 async def test_a_start_of_what_is_not_there_is_refused(node: Node) -> None:
@@ -104,6 +111,7 @@ async def test_a_start_of_what_is_not_there_is_refused(node: Node) -> None:
 
 
 async def test_messages_may_come_in_any_pieces(node: Node) -> None:
+    await without_agent(node)
     with connect(node) as client:
         read_line(client)
         for byte in b"start 7 " + b"a" * 64 + b"\nstart 8 " + b"b" * 64 + b"\n":
@@ -114,13 +122,31 @@ async def test_messages_may_come_in_any_pieces(node: Node) -> None:
 
 async def test_an_agent_that_does_not_read_is_let_go_of(node: Node) -> None:
     """It is no reason to hold up anything, nor to keep ever more text for it."""
-    client = connect(node)
-    with client:
+    launcher_pid = await without_agent(node)
+    with connect(node) as client:
         read_line(client)
         request = b"".join(b"start %d %s\n" % (number, b"a" * 64) for number in range(1000))
         await asyncio.to_thread(_send_until_let_go, client, request)
-    ended, _ = await node.run(guest("hello"))
-    assert ended.reason is ExitReason.COMPLETED
+    await node.open()
+    assert node.provider._connection.launcher_pid == launcher_pid
+
+
+async def test_a_newer_agent_takes_the_place_of_an_older(node: Node) -> None:
+    await without_agent(node)
+    with connect(node) as older, connect(node) as newer:
+        assert read_line(newer)
+        assert await asyncio.to_thread(closed, older)
+        newer.sendall(b"start 1 " + b"a" * 64 + b"\n")
+        assert read_line(newer).startswith(b"failed 1 ")
+
+
+async def test_an_agent_that_closes_amid_a_reconnection_leaves_no_launcher(node: Node) -> None:
+    connection = node.provider._connection
+    connection.close()
+    await connection.closed
+    await node.provider.close()
+    assert node.provider._connection is None
+    assert not (node.run_dir / "launcher.sock").exists()
 
 
 def _send_until_let_go(client: socket.socket, request: bytes) -> None:
