@@ -22,6 +22,7 @@ from tests.bench.node_figures import Figures, medians, show
 from tests.bench.node_peer import Peer
 from vkubelet.dev import process
 from vkubelet.dev.build import cluster_binary
+from vkubelet.dev.layout import DevError
 from vkubelet.dev.report import Report
 
 NAMES = ("pod_start", "memory", "idle")
@@ -57,6 +58,7 @@ def run(wanted: Collection[str], sizes: Sizes, cache: Path, only: str | None = N
             if only in (None, name):
                 report.step(f"Round {number + 1} of {sizes.rounds}: {name}")
                 visits[name].append(_visit(name, binary, kwok, wanted, sizes, report))
+                report.step("  " + ", ".join(f"{key} {value:.4g}" for key, value in visits[name][-1].items()))
     ours, peer = medians(visits[Vkubelet.name]), medians(visits[Kwok.name])
     console.print(f"\nMedians of {sizes.rounds} round(s). kwok runs nothing: it is the floor.\n")
     tables = {
@@ -84,6 +86,8 @@ def _visit(
         try:
             peer.start()
             return uvloop.run(_measure(peer, cluster, wanted, sizes, report))
+        except DevError:
+            raise  # It has the log's end in its text.
         except Exception:
             report.step(f"The last lines of {name}'s log:\n{process.tail(peer.log)}")
             raise
