@@ -7,13 +7,15 @@ differ. It must not know what is compiled or run.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import wasmtime
-from wasmtime import _bindings
+if TYPE_CHECKING:
+    import wasmtime
 
 SETTINGS: tuple[tuple[str, bool | int], ...] = (
     # What guests may use. Threads need memory shared between processes' threads that WASI p1 and p2
@@ -31,21 +33,30 @@ SETTINGS: tuple[tuple[str, bool | int], ...] = (
 """Functions of wasmtime's C API and the value that each is called with, in order."""
 
 
+@functools.cache
 def version() -> str:
     """The version of the installed wasmtime package."""
     return importlib.metadata.version("wasmtime")
 
 
 def library() -> Path:
-    """The shared library inside the installed wasmtime package, which the launcher loads too."""
-    return Path(wasmtime._ffi.filename)
+    """The shared library inside the installed wasmtime package, which the launcher loads.
+
+    Raises FileNotFoundError for an installation without one.
+    """
+    for file in importlib.metadata.files("wasmtime") or ():
+        if file.name.startswith("_libwasmtime."):
+            return Path(str(file.locate()))
+    raise FileNotFoundError("the wasmtime package has no shared library for this machine")
 
 
+@functools.cache
 def settings_hash() -> str:
     """Names this configuration: 16 hex digits."""
     return hashlib.sha256(repr(SETTINGS).encode()).hexdigest()[:16]
 
 
+@functools.cache
 def host_hash() -> str:
     """Names this machine's instruction set: compiled code uses what the processor has. 16 hex digits."""
     flags = platform.machine()
@@ -57,7 +68,13 @@ def host_hash() -> str:
 
 
 def engine() -> wasmtime.Engine:
-    """An engine with this configuration."""
+    """An engine with this configuration.
+
+    The library is loaded here and not with this module: the agent compiles in other processes.
+    """
+    import wasmtime
+    from wasmtime import _bindings
+
     config = wasmtime.Config()
     for name, value in SETTINGS:
         getattr(_bindings, name)(config.ptr(), value)

@@ -84,6 +84,10 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> PodSta
         pod_ips=[HostIP(ip=host_ip)],
         start_time=rfc3339(observed.started_at),
         container_statuses=statuses,
+        ephemeral_container_statuses=[
+            _refused(container) for container in pod.spec.ephemeral_containers or ()
+        ]
+        or None,
         qos_class=qos_class(pod),
         observed_generation=pod.metadata.generation,
     )
@@ -113,6 +117,16 @@ def _container_status(pod: Pod, container: Container, view: ContainerView, stopp
         image=container.image,
         image_id="" if latest is None else latest.image_id,
         container_id="" if latest is None else container_id(latest.id),
+    )
+
+
+def _refused(container: Container) -> ContainerStatus:
+    """An ephemeral container is added to a running pod, when it is too late to refuse the pod."""
+    waiting = ContainerStateWaiting(
+        reason="CreateContainerError", message="ephemeral containers are not supported by this wasm node"
+    )
+    return ContainerStatus(
+        name=container.name, state=ContainerState(waiting=waiting), image=container.image, started=False
     )
 
 

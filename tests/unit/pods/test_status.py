@@ -127,6 +127,16 @@ def test_a_pull_failure_keeps_the_pod_pending() -> None:
     assert (waiting.reason, waiting.message) == ("ErrImagePull", "not found")
 
 
+def test_an_ephemeral_container_is_refused_in_its_own_status() -> None:
+    pod = make_pod()
+    pod.spec.ephemeral_containers = [Container(name="debugger", image="sh")]
+    status = status_of(pod, ContainerView(running()))
+    (refused,) = status.ephemeral_container_statuses or ()
+    assert refused.state.waiting is not None
+    assert refused.state.waiting.message == "ephemeral containers are not supported by this wasm node"
+    assert status.phase == "Running"
+
+
 def test_a_rejected_pod_has_failed() -> None:
     status = status_of(make_pod(), ContainerView(), rejection=Rejection("UnsupportedPodSpec", "because"))
     assert (status.phase, status.reason, status.message) == (
