@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from providers.base import Exit, ExitReason
+from vkubelet.api import times
 from vkubelet.api.objects import ContainerStateTerminated, ContainerStatus, Pod
 from vkubelet.pods.observed import Attempt, ContainerView
 from vkubelet.pods.plan import SECOND
 from vkubelet.pods.records import Record
-from vkubelet.pods.text import epoch
 
 _LOST = "The container could not be located when the node agent started"
 
@@ -72,4 +72,4 @@ def _identifier(container_id: str) -> str:
 
 
 def _nanoseconds(time: str | None) -> int:
-    return int(epoch(time)) * SECOND if time else 0
+    return int(times.parse(time)) * SECOND if time else 0

@@ -1,8 +1,7 @@
-"""Small texts that the kubelet writes the same way in many places: times, pod names, quantities."""
+"""Small texts that the kubelet writes the same way in many places: pod names, quantities."""
 
 from __future__ import annotations
 
-import datetime
 import decimal
 
 from vkubelet.api.objects import Pod
@@ -11,11 +10,6 @@ from vkubelet.api.objects import Pod
 def pod_text(pod: Pod) -> str:
     """A pod as the kubelet's messages name it: `NAME_NAMESPACE(UID)`."""
     return f"{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
-
-
-def epoch(text: str) -> float:
-    """The API's Time as seconds since the epoch. Raises ValueError."""
-    return datetime.datetime.fromisoformat(text).timestamp()
 
 
 _SUFFIXES = {

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from providers.base import ContainerState, Provider
+from vkubelet.api import times
 from vkubelet.api.events import EventRecorder
 from vkubelet.api.objects import Container, Pod, pod_reference
 from vkubelet.config import Config
@@ -41,7 +42,7 @@ from vkubelet.pods.seed import seed
 from vkubelet.pods.signal import Signal
 from vkubelet.pods.starter import Starter, StartError, container_reference, log_file, pod_log_dir
 from vkubelet.pods.status import pod_status
-from vkubelet.pods.text import epoch, pod_text
+from vkubelet.pods.text import pod_text
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ class PodWorker:
         self.pod = pod
         self._services = services
         self._views = seed(pod, found, now)
-        self._started_at = epoch(started) if started else float(int(now))
+        self._started_at = times.parse(started) if started else float(int(now))
         self._rejection = self._admit() if not found else None
         self._states = {record.state.id: record.state for record in found}
         self._ends: dict[str, asyncio.Event] = {}

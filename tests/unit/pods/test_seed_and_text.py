@@ -18,7 +18,7 @@ from vkubelet.pods.admission import admit
 from vkubelet.pods.backoff import MAXIMUM, Backoff, go_duration
 from vkubelet.pods.records import ForeignContainerError, labels, record
 from vkubelet.pods.seed import seed
-from vkubelet.pods.text import epoch, quantity
+from vkubelet.pods.text import quantity
 
 NOW = 1_767_225_600.0
 
@@ -121,11 +121,6 @@ def test_quantity(text: str | int, value: str | int) -> None:
 def test_what_is_no_quantity_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="no resource quantity"):
         quantity(text)
-
-
-@given(st.integers(0, 4_000_000_000))
-def test_times_are_read_as_they_are_written(seconds: int) -> None:
-    assert epoch(rfc3339(seconds)) == seconds
 
 
 TOKEN = {"name": "kube-api-access-abcde", "projected": {"sources": []}}
