@@ -23,15 +23,24 @@ class Script:
         self.requests: list[web.Request] = []
         self.bodies: list[bytes] = []
         self.stuck = asyncio.Event()
+        self.arrived = asyncio.Condition()
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
         self.bodies.append(await request.read())
+        async with self.arrived:
+            self.arrived.notify_all()
         handler = self.handlers[0]
         if len(self.handlers) > 1:
             self.handlers.pop(0)
         return await handler(request)
+
+    async def asked(self, count: int) -> list[web.Request]:
+        """The requests so far, as soon as there are `count` of them."""
+        async with asyncio.timeout(10), self.arrived:
+            await self.arrived.wait_for(lambda: len(self.bodies) >= count)
+        return list(self.requests)
 
     def then(self, *handlers: Handler) -> None:
         self.handlers += handlers

@@ -67,13 +67,6 @@ async def running(client: ApiClient, seen: Seen, **options: Any) -> AsyncIterato
             await task
 
 
-async def requests_of(api: Script, count: int) -> list[Any]:
-    async with asyncio.timeout(10):
-        while len(api.requests) < count:  # noqa: ASYNC110  the server is a script without a signal
-            await asyncio.sleep(0.01)
-    return list(api.requests)
-
-
 def event(type_: str, pod: dict[str, Any]) -> dict[str, Any]:
     return {"type": type_, "object": pod}
 
@@ -132,7 +125,7 @@ async def test_compacted_history_is_listed_again_and_compared(
     )
     async with running(client, seen):
         await seen.until("stays@1", "changes@2", "goes@3", "changes@55", "comes@56", "-goes@3")
-        requests = await requests_of(api, 4)
+        requests = await api.asked(4)
     assert requests[3].query["resourceVersion"] == "60"
 
 
@@ -210,7 +203,7 @@ async def test_busy_server_keeps_the_version_and_others_lose_it(
     )
     async with running(client, seen):
         await seen.until("a@11", "a@12", "a@13")
-        requests = await requests_of(api, 5)
+        requests = await api.asked(5)
     assert requests[2].query["resourceVersion"] == "11"
     assert "watch" not in requests[3].query
 
