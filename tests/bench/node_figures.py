@@ -18,7 +18,7 @@ class Row:
     """One line of a table.
 
     `most` is the target for the figure itself, `least_ratio` for its ratio to the peer's; a row without
-    either explains another one. What is not `compared` can be near nothing at a peer: no ratio means anything.
+    either explains another one. A figure that can be near nothing at a peer is not `compared`.
     """
 
     key: str
