@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import gc
 import logging
 import os
 import signal
@@ -20,6 +19,7 @@ from pathlib import Path
 from oci.images import ImageStore
 from providers.base import Provider, ProviderError
 from providers.wasmtime.provider import WasmtimeProvider
+from vkubelet import footprint
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiUnavailableError, KubeconfigError
 from vkubelet.api.events import EventRecorder
@@ -190,9 +190,7 @@ class _Agent:
             healthy=lambda: self._not_ready,
         )
         self._port = await server.start()
-        # Modules and their like stay for good: the collector would go through them in every burst of pods.
-        gc.collect()
-        gc.freeze()
+        footprint.settle()
         try:
             await self._node.register()
             informer = PodInformer(

@@ -18,6 +18,7 @@ from typing import Any
 import click
 import msgspec
 
+from vkubelet import footprint
 from vkubelet.config import HELP, Config, ConfigError, load
 
 
@@ -104,6 +105,7 @@ def run(file: Path | None, **flags: str | tuple[str, ...] | None) -> None:
     )
     from vkubelet.agent import AGENT_ERRORS, serve
 
+    footprint.one_arena()
     causes: list[Exception] = []
     try:
         _runner()(serve(config))
