@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -382,17 +383,30 @@ def test_what_the_node_cannot_keep_is_refused_with_its_field(space: Namespace, a
     assert space.wait_event("asks", "UnsupportedPodSpec")
 
 
+def end_process(pid: int, number: signal.Signals) -> None:
+    """Send the signal and wait until the process has ended."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        os.kill(pid, number)
+        ended, _, _ = select.select([descriptor], [], [], 30)
+        assert ended, f"process {pid} did not end"
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_pods_outlive_the_agent_and_those_deleted_meanwhile_end(
-    cluster: Any, actor: str, start_node: Callable[..., Any], space: Namespace
+    cluster: Any, actor: str, start_node: Callable[..., Any], space: Namespace, number: signal.Signals
 ) -> None:
-    own = start_node("second", "--drain-on-shutdown=false")
-    bound = {"nodeName": "second", "tolerations": [{"operator": "Exists"}], "nodeSelector": {}}
+    name_of_node = f"outlive-{number.name.lower()}"
+    own = start_node(name_of_node, "--drain-on-shutdown=false")
+    bound = {"nodeName": name_of_node, "tolerations": [{"operator": "Exists"}], "nodeSelector": {}}
     for name in ("stays", "goes"):
         space.pod(name, actor, "print", "started", "sleep", "1000", **bound)
         space.wait(f"pod/{name}", "condition=Ready")
     before = space.status("stays")["containerStatuses"][0]
     gone = space.get("pod/goes")["metadata"]["uid"]
-    os.kill(own.pid, signal.SIGKILL)
+    end_process(own.pid, number)
     space.kubectl("delete", "pod", "goes", "--grace-period=0", "--force")
     own.start("--drain-on-shutdown=false")
     wait_pod_gone(own, gone)
