@@ -18,7 +18,6 @@ REASON = "UnsupportedPodSpec"
 
 # The mount that the ServiceAccount admission plugin adds to every pod on its own accord.
 TOKEN_VOLUME_PREFIX = "kube-api-access-"  # noqa: S105  a volume's name
-TOKEN_MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105  a path
 
 
 def admit(pod: Pod) -> Rejection | None:

@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from serving import Handler, serving
 
 from vkubelet.api.client import ApiClient
 from vkubelet.api.credentials import Credentials
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Script:
@@ -102,17 +101,9 @@ def pod() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 async def api() -> AsyncIterator[Script]:
     script = Script()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", script.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    script.url = f"http://{host}:{port}"
-    yield script
-    script.stuck.set()
-    await runner.cleanup()
+    async with serving(script.handle) as script.url:
+        yield script
+        script.stuck.set()
 
 
 def write_kubeconfig(path: Path, server: str, user: dict[str, Any], cluster: dict[str, Any]) -> Path:

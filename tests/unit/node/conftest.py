@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from serving import serving
 
 from vkubelet.api.client import ApiClient
 from vkubelet.api.credentials import Credentials
@@ -89,15 +90,8 @@ def _merge(target: dict[str, Any], patch: dict[str, Any]) -> None:
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     kept = Store()
-    application = web.Application()
-    application.router.add_route("*", "/{path:.*}", kept.handle)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    kept.url = f"http://{host}:{port}"
-    yield kept
-    await runner.cleanup()
+    async with serving(kept.handle) as kept.url:
+        yield kept
 
 
 @pytest.fixture

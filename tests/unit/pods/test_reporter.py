@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from serving import serving
 
 from vkubelet.api.client import ApiClient
 from vkubelet.api.credentials import Credentials
@@ -55,22 +56,15 @@ async def reporter(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Reporter]:
     monkeypatch.setattr(module, "RETRY_FIRST", 0.01)
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", server.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    client = ApiClient(Credentials(f"http://{host}:{port}"), tmp_path / "kubeconfig")
-    made = Reporter(client)
-    task = asyncio.create_task(made.run())
-    yield made
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    await client.close()
-    await runner.cleanup()
+    async with serving(server.handle) as url:
+        client = ApiClient(Credentials(url), tmp_path / "kubeconfig")
+        made = Reporter(client)
+        task = asyncio.create_task(made.run())
+        yield made
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await client.close()
 
 
 def pod(uid: str = "u1") -> Pod:
