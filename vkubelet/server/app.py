@@ -13,8 +13,9 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -46,6 +47,18 @@ class PortTakenError(ListenError):
     """Another process listens there."""
 
 
+class RouteGroup(Protocol):
+    """Some routes of the kubelet API, with what serves them."""
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """The routes, for an application that is about to start."""
+        ...
+
+    def end(self) -> None:
+        """The server closes: end the requests that do not end by themselves."""
+        ...
+
+
 class KubeletServer:
     """Serves the kubelet API over TLS to whom the cluster's CA vouches for."""
 
@@ -57,13 +70,18 @@ class KubeletServer:
         port: int,
         tls: ssl.SSLContext,
         healthy: Callable[[], str | None],
+        groups: Iterable[RouteGroup] = (),
     ) -> None:
-        """`tls` has been through `harden`; `healthy` says what is wrong with the node agent, or None."""
+        """`tls` has been through `harden`; `healthy` says what is wrong with the node agent, or None.
+
+        `groups` are served beside health and logs.
+        """
         self._directory = directory
         self._address = address
         self._port = port
         self._tls = tls
         self._healthy = healthy
+        self._groups = tuple(groups)
         self._watcher: DirectoryWatcher | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._runner: web.AppRunner | None = None
@@ -119,14 +137,18 @@ class KubeletServer:
         application = web.Application(middlewares=[_plain_errors, _authenticated])
         application.on_response_prepare.append(_anonymous_software)
 
-        async def end_followers(_: web.Application) -> None:
+        async def end(_: web.Application) -> None:
             logs.end_followers()
+            for group in self._groups:
+                group.end()
 
-        application.on_shutdown.append(end_followers)
+        application.on_shutdown.append(end)
         application.router.add_route("*", "/healthz", self._healthz)
         application.router.add_get(
             "/containerLogs/{namespace}/{pod}/{container}", logs.handle, allow_head=False
         )
+        for group in self._groups:
+            application.router.add_routes(group.routes())
         return application
 
     async def _healthz(self, _: web.Request) -> web.Response:
