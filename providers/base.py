@@ -4,14 +4,16 @@ It exists so that pod semantics (restart policy, back-off, status) never see a p
 runtime never sees a pod. It must not know Kubernetes: labels are opaque text that a provider stores with
 a container and gives back, which is how a new agent recognises what an old one started.
 
-A container is started once and ends once. A restart is a new container with a new id.
+A container is started once and ends once. A restart is a new container with a new id. An instance that `run`
+runs beside the containers, for `kubectl exec`, has a caller and ends with it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -60,7 +62,12 @@ class ContainerSpec:
     writable, and dies with the container. `working_dir` reaches the guest as PWD: WASI has no other
     notion of it. `memory_limit` is in bytes of linear memory, None for no limit of our own.
     The log file is written in the CRI format and rotated when it exceeds `log_max_bytes`; at most
-    `log_max_files` files are kept, the current one included.
+    `log_max_files` files are kept, the current one included. It is None for what `run` runs, and only there.
+
+    `root` is a directory that the guest has as `/` instead of one of its own: that of another container, for
+    an instance inside it. `tty` gives the guest a terminal as its standard files. `stdin` keeps its standard
+    input open for those who attach, `stdin_once` until the first of them has gone; both mean what they mean
+    in a pod's spec, and nothing to `run`. `network` lets the guest use the host's network.
     """
 
     id: str
@@ -68,12 +75,31 @@ class ContainerSpec:
     artifact: Artifact
     args: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
-    log_path: Path
+    log_path: Path | None
     working_dir: str = "/"
     preopens: tuple[Preopen, ...] = ()
     memory_limit: int | None = None
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
+    root: Path | None = None
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    network: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Streams:
+    """Open files of the caller that become an instance's standard files.
+
+    The caller closes its own copies of them when `run` has returned, or as soon as it was told of the start.
+    With `ContainerSpec.tty` all three are the terminal's own side (the slave), and the instance leads its
+    session.
+    """
+
+    stdin: int
+    stdout: int
+    stderr: int
 
 
 class ExitReason(enum.Enum):
@@ -115,6 +141,29 @@ class ContainerState:
     exit: Exit | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Usage:
+    """What a container's processes use now, and have used. Bytes, but for counts and nanoseconds.
+
+    They are its own and those of the instances that `run` runs in its root directory. `cpu` is their
+    processor time since the start. `memory` is their proportional share of all that is mapped, `working_set`
+    the part of it that cannot be taken back under pressure (what no file backs), `rss` its anonymous part:
+    Kubernetes' notion, which excludes mapped files. `disk` and `inodes` are those of the container's own root
+    directory, about a minute old at most, and None until it has been looked at.
+    """
+
+    cpu: int
+    memory: int
+    working_set: int
+    rss: int
+    page_faults: int
+    major_page_faults: int
+    processes: int
+    threads: int
+    disk: int | None
+    inodes: int | None
+
+
 ExitListener = Callable[[ContainerState], None]
 
 
@@ -143,6 +192,43 @@ class Provider(Protocol):
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """Start a container and return when its process exists. Raises ProviderError."""
+        ...
+
+    async def run(
+        self, spec: ContainerSpec, streams: Streams, on_start: Callable[[int], None] | None = None
+    ) -> Exit:
+        """Run an instance that belongs to its caller, and return its end. `on_start` gets its process' pid.
+
+        It is no container: it is in no list, `on_exit` hears nothing of it, and it leaves nothing behind.
+        Cancelled, it is killed and reaped first; and it does not outlive the agent. Raises ProviderError.
+        """
+        ...
+
+    async def attach(self, container_id: str) -> socket.socket:
+        """A connection to a running container that was started with `stdin` or `tty`. Raises ProviderError.
+
+        It is a non-blocking SOCK_SEQPACKET socket. What the container writes comes as packets of at most
+        32 KiB: a byte 1 (standard output) or 2 (standard error), then the data. To it go packets of a byte 0
+        and data for its standard input; of a byte 3 and two 16-bit numbers, rows and columns, in network
+        order, for a terminal's size; or of a byte 4 alone: no more input comes from here. Its end is the
+        container's. A peer that takes nothing for ten seconds is let go of.
+        """
+        ...
+
+    def spec(self, container_id: str) -> ContainerSpec:
+        """What a container, started here or by an earlier agent, was started with. Raises ProviderError."""
+        ...
+
+    def root(self, container_id: str) -> Path:
+        """The directory that a container started here has as `/`, unless its spec named another."""
+        ...
+
+    async def usage(self, container_ids: Iterable[str]) -> dict[str, Usage]:
+        """What these containers use; those that do not run, or are not known, are left out."""
+        ...
+
+    async def overhead(self) -> Usage | None:
+        """What the provider's own processes use, which serve all containers; None if it has none."""
         ...
 
     async def kill(self, container_id: str) -> None:

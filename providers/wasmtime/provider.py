@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,12 +23,14 @@ from providers.base import (
     ExitListener,
     InvalidSpecError,
     ProviderError,
+    Usage,
 )
 from providers.wasmtime import launcher, processes
 from providers.wasmtime.compile import Compiler
 from providers.wasmtime.directory import RunDirectory, remove_tree
 from providers.wasmtime.files import CorruptFileError
 from providers.wasmtime.launcher import Connection, LauncherGoneError, Process
+from providers.wasmtime.usage import Measured, UsageMeter
 
 T = TypeVar("T")
 
@@ -65,6 +67,7 @@ class WasmtimeProvider:
         self._connection: Connection | None = None
         self._connected = asyncio.Event()
         self._trouble = ""
+        self._meter = UsageMeter(lambda container_id: self._directory.container(container_id) / "rootfs")
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def open(self, on_exit: ExitListener) -> list[ContainerState]:
@@ -112,6 +115,7 @@ class WasmtimeProvider:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._compiler.close()
+        await self._meter.close()
         self._watches.close()
         if all(container.ended for container in self._containers.values()):
             await self._end_launcher()
@@ -219,6 +223,21 @@ class WasmtimeProvider:
         if trash is not None:
             await asyncio.to_thread(remove_tree, trash)
 
+    async def usage(self, container_ids: Iterable[str]) -> dict[str, Usage]:
+        """See Provider.usage."""
+        running: dict[str, Measured] = {}
+        for container_id in container_ids:
+            container = self._containers.get(container_id)
+            if container is not None and container.process is not None and not container.ended:
+                running[container_id] = Measured(container.process.pid, container.process.start_time)
+        return await self._meter.measure(running, {})
+
+    async def overhead(self) -> Usage | None:
+        """See Provider.overhead: the launcher's."""
+        if self._connection is None:
+            return None
+        return await self._meter.measure_one(self._connection.launcher_pid)
+
     def _discard(self, container_id: str) -> None:
         trash = self._directory.remove(container_id)
         if trash is not None:
@@ -229,6 +248,7 @@ class WasmtimeProvider:
         if container is None or container.ended:
             return
         container.ended = True
+        self._meter.forget(container_id)
         if container.process is not None:
             self._finish(container)
 
