@@ -22,6 +22,10 @@ class Limits:
     memory: int | None = None
     memory_used: int | None = None
     """What of `memory` is in use and cannot be dropped at once: the usage without inactive file pages."""
+    memory_charged: int | None = None
+    """All that counts towards `memory`, caches included."""
+    memory_anonymous: int | None = None
+    """What of it no file backs."""
     millicores: int | None = None
     processes: int | None = None
 
@@ -67,18 +71,28 @@ def _limits(memory: list[Path], cpu: list[Path], pids: list[Path]) -> Limits:
     return Limits(
         memory=smallest,
         memory_used=_used(group) if group is not None else None,
+        memory_charged=_charged(group) if group is not None else None,
+        memory_anonymous=_statistic(group, "anon", "total_rss") if group is not None else None,
         millicores=min(quotas, default=None),
         processes=min(processes, default=None),
     )
 
 
 def _used(group: Path) -> int:
-    usage = _number(group, "memory.current", "memory.usage_in_bytes") or 0
+    return max(_charged(group) - (_statistic(group, "inactive_file", "total_inactive_file") or 0), 0)
+
+
+def _charged(group: Path) -> int:
+    return _number(group, "memory.current", "memory.usage_in_bytes") or 0
+
+
+def _statistic(group: Path, *keys: str) -> int | None:
+    """The first of these lines of memory.stat that is there."""
     for line in _text(group / "memory.stat").splitlines():
         key, _, value = line.partition(" ")
-        if key in ("inactive_file", "total_inactive_file"):
-            return max(usage - int(value), 0)
-    return usage
+        if key in keys:
+            return int(value)
+    return None
 
 
 def _millicores(group: Path) -> int | None:

@@ -74,7 +74,7 @@ def read(config: Config, root: Path = Path("/")) -> Facts:
     filesystem = os.statvfs(config.root_dir)
     capacity = Resources(
         millicores=min(cores, limits.millicores or cores),
-        memory=_least(_meminfo(root)["MemTotal"], limits.memory),
+        memory=_least(meminfo(root)["MemTotal"], limits.memory),
         storage=filesystem.f_blocks * filesystem.f_frsize,
         pods=config.max_pods,
     )
@@ -108,7 +108,7 @@ def allocatable(capacity: Resources, config: Config) -> Resources:
 def signals(root_dir: str, root: Path = Path("/")) -> Signals:
     """Look at what is left now. Blocks for the time of a few reads: call it in a thread."""
     limits = cgroup.read(root)
-    memory = _meminfo(root)["MemAvailable"]
+    memory = meminfo(root)["MemAvailable"]
     if limits.memory is not None:
         memory = min(memory, max(limits.memory - (limits.memory_used or 0), 0))
     filesystem = os.statvfs(root_dir)
@@ -188,7 +188,8 @@ def _least(amount: int, limit: int | None) -> int:
     return amount if limit is None else min(amount, limit)
 
 
-def _meminfo(root: Path) -> Mapping[str, int]:
+def meminfo(root: Path) -> Mapping[str, int]:
+    """proc_meminfo(5), in bytes."""
     entries = {}
     for line in (root / "proc/meminfo").read_text().splitlines():
         key, _, value = line.partition(":")

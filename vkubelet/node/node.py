@@ -94,6 +94,11 @@ class Node:
         """The node object's uid, known once `register` has run."""
         return self._seen.metadata.uid if self._seen is not None else ""
 
+    @property
+    def capacity(self) -> facts.Resources:
+        """What the node has, known once `prepare` has run."""
+        return self._known_facts.capacity
+
     def wake(self) -> None:
         """Report soon: the images or the readiness have changed."""
         self._wake.set()

@@ -46,7 +46,7 @@ V1 = {
     "proc/self/cgroup": "3:memory:/box\n2:cpu,cpuacct:/box\n1:pids:/\n0::/\n",
     "sys/fs/cgroup/memory/box/memory.limit_in_bytes": f"{2 * GIB}\n",
     "sys/fs/cgroup/memory/box/memory.usage_in_bytes": f"{GIB}\n",
-    "sys/fs/cgroup/memory/box/memory.stat": f"total_inactive_file {GIB // 4}\n",
+    "sys/fs/cgroup/memory/box/memory.stat": f"total_rss 5\ntotal_inactive_file {GIB // 4}\n",
     "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
     "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us": "50000\n",
     "sys/fs/cgroup/cpu/box/cpu.cfs_period_us": "100000\n",
@@ -60,7 +60,12 @@ V1 = {
 def test_the_tightest_limit_of_all_groups_counts(tmp_path: Path, files: dict[str, str]) -> None:
     root = machine(tmp_path, files)
     assert cgroup.read(root) == cgroup.Limits(
-        memory=2 * GIB, memory_used=GIB - GIB // 4, millicores=500, processes=300
+        memory=2 * GIB,
+        memory_used=GIB - GIB // 4,
+        memory_charged=GIB,
+        memory_anonymous=5,
+        millicores=500,
+        processes=300,
     )
     found = facts.read(Config(root_dir=str(tmp_path), max_pods=7), root)
     assert found.capacity.memory == 2 * GIB
