@@ -16,12 +16,13 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import msgspec
 import yarl
 
+from vkubelet import telemetry
 from vkubelet.api.credentials import Credentials, load, renew
 from vkubelet.api.kubeconfig import KubeconfigError
 from vkubelet.api.objects import Status
@@ -197,6 +198,7 @@ class ApiClient:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
+                telemetry.REST_REQUESTS.inc(str(response.status), _host(credentials), "GET")
                 if response.status >= 300:
                     raise _error(response, await response.read())
                 pending: list[bytes] = []
@@ -229,6 +231,7 @@ class ApiClient:
         query: Mapping[str, str] | None,
         timeout: float,
     ) -> bytes:
+        began = time.monotonic()
         try:
             async with self._session.request(
                 method,
@@ -243,7 +246,9 @@ class ApiClient:
             ) as response:
                 answer = await response.read()
         except (aiohttp.ClientError, OSError) as error:
+            _count(credentials, method, "<error>", began)
             raise _unavailable(credentials, error) from error
+        _count(credentials, method, str(response.status), began)
         if response.status >= 300:
             raise _error(response, answer)
         return answer
@@ -291,6 +296,17 @@ def _headers(credentials: Credentials, content_type: str | None) -> dict[str, st
     if content_type is not None:
         headers["Content-Type"] = content_type
     return headers
+
+
+def _host(credentials: Credentials) -> str:
+    return urlsplit(credentials.server).netloc
+
+
+def _count(credentials: Credentials, method: str, code: str, began: float) -> None:
+    """As client-go counts: an answer by its status, none at all as an error."""
+    host = _host(credentials)
+    telemetry.REST_REQUESTS.inc(code, host, method)
+    telemetry.REST_DURATION.observe(time.monotonic() - began, host, method)
 
 
 def _fits(pause: float, deadline: float) -> bool:

@@ -13,6 +13,7 @@ import logging
 import random
 from typing import NoReturn
 
+from vkubelet import telemetry
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import Pod, PodStatus
 from vkubelet.pods.statusdiff import status_patch
@@ -36,6 +37,7 @@ class _Entry:
     done: asyncio.Future[None] | None = None
     queued: bool = False
     sending: bool = False
+    due_since: float | None = None
 
     @property
     def key(self) -> str:
@@ -121,6 +123,7 @@ class Reporter:
             return
         entry.queued = True
         self._queued_at = asyncio.get_running_loop().time()
+        entry.due_since = entry.due_since or self._queued_at
         if not entry.sending:
             self._due.put_nowait(uid)
 
@@ -164,6 +167,10 @@ class Reporter:
         if patch is not None:
             await self._client.patch(f"{path}/status", patch)
             entry.sent = wanted
+        now = asyncio.get_running_loop().time()
+        if patch is not None and entry.due_since is not None:
+            telemetry.POD_STATUS_SYNC_DURATION.observe(now - entry.due_since)
+        entry.due_since = now if entry.queued else None
         if entry.delete and not entry.queued:
             options = f'{{"gracePeriodSeconds":0,"preconditions":{{"uid":"{uid}"}}}}'
             await self._client.delete(path, body=options.encode())
