@@ -40,6 +40,8 @@ from vkubelet.pods.reporter import Reporter
 from vkubelet.pods.starter import Starter
 from vkubelet.pods.worker import Services
 from vkubelet.server.app import KubeletServer, ListenError
+from vkubelet.server.auth import AlwaysAllow, KubeletAuth
+from vkubelet.server.auth_reviews import AccessReviewer, TokenReviewer
 from vkubelet.server.tls import harden
 
 logger = logging.getLogger(__name__)
@@ -188,6 +190,7 @@ class _Agent:
             port=config.port,
             tls=harden(await certificate.context(ssl.CERT_OPTIONAL)),
             healthy=lambda: self._not_ready,
+            auth=_kubelet_auth(config, self._client),
         )
         self._port = await server.start()
         footprint.settle()
@@ -240,6 +243,22 @@ class _Agent:
 
     def _node_images(self) -> list[NodeImage]:
         return [NodeImage(names=list(image.names), size_bytes=image.size) for image in self._images.list()]
+
+
+def _kubelet_auth(config: Config, client: ApiClient) -> KubeletAuth:
+    """Who may call the kubelet API, as configured."""
+    tokens = TokenReviewer(client, cache_ttl=config.authentication_token_webhook_cache_ttl)
+    reviewer = AccessReviewer(
+        client,
+        authorized_ttl=config.authorization_webhook_cache_authorized_ttl,
+        unauthorized_ttl=config.authorization_webhook_cache_unauthorized_ttl,
+    )
+    return KubeletAuth(
+        config.node_name,
+        AlwaysAllow() if config.authorization_mode == "AlwaysAllow" else reviewer,
+        tokens=tokens if config.authentication_token_webhook else None,
+        anonymous=config.anonymous_auth,
+    )
 
 
 def _stop_signal() -> asyncio.Event:

@@ -66,6 +66,7 @@ WASM_TAINTS = (
 Port = Annotated[int, Help(ge=0, le=65535)]
 Positive = Annotated[int, Help(gt=0)]
 Seconds = Annotated[float, Help(gt=0)]
+SecondsOrNone = Annotated[float, Help(ge=0)]
 
 
 class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,6 +84,12 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     address: str = "0.0.0.0"  # noqa: S104  the kubelet's default: the API server calls from elsewhere
     port: Port = 10250
     client_ca_file: str = ""
+    anonymous_auth: bool = False
+    authentication_token_webhook: bool = True
+    authentication_token_webhook_cache_ttl: SecondsOrNone = 120.0
+    authorization_mode: Annotated[str, Help(pattern="^(Webhook|AlwaysAllow)$")] = "Webhook"
+    authorization_webhook_cache_authorized_ttl: SecondsOrNone = 300.0
+    authorization_webhook_cache_unauthorized_ttl: SecondsOrNone = 30.0
     tls_cert_file: str = ""
     tls_private_key_file: str = ""
     max_pods: Positive = 1000
@@ -114,6 +121,12 @@ HELP: Mapping[str, str] = {
     "address": "The address that the kubelet API listens on.",
     "port": "The port of the kubelet API; 0 takes a free one.",
     "client_ca_file": "The CA whose clients may call the kubelet API; the kubeconfig's CA when empty.",
+    "anonymous_auth": "Let callers without credentials ask as system:anonymous.",
+    "authentication_token_webhook": "Believe bearer tokens that the API server vouches for (TokenReview).",
+    "authentication_token_webhook_cache_ttl": "Seconds that its word on a token holds.",
+    "authorization_mode": "Webhook asks the API server what a caller may do; AlwaysAllow asks nobody.",
+    "authorization_webhook_cache_authorized_ttl": "Seconds that a permission holds.",
+    "authorization_webhook_cache_unauthorized_ttl": "Seconds that a refusal holds.",
     "tls_cert_file": "A serving certificate of your own, instead of one the cluster signs.",
     "tls_private_key_file": "The key of tls-cert-file.",
     "max_pods": "How many pods the node takes.",

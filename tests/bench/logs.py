@@ -20,6 +20,7 @@ from aiohttp import web
 from tests.unit.server.conftest import Authority, Directory
 from vkubelet.pods.directory import LogSource
 from vkubelet.server.app import KubeletServer
+from vkubelet.server.auth import AlwaysAllow, KubeletAuth
 from vkubelet.server.cri_log import LogFilter
 from vkubelet.server.log_file import BLOCK
 from vkubelet.server.log_options import decode
@@ -102,7 +103,14 @@ async def bench(size: int, directory: Path) -> None:
     source = LogSource(directory / "0.log", asyncio.Event())
     source.end.set()
     pods = Directory({("default", "web", "main"): source})
-    server = KubeletServer(pods, address="127.0.0.1", port=0, tls=tls, healthy=lambda: None)
+    server = KubeletServer(
+        pods,
+        address="127.0.0.1",
+        port=0,
+        tls=tls,
+        healthy=lambda: None,
+        auth=KubeletAuth("bench", AlwaysAllow()),
+    )
     port = await server.start()
     for content in (20, 100, 1000, 16000):
         make_log(source.path, size, content)

@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import ipaddress
 import logging
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, cast
+from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from vkubelet.pods.directory import ContainerDirectory
-from vkubelet.server.auth import Identity, identify
+from vkubelet.server.auth import KubeletAuth, RefusedError
+from vkubelet.server.auth_identity import Identity
+from vkubelet.server.connection import Connection, Limits
 from vkubelet.server.inotify import DirectoryWatcher
+from vkubelet.server.listener import Listener
 from vkubelet.server.logs import LogHandler
 
 logger = logging.getLogger(__name__)
 
-# Seconds a connection may be open without a complete request: the kubelet's IdleTimeout. It bounds as well
-# how slowly a client may send its first one.
-IDLE_TIMEOUT = 90.0
 # Seconds that requests get to end when the server closes; followed logs are ended at once.
 CLOSE_TIMEOUT = 1.0
 BACKLOG = 1024
@@ -60,7 +61,7 @@ class RouteGroup(Protocol):
 
 
 class KubeletServer:
-    """Serves the kubelet API over TLS to whom the cluster's CA vouches for."""
+    """Serves the kubelet API over TLS to those whom `auth` lets in."""
 
     def __init__(
         self,
@@ -70,7 +71,9 @@ class KubeletServer:
         port: int,
         tls: ssl.SSLContext,
         healthy: Callable[[], str | None],
+        auth: KubeletAuth,
         groups: Iterable[RouteGroup] = (),
+        limits: Limits = Limits(),  # noqa: B008  it is frozen
     ) -> None:
         """`tls` has been through `harden`; `healthy` says what is wrong with the node agent, or None.
 
@@ -81,10 +84,18 @@ class KubeletServer:
         self._port = port
         self._tls = tls
         self._healthy = healthy
+        self._auth = auth
+        self._limits = limits
         self._groups = tuple(groups)
         self._watcher: DirectoryWatcher | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many are open, those in their TLS handshake included."""
+        return self._listener.connections if self._listener is not None else 0
 
     async def start(self) -> int:
         """Listen; from its return on requests are answered. Returns the port, which is a free one for 0.
@@ -98,13 +109,13 @@ class KubeletServer:
             self._runner = web.AppRunner(
                 self._application(LogHandler(self._directory, self._watcher, self._threads)),
                 handler_cancellation=True,  # a follower waits for its log, not for its client to go away
-                access_log=None,
-                logger=logger,
-                keepalive_timeout=IDLE_TIMEOUT,
                 shutdown_timeout=CLOSE_TIMEOUT,
             )
             await self._runner.setup()
-            await web.SockSite(self._runner, listening, ssl_context=self._tls, backlog=BACKLOG).start()
+            server = cast("web.Server", self._runner.server)  # `setup` has made it
+            connection = functools.partial(Connection, server, self._limits)
+            self._listener = Listener(listening, self._tls, self._limits, connection)
+            self._listener.start()
         except BaseException:
             listening.close()
             await self.close()
@@ -119,12 +130,27 @@ class KubeletServer:
         finally:
             await self.close()
 
+    def use_tls(self, tls: ssl.SSLContext) -> None:
+        """Speak TLS with another context from now on, as when other CAs are to be believed.
+
+        Connections made with the former one take no further request; what runs on them runs on.
+        """
+        self._tls = tls
+        if self._listener is not None:
+            self._listener.tls = tls
+        if self._runner is not None and self._runner.server is not None:
+            for connection in self._runner.server.connections:
+                connection.close()
+
     async def close(self) -> None:
         """Stop listening, end every request and release everything; may be called twice."""
+        listener, self._listener = self._listener, None
         runner, self._runner = self._runner, None
         threads, self._threads = self._threads, None
         watcher, self._watcher = self._watcher, None
         try:
+            if listener is not None:
+                await listener.close()
             if runner is not None:
                 await runner.cleanup()
         finally:
@@ -134,7 +160,7 @@ class KubeletServer:
                 threads.shutdown(wait=False)
 
     def _application(self, logs: LogHandler) -> web.Application:
-        application = web.Application(middlewares=[_plain_errors, _authenticated])
+        application = web.Application(middlewares=[_plain_errors, self._admitted])
         application.on_response_prepare.append(_anonymous_software)
 
         async def end(_: web.Application) -> None:
@@ -150,6 +176,19 @@ class KubeletServer:
         for group in self._groups:
             application.router.add_routes(group.routes())
         return application
+
+    @web.middleware
+    async def _admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Nothing is told, not even what exists, to who may not be told."""
+        try:
+            request[IDENTITY] = await self._auth.admit(request)
+        except RefusedError as refused:
+            return web.Response(status=refused.status, text=str(refused))
+        if isinstance(request.protocol, Connection):
+            request.protocol.known()
+        if not _clean(request.rel_url.raw_path):
+            raise web.HTTPNotFound
+        return await handler(request)
 
     async def _healthz(self, _: web.Request) -> web.Response:
         reason = self._healthy()
@@ -168,19 +207,25 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPMethodNotAllowed as refused:
         allowed = ", ".join(sorted(refused.allowed_methods))
         response = web.Response(status=405, text="405: Method Not Allowed", headers={"Allow": allowed})
+    if "Upgrade" in request.headers and not response.prepared:
+        response.force_close()  # what follows on the connection is not HTTP any more, by the client's word
     logger.debug("%s %s from %s: %d", request.method, request.rel_url, request.remote, response.status)
     return response
 
 
-@web.middleware
-async def _authenticated(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Nothing is told, not even what exists, to who does not prove an identity."""
-    certificate = request.get_extra_info("peercert")
-    identity = identify(certificate, time.time())
-    if identity is None:
-        return web.Response(status=401, text="Unauthorized")
-    request[IDENTITY] = identity
-    return await handler(request)
+def _clean(raw_path: str) -> bool:
+    """Whether a path means what it says: no segment of it is empty but the last, climbs, or hides a slash.
+
+    A kubelet's router redirects to what such a path could mean; no client of the kubelet API sends one.
+    """
+    segments = [unquote(segment) for segment in raw_path.split("/")[1:]]
+    return not any(
+        segment in {".", ".."}
+        or "/" in segment
+        or "\0" in segment
+        or (not segment and index < len(segments) - 1)
+        for index, segment in enumerate(segments)
+    )
 
 
 async def _anonymous_software(_: web.Request, response: web.StreamResponse) -> None:

@@ -1,38 +1,130 @@
-"""Who is calling: the identity that a client certificate proves.
+"""Who may call the kubelet API: the kubelet's two questions to every request, before anything else is told.
 
-It exists so that the one rule of authentication is a pure function. TLS has already verified the chain
-against the cluster's CA when a certificate gets here; without one there is no identity and the request is
-refused, as by a kubelet with anonymous access off. It must know neither sockets nor requests.
+It exists to hold their order and the answers to those who are not let in; both are the kubelet's
+(InstallAuthFilter). It must not know which routes there are, nor how a token or a permission is looked up.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import ssl
-from collections.abc import Mapping
-from typing import Any
+import logging
+import time
+from typing import Protocol
+
+from aiohttp import web
+
+from vkubelet.server.auth_attributes import Attributes, subresources, verb
+from vkubelet.server.auth_identity import (
+    NOBODY,
+    BadCredentialsError,
+    Identity,
+    bearer_token,
+    identify,
+    websocket_token,
+)
+from vkubelet.server.auth_reviews import ReviewError
+
+logger = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Identity:
-    """A caller as Kubernetes names one."""
+class Tokens(Protocol):
+    """Knows whose bearer tokens are."""
 
-    user: str
-    groups: tuple[str, ...]
+    async def authenticate(self, token: str) -> Identity | None:
+        """The token's user, None for nobody's. Raises BadCredentialsError, ReviewError."""
+        ...
 
 
-def identify(certificate: Mapping[str, Any] | None, now: float) -> Identity | None:
-    """The identity of a verified peer certificate, as `SSLSocket.getpeercert()` describes it, or None.
+class Authorizer(Protocol):
+    """Knows who may do what."""
 
-    Kubernetes' rule: the user is the subject's common name, the groups are its organizations. `now` is
-    seconds since the epoch: a connection may outlive its certificate, and then ends being trusted.
-    """
-    if not certificate:
-        return None
-    if ssl.cert_time_to_seconds(certificate["notAfter"]) < now:
-        return None
-    attributes = [pair for name in certificate.get("subject", ()) for pair in name]
-    users = [value for key, value in attributes if key == "commonName"]
-    if not users or not users[-1]:
-        return None
-    return Identity(users[-1], tuple(value for key, value in attributes if key == "organizationName"))
+    async def allows(self, attributes: Attributes) -> bool:
+        """Whether it may be done. Raises ReviewError."""
+        ...
+
+
+class AlwaysAllow:
+    """The kubelet's authorization mode of that name: whoever is authenticated may do all."""
+
+    async def allows(self, attributes: Attributes) -> bool:
+        """Yes."""
+        return True
+
+
+class RefusedError(Exception):
+    """The request goes no further; `status` and the text are the answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        """`status` is 401, 403 or 500."""
+        super().__init__(message)
+        self.status = status
+
+
+class KubeletAuth:
+    """Authenticates by client certificate, then by bearer token; then asks whether the caller may."""
+
+    def __init__(
+        self, node_name: str, authorizer: Authorizer, *, tokens: Tokens | None = None, anonymous: bool = False
+    ) -> None:
+        """Without `tokens`, none is believed; `anonymous` lets those without credentials ask as well."""
+        self._node_name = node_name
+        self._authorizer = authorizer
+        self._tokens = tokens
+        self._anonymous = anonymous
+
+    async def admit(self, request: web.Request) -> Identity:
+        """The caller, who may do what is asked. Raises RefusedError."""
+        try:
+            identity = await self._authenticate(request)
+        except BadCredentialsError as error:
+            logger.debug("refused %s: %s", request.remote, error)
+            raise RefusedError(401, "Unauthorized") from error
+        except ReviewError as error:
+            logger.warning("unable to authenticate a request from %s: %s", request.remote, error)
+            raise RefusedError(401, "Unauthorized") from error
+        if identity is None:
+            if not self._anonymous:
+                raise RefusedError(401, "Unauthorized")
+            identity = NOBODY
+        await self._authorize(identity.authenticated(), request)
+        return identity
+
+    async def _authenticate(self, request: web.Request) -> Identity | None:
+        certificate = request.get_extra_info("peercert")
+        if certificate:
+            der = request.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            identity = identify(certificate, der, time.time())
+            if identity is not None:
+                return identity
+        if self._tokens is None:
+            return None
+        token = bearer_token(request.headers.get("Authorization"))
+        if token is None and request.headers.get("Upgrade", "").lower() == "websocket":
+            token = websocket_token(request.headers.getall("Sec-WebSocket-Protocol", ()))
+        if token is None:
+            return None
+        identity = await self._tokens.authenticate(token)
+        if identity is None:
+            raise BadCredentialsError("invalid bearer token")
+        return identity
+
+    async def _authorize(self, identity: Identity, request: web.Request) -> None:
+        """One of the path's subresources must be allowed: the finest is asked for first."""
+        wanted = verb(request.method)
+        asked = subresources(request.path)
+        for subresource in asked:
+            attributes = Attributes(identity, wanted, self._node_name, subresource)
+            try:
+                if await self._authorizer.allows(attributes):
+                    return
+            except ReviewError as error:
+                logger.warning("unable to authorize user %r: %s", identity.user, error)
+                raise RefusedError(
+                    500,
+                    f"Authorization error (user={identity.user}, verb={wanted}, resource=nodes,"
+                    f" subresource={subresource})",
+                ) from error
+        raise RefusedError(
+            403,
+            f"Forbidden (user={identity.user}, verb={wanted}, resource=nodes,"
+            f" subresource(s)=[{' '.join(asked)}])\n",
+        )

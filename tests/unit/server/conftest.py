@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from vkubelet.pods.directory import ContainerNotFoundError, LogSource, PodNotFoundError
 from vkubelet.server.app import KubeletServer
+from vkubelet.server.auth import AlwaysAllow, KubeletAuth
 from vkubelet.server.tls import harden
 
 
@@ -183,6 +184,7 @@ async def node(
         port=0,
         tls=authority.server(server_files),
         healthy=lambda: health[0] if health else None,
+        auth=KubeletAuth("here", AlwaysAllow()),
     )
     port = await server.start()
     connector = aiohttp.TCPConnector(ssl=authority.client(client_files), limit=0)
