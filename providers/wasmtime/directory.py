@@ -28,8 +28,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, ProviderError
-from providers.wasmtime import files
-from providers.wasmtime.files import CorruptFileError, Started, StoredSpec
+from providers.wasmtime import files, specs
+from providers.wasmtime.files import CorruptFileError, Started
 
 EXIT_FILE_MAX = files.MESSAGE_MAX + 1024
 
@@ -40,16 +40,18 @@ _log = logging.getLogger(__name__)
 class Found:
     """A container that the directory knows. `exit` is None if it may still run."""
 
-    spec: StoredSpec
+    spec: ContainerSpec
     started: Started
     exit: Exit | None
 
-    def state(self, container_id: str) -> ContainerState:
-        """The same in the provider's terms."""
+    def state(self) -> ContainerState | None:
+        """The same in the provider's terms; None for an instance of `run`, which is no container."""
+        if self.spec.log_path is None:
+            return None
         return ContainerState(
-            id=container_id,
+            id=self.spec.id,
             labels=self.spec.labels,
-            log_path=Path(self.spec.log_path),
+            log_path=self.spec.log_path,
             pid=self.started.pid,
             started_at=self.started.started_at,
             exit=self.exit,
@@ -91,9 +93,17 @@ class RunDirectory:
         """The directory of a container, whether it exists or not."""
         return self._containers / container_id
 
+    def root(self, container_id: str) -> Path:
+        """The directory that is made for a container as its `/`, unless its spec names another."""
+        return self._containers / container_id / "rootfs"
+
+    def read_spec(self, container_id: str) -> ContainerSpec:
+        """The spec of a container. Raises FileNotFoundError if there is none, CorruptFileError."""
+        return specs.decode(container_id, (self.container(container_id) / "spec").read_bytes())
+
     def create(self, spec: ContainerSpec) -> None:
         """Make a container's directory, ready for the launcher. Raises ProviderError."""
-        encoded = files.encode_spec(spec)
+        encoded = specs.encode(spec)
         directory = f"{self._containers}/{spec.id}"
         try:
             os.mkdir(directory, 0o700)
@@ -166,7 +176,7 @@ class RunDirectory:
 
     def record_lost(self, container_id: str, started_at: int, message: str) -> Exit:
         """Record the end of a container that nobody saw: it left no record, and its process is gone."""
-        ended = Exit(137, ExitReason.KILLED, message, started_at, time.time_ns(), signal=9)
+        ended = lost(started_at, message)
         directory = self.container(container_id)
         if directory.exists():
             _write(f"{directory}/exit", files.encode_exit(ended))
@@ -189,7 +199,7 @@ class RunDirectory:
 
     def _read(self, directory: Path) -> Found | None:
         try:
-            spec = files.decode_spec((directory / "spec").read_bytes())
+            spec = self.read_spec(directory.name)
         except FileNotFoundError:
             return None
         started: Started | None
@@ -211,6 +221,11 @@ class RunDirectory:
     def finish_boot(self, boot_id: str) -> None:
         """From now on the containers belong to this boot."""
         _write(f"{self.path}/boot-id", boot_id.encode())
+
+
+def lost(started_at: int, message: str) -> Exit:
+    """An end that nobody saw."""
+    return Exit(137, ExitReason.KILLED, message, started_at, time.time_ns(), signal=9)
 
 
 def remove_tree(path: Path) -> None:

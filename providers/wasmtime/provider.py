@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,16 +20,19 @@ from providers.base import (
     Artifact,
     ContainerSpec,
     ContainerState,
+    Exit,
     ExitListener,
     InvalidSpecError,
     ProviderError,
+    Streams,
     Usage,
 )
 from providers.wasmtime import launcher, processes
 from providers.wasmtime.compile import Compiler
+from providers.wasmtime.connection import Connection, LauncherGoneError, Process
 from providers.wasmtime.directory import RunDirectory, remove_tree
 from providers.wasmtime.files import CorruptFileError
-from providers.wasmtime.launcher import Connection, LauncherGoneError, Process
+from providers.wasmtime.instances import Ask, Instances
 from providers.wasmtime.usage import Measured, UsageMeter
 
 T = TypeVar("T")
@@ -62,6 +65,7 @@ class WasmtimeProvider:
         self._compiler = Compiler(cache_dir.absolute())
         self._program = program
         self._containers: dict[str, _Container] = {}
+        self._instances = Instances(self._directory, self._process)
         self._watches = processes.Watches(self._on_ended)
         self._on_exit: ExitListener = lambda state: None
         self._connection: Connection | None = None
@@ -81,9 +85,11 @@ class WasmtimeProvider:
             boot = processes.boot_id()
             same_boot = self._directory.begin_boot(boot)
             for container_id, found in await asyncio.to_thread(lambda: list(self._directory.scan())):
-                container = _Container(
-                    found.state(container_id), Process(*dataclasses.astuple(found.started))
-                )
+                state = found.state()
+                if state is None:
+                    self._instances.bury(found, same_boot=same_boot, watch=self._watches.add)
+                    continue
+                container = _Container(state, Process(*dataclasses.astuple(found.started)))
                 self._containers[container_id] = container
                 if found.exit is None:
                     self._adopt(container, same_boot=same_boot)
@@ -92,8 +98,8 @@ class WasmtimeProvider:
         except BaseException:
             await self.close()
             raise
-        self._run(self._supervise())
-        self._run(asyncio.to_thread(self._directory.empty_trash))
+        self._spawn(self._supervise())
+        self._spawn(asyncio.to_thread(self._directory.empty_trash))
         return [container.state for container in self._containers.values()]
 
     def _adopt(self, container: _Container, *, same_boot: bool) -> None:
@@ -111,6 +117,7 @@ class WasmtimeProvider:
 
     async def close(self) -> None:
         """See Provider.close. A launcher without containers is told to end."""
+        await self._instances.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -145,10 +152,12 @@ class WasmtimeProvider:
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """See Provider.start. Cancelled, it leaves no container: one that was begun is ended and removed."""
         _check(spec)
+        if spec.log_path is None:
+            raise InvalidSpecError("log_path: a container has a log")
         self._directory.create(spec)
         container = _Container(ContainerState(spec.id, spec.labels, spec.log_path, pid=0, started_at=0))
         self._containers[spec.id] = container
-        launch = self._run(self._launch(container, spec))
+        launch = self._spawn(self._launch(container, spec))
         try:
             await asyncio.shield(launch)
         except asyncio.CancelledError:
@@ -160,7 +169,7 @@ class WasmtimeProvider:
     async def _launch(self, container: _Container, spec: ContainerSpec) -> None:
         """Bring the container to life, or raise ProviderError and leave nothing of it."""
         try:
-            process = await self._process(spec)
+            process = await self._process(spec, lambda connection: connection.start(spec.id))
         except ProviderError:
             del self._containers[spec.id]
             self._discard(spec.id)
@@ -173,11 +182,19 @@ class WasmtimeProvider:
             # After the caller of start() has seen the container's beginning.
             asyncio.get_running_loop().call_soon(self._finish, container)
 
-    async def _process(self, spec: ContainerSpec) -> Process:
+    async def run(
+        self, spec: ContainerSpec, streams: Streams, on_start: Callable[[int], None] | None = None
+    ) -> Exit:
+        """See Provider.run."""
+        _check(spec)
+        return await self._instances.run(spec, streams, on_start)
+
+    async def _process(self, spec: ContainerSpec, ask: Ask) -> Process:
+        """A process for the spec, whose directory is there. With ProviderError, it is the caller's to remove."""
         for _ in range(_STARTS):
             connection = await self._ready()
             try:
-                return await connection.start(spec.id)
+                return await ask(connection)
             except LauncherGoneError:
                 await connection.closed
             started = self._directory.withdraw(spec.id)
@@ -201,6 +218,19 @@ class WasmtimeProvider:
             except TimeoutError as error:
                 raise ProviderError(f"no launcher: {self._trouble}") from error
         return self._connection
+
+    def spec(self, container_id: str) -> ContainerSpec:
+        """See Provider.spec."""
+        try:
+            if container_id in self._containers:
+                return self._directory.read_spec(container_id)
+        except (OSError, CorruptFileError) as error:
+            raise ProviderError(f"container {container_id}: {error}") from error
+        raise ProviderError(f"container {container_id} is not known")
+
+    def root(self, container_id: str) -> Path:
+        """See Provider.root."""
+        return self._directory.root(container_id)
 
     async def kill(self, container_id: str) -> None:
         """See Provider.kill."""
@@ -230,7 +260,13 @@ class WasmtimeProvider:
             container = self._containers.get(container_id)
             if container is not None and container.process is not None and not container.ended:
                 running[container_id] = Measured(container.process.pid, container.process.start_time)
-        return await self._meter.measure(running, {})
+        roots = {self.root(container_id): container_id for container_id in running}
+        instances: dict[str, list[Measured]] = {}
+        for instance in self._instances.running():
+            if instance.root in roots and instance.process is not None:
+                process = Measured(instance.process.pid, instance.process.start_time)
+                instances.setdefault(roots[instance.root], []).append(process)
+        return await self._meter.measure(running, instances)
 
     async def overhead(self) -> Usage | None:
         """See Provider.overhead: the launcher's."""
@@ -241,9 +277,11 @@ class WasmtimeProvider:
     def _discard(self, container_id: str) -> None:
         trash = self._directory.remove(container_id)
         if trash is not None:
-            self._run(asyncio.to_thread(remove_tree, trash))
+            self._spawn(asyncio.to_thread(remove_tree, trash))
 
     def _on_ended(self, container_id: str) -> None:
+        if self._instances.on_ended(container_id):
+            return
         container = self._containers.get(container_id)
         if container is None or container.ended:
             return
@@ -300,14 +338,15 @@ class WasmtimeProvider:
                 delay = min(2 * delay, _RETRY_MAX_SECONDS)
 
     def _watch_all(self) -> None:
-        for container in list(self._containers.values()):
-            process = container.process
-            if process is None or container.ended or self._watches.has(container.state.id):
+        running = [(found.state.id, found.process) for found in self._containers.values() if not found.ended]
+        running += [(instance.id, instance.process) for instance in self._instances.running()]
+        for name, process in running:
+            if process is None or self._watches.has(name):
                 continue
-            if not self._watches.add(container.state.id, process.pid, process.start_time):
-                self._on_ended(container.state.id)
+            if not self._watches.add(name, process.pid, process.start_time):
+                self._on_ended(name)
 
-    def _run(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
+    def _spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -322,3 +361,5 @@ def _check(spec: ContainerSpec) -> None:
             raise InvalidSpecError(f"preopens[{index}]: {preopen.host} is not a directory")
         if not preopen.guest.startswith("/"):
             raise InvalidSpecError(f"preopens[{index}]: {preopen.guest!r} is not an absolute path")
+    if spec.root is not None and not spec.root.is_dir():
+        raise InvalidSpecError(f"root: {spec.root} is not a directory")

@@ -14,8 +14,11 @@ static void put(FILE *out, const char *text) {
 static void answer(FILE *out, const struct spec *spec) {
     fprintf(out, "%s%c%llu%c%u%c%lld%c", spec->is_component ? "component" : "module", 0,
             (unsigned long long)spec->log_max_bytes, 0, spec->log_max_files, 0, (long long)spec->memory_limit, 0);
+    fprintf(out, "%s%s%s%s%c", spec->input ? "input " : "", spec->input_once ? "once " : "",
+            spec->terminal ? "terminal " : "", spec->network ? "network " : "", 0);
     put(out, spec->code);
-    put(out, spec->log_path);
+    put(out, spec->log_path != NULL ? spec->log_path : "(none)");
+    put(out, spec->root != NULL ? spec->root : "(none)");
     for (size_t i = 0; i < spec->argument_count; i++)
         put(out, spec->arguments[i]);
     put(out, "");

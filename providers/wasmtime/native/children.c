@@ -1,5 +1,6 @@
 #include "children.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,10 +12,11 @@ static struct child **bucket(pid_t pid) {
     return &buckets[(unsigned)pid % BUCKETS];
 }
 
-struct child *child_new(const char *id, uint64_t started_at) {
+struct child *child_new(const char *id, uint64_t started_at, bool agents) {
     struct child *child = calloc(1, sizeof *child);
     if (child != NULL) {
         child->started_at = started_at;
+        child->agents = agents;
         snprintf(child->id, sizeof child->id, "%s", id);
     }
     return child;
@@ -24,6 +26,13 @@ void child_add(struct child *child, pid_t pid) {
     child->pid = pid;
     child->next = *bucket(pid);
     *bucket(pid) = child;
+}
+
+void children_end(void) {
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (const struct child *child = buckets[i]; child != NULL; child = child->next)
+            if (child->agents)
+                kill(child->pid, SIGKILL);
 }
 
 struct child *child_take(pid_t pid) {

@@ -10,14 +10,18 @@ struct child {
     struct child *next;
     pid_t pid;
     uint64_t started_at;
+    bool agents; // it ends with the agent that asked for it
     char id[ID_LENGTH + 1];
 };
 
 // Room for a child, to be added once it has a pid; NULL if there is no memory.
-struct child *child_new(const char *id, uint64_t started_at);
+struct child *child_new(const char *id, uint64_t started_at, bool agents);
 
 // Remember a child under its pid.
 void child_add(struct child *child, pid_t pid);
+
+// Kill those that end with the agent; they are reaped as all others are.
+void children_end(void);
 
 // Find and forget the child of this pid; the caller frees it. NULL if there is none.
 struct child *child_take(pid_t pid);

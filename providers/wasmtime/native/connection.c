@@ -14,13 +14,42 @@ void connection_open(struct connection *connection, int fd) {
 }
 
 void connection_close(struct connection *connection) {
-    if (connection->fd >= 0)
+    bool connected = connection->fd >= 0;
+    if (connected)
         close(connection->fd);
+    for (size_t i = 0; i < connection->descriptor_count; i++)
+        close(connection->descriptors[i]);
     free(connection->output);
     connection->fd = -1;
+    connection->descriptor_count = 0;
     connection->input_used = connection->input_taken = 0;
     connection->output_used = connection->output_size = 0;
     connection->output = NULL;
+    if (connected && connection->on_close != NULL)
+        connection->on_close();
+}
+
+// Keep the descriptors that a message carried. False if it carried them otherwise than it may.
+static bool keep(struct connection *connection, struct msghdr *message) {
+    bool kept = (message->msg_flags & MSG_CTRUNC) == 0;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part != NULL; part = CMSG_NXTHDR(message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        // The kernel uses what its alignment adds to the space too: there may be one more than was asked for.
+        size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int received;
+            memcpy(&received, CMSG_DATA(part) + i * sizeof received, sizeof received);
+            if (connection->descriptor_count < DESCRIPTORS_MAX) {
+                connection->descriptors[connection->descriptor_count++] = received;
+                continue;
+            }
+            close(received);
+            kept = false;
+        }
+        kept = kept && count == DESCRIPTORS;
+    }
+    return kept;
 }
 
 void connection_receive(struct connection *connection) {
@@ -31,8 +60,18 @@ void connection_receive(struct connection *connection) {
     size_t room = sizeof connection->input - connection->input_used;
     if (connection->fd < 0 || room == 0)
         return;
-    ssize_t got = recv(connection->fd, connection->input + connection->input_used, room, 0);
-    if (got > 0)
+    union {
+        char space[CMSG_SPACE(DESCRIPTORS * sizeof(int))];
+        struct cmsghdr aligned;
+    } control;
+    struct iovec part = {connection->input + connection->input_used, room};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control.space};
+    // One call brings the descriptors of one message at most (unix(7)).
+    ssize_t got = recvmsg(connection->fd, &message, MSG_CMSG_CLOEXEC);
+    if (got > 0 && !keep(connection, &message))
+        connection_close(connection);
+    else if (got > 0)
         connection->input_used += (size_t)got;
     else if (got == 0 || (errno != EAGAIN && errno != EINTR))
         connection_close(connection);
@@ -51,6 +90,20 @@ char *connection_line(struct connection *connection) {
     *end = 0;
     connection->input_taken += (size_t)(end - start) + 1;
     return start;
+}
+
+bool connection_has_room(const struct connection *connection) {
+    return connection->descriptor_count <= DESCRIPTORS_MAX - DESCRIPTORS;
+}
+
+bool connection_descriptors(struct connection *connection, int taken[DESCRIPTORS]) {
+    if (connection->descriptor_count < DESCRIPTORS)
+        return false;
+    memcpy(taken, connection->descriptors, DESCRIPTORS * sizeof *taken);
+    connection->descriptor_count -= DESCRIPTORS;
+    memmove(connection->descriptors, connection->descriptors + DESCRIPTORS,
+            connection->descriptor_count * sizeof *taken);
+    return true;
 }
 
 void connection_flush(struct connection *connection) {

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,10 +21,13 @@ enum { DIRECTORY = 3 };
 
 static struct log container_log; // zero pages until they are used
 
-// Nothing of the launcher's stays: no file but the container's directory (standard error is the
-// launcher's own, for what the library says when it fails), no session, no signal or mask. The handlers
-// that the engine installed for traps do stay.
-static const char *part(int directory) {
+// Nothing of the launcher's stays: no file but the container's directory (without streams of its own, standard
+// error is the launcher's, for what the library says when it fails), no session, no signal or mask. The
+// handlers that the engine installed for traps do stay.
+static const char *part(int directory, const int *streams) {
+    for (int fd = STDIN_FILENO; streams != NULL && fd <= STDERR_FILENO; fd++)
+        if (dup2(streams[fd], fd) < 0)
+            return "taking the standard files";
     if (directory != DIRECTORY && dup2(directory, DIRECTORY) < 0)
         return "keeping the container's directory open";
     if (fcntl(DIRECTORY, F_SETFD, FD_CLOEXEC) < 0)
@@ -48,18 +52,27 @@ static void fail(struct ending *ending, const char *step, const char *detail, co
     ending->started_at = 0;
 }
 
-static void run(const struct runtime *runtime, struct ending *ending) {
+static void run(const struct runtime *runtime, bool has_streams, struct ending *ending) {
     struct spec spec;
     const char *wrong = spec_read(DIRECTORY, "spec", &spec);
     if (wrong != NULL) {
         fail(ending, "reading the container's spec", "", wrong);
         return;
     }
-    if (!log_open(&container_log, spec.log_path, spec.log_max_bytes, spec.log_max_files)) {
+    if (has_streams != (spec.log_path == NULL)) {
+        fail(ending, "reading the container's spec", "", "it is to have a log or streams, and either alone");
+        return;
+    }
+    struct log *log = has_streams ? NULL : &container_log;
+    if (has_streams && spec.terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0) {
+        fail(ending, "taking the terminal", "", strerror(errno));
+        return;
+    }
+    if (log != NULL && !log_open(log, spec.log_path, spec.log_max_bytes, spec.log_max_files)) {
         fail(ending, "opening the log", spec.log_path, strerror(errno));
         return;
     }
-    if (mkdirat(DIRECTORY, "rootfs", 0755) < 0) {
+    if (spec.root == NULL && mkdirat(DIRECTORY, "rootfs", 0755) < 0) {
         fail(ending, "making the root directory", "", strerror(errno));
         return;
     }
@@ -70,14 +83,16 @@ static void run(const struct runtime *runtime, struct ending *ending) {
     }
     static char root[] = "/proc/self/fd/3/rootfs";
     _Static_assert(DIRECTORY == 3, "the path of the root directory names it");
-    wasi_run(runtime, &spec, root, &container_log, ending);
-    log_close(&container_log);
+    wasi_run(runtime, &spec, spec.root != NULL ? spec.root : root, log, ending);
+    if (log != NULL)
+        log_close(log);
 }
 
-_Noreturn void container_run(const struct runtime *runtime, int directory, uint64_t started_at) {
+_Noreturn void container_run(const struct runtime *runtime, int directory, const int *streams,
+                             uint64_t started_at) {
     static struct ending ending = {.code = 128, .reason = "cannot-run"};
     ending.started_at = started_at;
-    const char *step = part(directory);
+    const char *step = part(directory, streams);
     if (step != NULL) {
         // Too early to own anything: the launcher records that the process left no record.
         fprintf(stderr, "container: %s: %s\n", step, strerror(errno));
@@ -89,7 +104,7 @@ _Noreturn void container_run(const struct runtime *runtime, int directory, uint6
             fprintf(stderr, "container: recording its start: %s\n", strerror(errno));
         _exit(128);
     }
-    run(runtime, &ending);
+    run(runtime, streams != NULL, &ending);
     ending.finished_at = now();
     if (!record_exit(DIRECTORY, &ending))
         fprintf(stderr, "container: recording its end: %s\n", strerror(errno));

@@ -3,5 +3,6 @@
 #include "library.h"
 #include <stdint.h>
 
-// Become the container whose directory is open as `directory`. Does not return.
-_Noreturn void container_run(const struct runtime *runtime, int directory, uint64_t started_at);
+// Become the container whose directory is open as `directory`. Its standard files are the three of `streams`;
+// with NULL it has a log. Does not return.
+_Noreturn void container_run(const struct runtime *runtime, int directory, const int *streams, uint64_t started_at);

@@ -8,6 +8,8 @@
 // container's own directory. Messages are lines; the agent's are
 //
 //     start REQUEST ID     fork the container whose directory is RUN_DIR/containers/ID
+//     run REQUEST ID       the same with three descriptors that come with the line as its standard files;
+//                          it is killed when the agent's connection ends
 //     shutdown             end; containers run on
 //
 // and the launcher's
@@ -49,23 +51,24 @@ static struct launcher {
     int containers; // the directory of container directories
     int listener;
     int signals;
-} launcher = {.agent.fd = -1};
+} launcher = {.agent = {.fd = -1, .on_close = children_end}};
 
 static bool is_id(const char *text) {
     return strlen(text) == ID_LENGTH && strspn(text, "0123456789abcdef") == ID_LENGTH;
 }
 
-static void start(const char *request, const char *id) {
+// `streams` are to be its standard files, NULL for a container.
+static void start(const char *request, const char *id, const int *streams) {
     int directory = openat(launcher.containers, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (directory < 0) {
         connection_send(&launcher.agent, "failed %s opening the container's directory: %s", request, strerror(errno));
         return;
     }
     uint64_t started_at = now();
-    struct child *child = child_new(id, started_at);
+    struct child *child = child_new(id, started_at, streams != NULL);
     pid_t pid = child == NULL ? -1 : fork();
     if (pid == 0)
-        container_run(&launcher.runtime, directory, started_at);
+        container_run(&launcher.runtime, directory, streams, started_at);
     int cause = errno;
     close(directory);
     if (pid < 0) {
@@ -76,6 +79,16 @@ static void start(const char *request, const char *id) {
     child_add(child, pid);
     connection_send(&launcher.agent, "started %s %d %" PRIu64 " %" PRIu64, request, (int)pid, process_start_time(pid),
                     started_at);
+}
+
+static bool run(const char *request, const char *id) {
+    int streams[DESCRIPTORS];
+    if (!connection_descriptors(&launcher.agent, streams))
+        return false;
+    start(request, id, streams);
+    for (size_t i = 0; i < DESCRIPTORS; i++)
+        close(streams[i]);
+    return true;
 }
 
 // A process that left no exit record was killed, or could not even write one: the launcher, who alone
@@ -148,10 +161,11 @@ static bool on_line(char *line) {
     const char *verb = strsep(&rest, " "), *request = strsep(&rest, " "), *id = rest;
     if (strcmp(verb, "shutdown") == 0 && request == NULL)
         return false;
-    if (strcmp(verb, "start") == 0 && id != NULL && is_id(id) && *request != 0 && strlen(request) < 20 &&
-        strspn(request, "0123456789") == strlen(request))
-        start(request, id);
-    else
+    bool asked = id != NULL && is_id(id) && *request != 0 && strlen(request) < 20 &&
+                 strspn(request, "0123456789") == strlen(request);
+    if (asked && strcmp(verb, "start") == 0)
+        start(request, id, NULL);
+    else if (!asked || strcmp(verb, "run") != 0 || !run(request, id))
         connection_close(&launcher.agent);
     return true;
 }
@@ -164,8 +178,11 @@ static void serve(void) {
         struct pollfd files[] = {
             {.fd = launcher.signals, .events = POLLIN},
             {.fd = launcher.listener, .events = POLLIN},
-            {.fd = launcher.agent.fd, .events = POLLIN},
+            {.fd = launcher.agent.fd},
         };
+        // Lines make room for the descriptors of others: they go first.
+        if (line == NULL || connection_has_room(&launcher.agent))
+            files[2].events |= POLLIN;
         if (launcher.agent.output_used > 0)
             files[2].events |= POLLOUT;
         // One line a turn: between two starts, ends are reported.

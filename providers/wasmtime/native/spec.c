@@ -16,9 +16,9 @@ static bool to_number(const char *text, uint64_t *number) {
     return text[0] >= '0' && text[0] <= '9' && *end == 0 && errno == 0 && *number <= INT64_MAX;
 }
 
-// Room for as many of each as the text can hold; at least one, so that no array is NULL.
+// Room for as many of each as the text can hold, and for PWD; at least one, so that no array is NULL.
 static bool allocate(struct spec *spec, const char *text, const char *end) {
-    size_t arguments = 1, variables = 1, preopens = 1;
+    size_t arguments = 1, variables = 2, preopens = 1;
     for (const char *at = text; at < end; at += strlen(at) + 1) {
         arguments += *at == 'a';
         variables += *at == 'n';
@@ -29,6 +29,21 @@ static bool allocate(struct spec *spec, const char *text, const char *end) {
     spec->values = calloc(variables, sizeof *spec->values);
     spec->preopens = calloc(preopens, sizeof *spec->preopens);
     return spec->arguments != NULL && spec->names != NULL && spec->values != NULL && spec->preopens != NULL;
+}
+
+static bool *flag(struct spec *spec, char tag) {
+    switch (tag) {
+    case 'i':
+        return &spec->input;
+    case 'c':
+        return &spec->input_once;
+    case 't':
+        return &spec->terminal;
+    case 'u':
+        return &spec->network;
+    default:
+        return NULL;
+    }
 }
 
 // Take one string. `before` is the tag of the one before it: a name is followed by its value and a
@@ -80,11 +95,29 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
     case 'g':
         spec->preopens[spec->preopen_count++].guest = rest;
         return NULL;
+    case 'o':
+        spec->root = rest;
+        return NULL;
+    case 'd':
+        spec->working_directory = rest;
+        return NULL;
     case 'j':
         return NULL;
     default:
-        return "unknown field";
+        if (flag(spec, tag) == NULL)
+            return "unknown field";
+        *flag(spec, tag) = true;
+        return *rest == 0 ? NULL : "a field that is there or not has more to it";
     }
+}
+
+static void add_working_directory(struct spec *spec) {
+    static char name[] = "PWD";
+    for (size_t i = 0; i < spec->variable_count; i++)
+        if (strcmp(spec->names[i], name) == 0)
+            return;
+    spec->names[spec->variable_count] = name;
+    spec->values[spec->variable_count++] = spec->working_directory;
 }
 
 const char *spec_decode(char *text, size_t size, struct spec *spec) {
@@ -107,8 +140,10 @@ const char *spec_decode(char *text, size_t size, struct spec *spec) {
     }
     if (before == 'n' || before == 'w' || before == 'r')
         return "ends within a pair";
-    if (spec->code == NULL || spec->log_path == NULL || spec->log_max_bytes == 0 || spec->log_max_files == 0)
-        return "compiled code, log file, or the log's limits are missing";
+    if (spec->code == NULL || spec->log_max_bytes == 0 || spec->log_max_files == 0)
+        return "compiled code or the log's limits are missing";
+    if (spec->working_directory != NULL)
+        add_working_directory(spec);
     return NULL;
 }
 

@@ -5,11 +5,21 @@
 //
 //   k  kind, "module" or "component"      n  name of an environment variable, followed by
 //   m  compiled code, a path              v  its value
-//   l  log file, a path                   w  host directory, writable, or
+//   l  log file, a path, if any           w  host directory, writable, or
 //   b  log's size in bytes                r  host directory, read-only, followed by
 //   f  number of log files                g  the guest's path of it
 //   y  memory limit in bytes, if any      j  labels, which are the agent's own business
-//   a  one argument
+//   a  one argument                       d  PWD, unless it is in the environment
+//   o  host directory that is the guest's root, in the place of one of its own
+//
+// and of those that say all by being there, with nothing behind them,
+//
+//   i  standard input can come from those who attach
+//   c  it ends when the first of them has gone
+//   t  the standard files are a terminal
+//   u  the host's network can be used
+//
+// Without a log the standard files are those that the process was given.
 //
 // Nothing that reaches a guest can hold a NUL, as nothing that reaches a process can.
 #pragma once
@@ -28,10 +38,13 @@ struct preopen {
 struct spec {
     char *code;
     bool is_component;
-    char *log_path;
+    char *log_path; // NULL for none
     uint64_t log_max_bytes;
     unsigned log_max_files;
     int64_t memory_limit; // -1 for none
+    char *root;           // NULL for one of its own
+    char *working_directory;
+    bool input, input_once, terminal, network;
     size_t argument_count;
     char **arguments;
     size_t variable_count;

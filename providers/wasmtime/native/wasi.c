@@ -1,5 +1,6 @@
 #include "wasi.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,8 +47,8 @@ __attribute__((visibility("default"))) ssize_t write(int fd, const void *data, s
     return (ssize_t)size;
 }
 
-// What the guest sees of the world: arguments, environment, directories and its log; no network, and
-// nothing to read from its standard input. NULL with the failed step in `step`.
+// What the guest sees of the world: arguments, environment, directories, standard files, and the network if
+// it may. NULL with the failed step in `step`.
 static struct wasi_config_t *world(const struct spec *spec, char *root, const char **step) {
     struct wasi_config_t *config = wasi_config_new();
     *step = "passing arguments (they must be UTF-8)";
@@ -67,6 +68,12 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, const ch
         *step = text;
         if (!wasi_config_preopen_dir(config, preopen->host, preopen->guest, preopen->writable))
             return NULL;
+    }
+    if (guest_log == NULL)
+        wasi_config_inherit_stdin(config);
+    if (spec->network) {
+        wasi_config_inherit_network(config);
+        wasi_config_allow_ip_name_lookup(config, true);
     }
     wasi_config_inherit_stdout(config);
     wasi_config_inherit_stderr(config);
@@ -111,7 +118,12 @@ static void trapped(struct ending *ending, struct log *log, struct wasm_byte_vec
     }
     set(ending, memory ? CODE_OUT_OF_MEMORY : CODE_TRAP, memory ? "out-of-memory" : "trap", "%.*s%s%.*s",
         cause == NULL ? 0 : (int)(text + size - cause), cause == NULL ? "" : cause, cause == NULL ? "" : "\n", (int)trace, text);
-    // It goes to the container's log too, where people look first.
+    // It goes to the log, or to whoever reads standard error, too: people look there first.
+    if (log == NULL) {
+        signal(SIGPIPE, SIG_IGN); // it ended by its trap, whether that can be read or not
+        dprintf(STDERR_FILENO, "%.*s%s", (int)size, text, size > 0 && text[size - 1] == '\n' ? "" : "\n");
+        return;
+    }
     log_break(log);
     log_write(log, STREAM_STDERR, (const unsigned char *)text, size);
     log_break(log);

@@ -120,7 +120,8 @@ class Node:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.provider._connection.close()
+        if self.provider._connection is not None:
+            self.provider._connection.close()
         self.provider._watches.close()
         self.provider._directory.close()
         self.provider = None

@@ -18,7 +18,7 @@ import pytest
 
 from providers.base import ExitReason, ProviderError
 from providers.wasmtime import engine, launcher, processes
-from providers.wasmtime.launcher import Connection, LauncherGoneError
+from providers.wasmtime.connection import Connection, LauncherGoneError
 from providers.wasmtime.native import build
 
 from .conftest import Node, guest, stop
@@ -78,6 +78,8 @@ def closed(client: socket.socket) -> bool:
         b"start 1 " + b"../" * 21 + b"a\n",
         b"start 123456789012345678901234567890 " + b"a" * 64 + b"\n",
         b"shutdown now\n",
+        b"run 1 " + b"a" * 64 + b"\n",
+        b"run x " + b"a" * 64 + b"\n",
         b"\0" * 1000,
         b"x" * 256,
         b"x" * 100_000,
@@ -285,9 +287,7 @@ async def test_a_launcher_that_speaks_nonsense_is_let_go_of(caplog: pytest.LogCa
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     ended: list[str] = []
-    _, connection = await asyncio.get_running_loop().create_unix_connection(
-        lambda: Connection(ended.append), sock=ours
-    )
+    connection = Connection(ours, ended.append)
     theirs.sendall(b"identity\nended abc\n")
     await connection.ready
     answer = connection.start("a" * 64)
@@ -307,3 +307,49 @@ def test_credentials_are_the_three_numbers_that_we_read() -> None:
     assert found == (os.getpid(), os.getuid(), os.getgid())
     ours.close()
     theirs.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 200])
+async def test_descriptors_that_are_no_three_are_refused_and_closed(node: Node, count: int) -> None:
+    launcher_pid = await without_agent(node)
+    ours, theirs = os.pipe()
+    with connect(node) as client:
+        read_line(client)
+        socket.send_fds(client, [b"run 1 " + b"a" * 64 + b"\n"], [theirs] * count)
+        os.close(theirs)
+        assert await asyncio.to_thread(closed, client)
+    assert await asyncio.to_thread(os.read, ours, 1) == b""
+    os.close(ours)
+    await node.open()
+    assert node.provider._connection.launcher_pid == launcher_pid
+
+
+async def test_descriptors_ahead_of_all_lines_are_refused_and_closed(node: Node) -> None:
+    await without_agent(node)
+    ours, theirs = os.pipe()
+    with connect(node) as client:
+        read_line(client)
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(100):
+                socket.send_fds(client, [b" "], [theirs] * 3)
+        os.close(theirs)
+        assert await asyncio.to_thread(closed, client)
+    assert await asyncio.to_thread(os.read, ours, 1) == b""
+    os.close(ours)
+
+
+async def test_many_lines_with_descriptors_at_once(node: Node) -> None:
+    """More than the launcher keeps: it takes lines before it takes more."""
+    await without_agent(node)
+    ours, theirs = os.pipe()
+    with connect(node) as client:
+        read_line(client)
+        for number in range(300):
+            await asyncio.to_thread(
+                socket.send_fds, client, [b"run %d %s\n" % (number, b"a" * 64)], [theirs] * 3
+            )
+        for number in range(300):
+            assert read_line(client).startswith(b"failed %d opening" % number)
+    os.close(theirs)
+    assert await asyncio.to_thread(os.read, ours, 1) == b""
+    os.close(ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from providers.base import Artifact, ContainerSpec, InvalidSpecError, ModuleKind, Preopen
-from providers.wasmtime import files
+from providers.wasmtime import specs
+from providers.wasmtime.files import CorruptFileError
 
 from .conftest import NATIVE_TESTS, VARIANTS, build, native
 
@@ -63,13 +65,19 @@ SPECS = st.builds(
     artifact=st.builds(Artifact, paths(), st.sampled_from(ModuleKind)),
     args=st.lists(TEXT, max_size=6).map(tuple),
     env=st.lists(st.tuples(NAME, TEXT), max_size=6).map(tuple),
-    log_path=paths(),
+    log_path=st.none() | paths(),
     working_dir=NAME,
     preopens=st.lists(st.builds(Preopen, paths(), NAME, st.booleans()), max_size=4).map(tuple),
     memory_limit=st.none() | st.integers(0, 2**63 - 1),
     log_max_bytes=st.integers(1, 2**63 - 1),
     log_max_files=st.integers(1, 1_000_000),
+    root=st.none() | paths(),
+    stdin=st.booleans(),
+    stdin_once=st.booleans(),
+    tty=st.booleans(),
+    network=st.booleans(),
 )
+FLAGS = {"input ": "stdin", "once ": "stdin_once", "terminal ": "tty", "network ": "network"}
 
 
 def fields(spec: ContainerSpec) -> list[str]:
@@ -80,7 +88,8 @@ def fields(spec: ContainerSpec) -> list[str]:
     limit = -1 if spec.memory_limit is None else spec.memory_limit
     return [
         *(spec.artifact.kind.value, str(spec.log_max_bytes), str(spec.log_max_files), str(limit)),
-        *(str(spec.artifact.path), str(spec.log_path)),
+        "".join(text for text, name in FLAGS.items() if getattr(spec, name)),
+        *(str(path or "(none)") for path in (spec.artifact.path, spec.log_path, spec.root)),
         *spec.args,
         "",
         *(part for pair in env for part in pair),
@@ -92,32 +101,56 @@ def fields(spec: ContainerSpec) -> list[str]:
 @given(spec=SPECS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_c_finds_what_python_wrote(decoder: Decoder, spec: ContainerSpec) -> None:
-    assert decoder.decode(files.encode_spec(spec)) == fields(spec)
+    assert decoder.decode(specs.encode(spec)) == fields(spec)
 
 
 @given(spec=SPECS)
-def test_a_later_agent_finds_labels_and_log(spec: ContainerSpec) -> None:
-    stored = files.decode_spec(files.encode_spec(spec))
-    assert stored == files.StoredSpec(dict(spec.labels), str(spec.log_path))
+def test_a_later_agent_finds_the_whole_spec(spec: ContainerSpec) -> None:
+    assert specs.decode(spec.id, specs.encode(spec)) == spec
+
+
+def test_a_spec_of_an_earlier_version_is_understood(decoder: Decoder) -> None:
+    """As it was written before there were working directories, roots and terminals."""
+    written = (
+        'vkubelet container 1\0kmodule\0m/code\0l/log\0b100\0f5\0j{"pod": "a"}\0y65536\0r/host\0g/guest\0'
+        "aguest\0aone\0nHOME\0v/\0nPWD\0v/data\0.\0"
+    )
+    spec = specs.decode("0" * 64, written.encode())
+    assert spec == spec_with(
+        labels={"pod": "a"},
+        args=("guest", "one"),
+        env=(("HOME", "/"), ("PWD", "/data")),
+        preopens=(Preopen(Path("/host"), "/guest", read_only=True),),
+        memory_limit=65536,
+        log_max_bytes=100,
+    )
+    assert decoder.decode(written.encode()) == fields(spec)
 
 
 @given(spec=SPECS, data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_what_is_cut_short_is_refused(decoder: Decoder, spec: ContainerSpec, data: st.DataObject) -> None:
-    encoded = files.encode_spec(spec)
+    encoded = specs.encode(spec)
     cut = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
     # A cut may fall right behind an argument that is a lone dot: it says "a." and never ".".
     assert isinstance(decoder.decode(cut), str)
-    with pytest.raises(files.CorruptFileError):
-        files.decode_spec(cut)
+    with pytest.raises(CorruptFileError):
+        specs.decode(spec.id, cut)
+
+
+@given(junk=st.binary(max_size=200))
+def test_junk_is_refused_by_a_later_agent(junk: bytes) -> None:
+    for data in (junk, specs.encode(spec_with())[:-3] + b"\0" + junk + b"\0.\0"):
+        with contextlib.suppress(CorruptFileError):
+            assert isinstance(specs.decode("0" * 64, data), ContainerSpec)
 
 
 @given(junk=st.binary(max_size=200))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_junk_is_refused_and_harms_nobody(decoder: Decoder, junk: bytes) -> None:
     assert isinstance(decoder.decode(junk), str)
-    decoder.decode(files.encode_spec(spec_with())[:-3] + b"\0" + junk + b"\0.\0")
-    assert decoder.decode(files.encode_spec(spec_with())) == fields(spec_with())
+    decoder.decode(specs.encode(spec_with())[:-3] + b"\0" + junk + b"\0.\0")
+    assert decoder.decode(specs.encode(spec_with())) == fields(spec_with())
 
 
 @pytest.mark.parametrize(
@@ -138,19 +171,20 @@ def test_junk_is_refused_and_harms_nobody(decoder: Decoder, junk: bytes) -> None
         ("f0", "number of log files"),
         ("f1x", "number of log files"),
         ("y", "memory limit"),
+        ("tyes", "more to it"),
     ],
 )
 def test_what_is_wrong_is_said(decoder: Decoder, body: str, wrong: str) -> None:
-    answer = decoder.decode(f"{files.FORMAT}\0{body}\0.\0".encode())
+    answer = decoder.decode(f"{specs.FORMAT}\0{body}\0.\0".encode())
     assert isinstance(answer, str)
     assert wrong in answer
 
 
 def spec_with(**changes: object) -> ContainerSpec:
-    values: dict[str, object] = {"args": (), "env": ()}
+    values: dict[str, object] = {"labels": {}, "args": (), "env": (), "log_path": Path("/log")}
     values |= changes
     artifact = Artifact(Path("/code"), ModuleKind.MODULE)
-    return ContainerSpec(id="0" * 64, labels={}, artifact=artifact, log_path=Path("/log"), **values)  # type: ignore[arg-type]
+    return ContainerSpec(id="0" * 64, artifact=artifact, **values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -159,10 +193,10 @@ def spec_with(**changes: object) -> ContainerSpec:
         ({"args": ("a", "b\0c")}, r"args\[1\]: holds a NUL"),
         ({"env": (("A", "\0"),)}, "env 'A': holds a NUL"),
         ({"args": ("\ud800",)}, r"args\[0\]: is not valid UTF-8"),
-        ({"args": ("x" * (files.ARGUMENTS_MAX + 1),)}, "args and env: .* bytes are more than"),
+        ({"args": ("x" * (specs.ARGUMENTS_MAX + 1),)}, "args and env: .* bytes are more than"),
         ({"preopens": (Preopen(Path("/a"), "/b\0"),)}, "preopens: holds a NUL"),
     ],
 )
 def test_what_cannot_be_passed_on_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidSpecError, match=message):
-        files.encode_spec(spec_with(**changes))
+        specs.encode(spec_with(**changes))

@@ -1,0 +1,123 @@
+"""A container's spec as a file of its directory: what the agent writes, the launcher and later agents read.
+
+It exists so that the encoding is a pair of pure functions, tried against each other and against the C code
+that reads it too (`native/spec.h`, which describes it). It must not know when any of it happens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from providers.base import Artifact, ContainerSpec, InvalidSpecError, ModuleKind, Preopen
+from providers.wasmtime.files import CorruptFileError, strings
+
+FORMAT = "vkubelet container 1"
+ARGUMENTS_MAX = 1536 * 1024
+"""Bytes that arguments and environment may take together, one more for each string."""
+
+_FLAGS = (("i", "stdin"), ("c", "stdin_once"), ("t", "tty"), ("u", "network"))
+
+
+def encode(spec: ContainerSpec) -> bytes:
+    """The spec as `native/spec.h` describes it. Raises InvalidSpecError naming what cannot be passed on."""
+    fields = [
+        ("k", "kind", spec.artifact.kind.value),
+        ("m", "artifact", str(spec.artifact.path)),
+        ("j", "labels", json.dumps(dict(spec.labels))),
+    ]
+    if spec.log_path is not None:
+        fields.append(("l", "log_path", str(spec.log_path)))
+    fields.append(("b", "log_max_bytes", str(spec.log_max_bytes)))
+    fields.append(("f", "log_max_files", str(spec.log_max_files)))
+    if spec.memory_limit is not None:
+        fields.append(("y", "memory_limit", str(spec.memory_limit)))
+    if spec.root is not None:
+        fields.append(("o", "root", str(spec.root)))
+    fields += [(tag, name, "") for tag, name in _FLAGS if getattr(spec, name)]
+    for preopen in spec.preopens:
+        fields.append(("r" if preopen.read_only else "w", "preopens", str(preopen.host)))
+        fields.append(("g", "preopens", preopen.guest))
+    passed = [("d", "working_dir", spec.working_dir)]
+    passed += [("a", f"args[{index}]", argument) for index, argument in enumerate(spec.args)]
+    for name, value in spec.env:
+        passed.append(("n", f"env {name!r}", name))
+        passed.append(("v", f"env {name!r}", value))
+    parts = [FORMAT.encode()]
+    for tag, what, value in [*fields, *passed]:
+        try:
+            encoded = value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidSpecError(f"{what}: is not valid UTF-8") from error
+        if b"\0" in encoded:
+            raise InvalidSpecError(f"{what}: holds a NUL character")
+        parts.append(tag.encode() + encoded)
+    size = sum(map(len, parts[1 + len(fields) :]))
+    if size > ARGUMENTS_MAX:
+        raise InvalidSpecError(f"args and env: {size} bytes are more than {ARGUMENTS_MAX}")
+    return b"\0".join([*parts, b".", b""])
+
+
+def decode(container_id: str, data: bytes) -> ContainerSpec:
+    """The spec of the container with this id, whichever version wrote it. Raises CorruptFileError."""
+    texts = strings(data)
+    if next(texts, None) != FORMAT or not data.endswith(b"\0.\0"):
+        raise CorruptFileError("spec: not a container spec of this format")
+    args: list[str] = []
+    env: list[tuple[str, str]] = []
+    preopens: list[Preopen] = []
+    single: dict[str, str] = {}
+    try:
+        for text in texts:
+            tag, value = text[:1], text[1:]
+            if tag == "a":
+                args.append(value)
+            elif tag == "n":
+                env.append((value, _second(texts, "v")))
+            elif tag in {"r", "w"}:
+                preopens.append(Preopen(Path(value), _second(texts, "g"), read_only=tag == "r"))
+            else:
+                single[tag] = value
+        limit, log_path, root = single.get("y"), single.get("l"), single.get("o")
+        return ContainerSpec(
+            id=container_id,
+            labels=_labels(single["j"]),
+            artifact=Artifact(Path(single["m"]), ModuleKind(single["k"])),
+            args=tuple(args),
+            env=tuple(env),
+            log_path=Path(log_path) if log_path is not None else None,
+            # Earlier versions wrote it into the environment only.
+            working_dir=single.get("d", "/"),
+            preopens=tuple(preopens),
+            memory_limit=int(limit) if limit is not None else None,
+            log_max_bytes=int(single["b"]),
+            log_max_files=int(single["f"]),
+            root=Path(root) if root is not None else None,
+            stdin="i" in single,
+            stdin_once="c" in single,
+            tty="t" in single,
+            network="u" in single,
+        )
+    except KeyError as error:
+        raise CorruptFileError(f"spec: the field {error} is missing") from error
+    except ValueError as error:
+        raise CorruptFileError(f"spec: {error}") from error
+
+
+def _second(texts: Iterator[str], tag: str) -> str:
+    """The second of two strings that belong together."""
+    text = next(texts, "")
+    if not text.startswith(tag):
+        raise ValueError(f"a field is not followed by its field {tag}")
+    return text[1:]
+
+
+def _labels(text: str) -> dict[str, str]:
+    try:
+        labels = json.loads(text)
+    except ValueError as error:
+        raise CorruptFileError(f"spec: labels: {error}") from error
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        raise CorruptFileError("spec: labels are no object of strings")
+    return labels
