@@ -7,11 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 LAUNCHER := providers/wasmtime/bin/vkubelet-launcher
+TOOLBOX := vkubelet/toolbox/toolbox.json
 NATIVE := $(wildcard providers/wasmtime/native/*.[ch] providers/wasmtime/native/*.py) providers/wasmtime/engine.py
 
-.PHONY: run test style types layers unit integration bench lock native clean
+.PHONY: run test style types layers unit integration bench lock native toolbox clean
 
-run: $(LAUNCHER)
+run: $(LAUNCHER) $(TOOLBOX)
 	$(BIN)/vkubelet dev
 
 test: style types layers unit integration
@@ -26,10 +27,10 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-unit: $(LAUNCHER)
+unit: $(LAUNCHER) $(TOOLBOX)
 	$(BIN)/pytest tests/unit
 
-integration: $(LAUNCHER)
+integration: $(LAUNCHER) $(TOOLBOX)
 	$(BIN)/pytest tests/integration
 
 native: $(LAUNCHER)
@@ -38,7 +39,12 @@ native: $(LAUNCHER)
 $(LAUNCHER): $(NATIVE) | $(STAMP)
 	$(BIN)/python -m providers.wasmtime.native.build
 
-bench: $(LAUNCHER)
+toolbox: $(TOOLBOX)
+
+$(TOOLBOX): $(shell find deploy/toolbox -type f) vkubelet/dev/toolbox.py | $(STAMP)
+	$(BIN)/python -m vkubelet.dev.toolbox
+
+bench: $(LAUNCHER) $(TOOLBOX)
 	$(BIN)/python -m tests.bench
 
 # The lock names versions and hashes only, so that it holds with any index.

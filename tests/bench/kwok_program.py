@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from vkubelet.dev.build import BUILD_TIMEOUT, key, required
+from vkubelet.dev.goprogram import BUILD_TIMEOUT, key, required
 from vkubelet.dev.layout import DevError
 from vkubelet.dev.report import Report
 from vkubelet.dev.toolchain import Toolchain, toolchain

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vkubelet.dev import build
+from vkubelet.dev import build, goprogram
 from vkubelet.dev.layout import DevError, deployed
 from vkubelet.dev.report import Report
 from vkubelet.dev.toolchain import Toolchain, numeric, toolchain
@@ -69,18 +69,18 @@ def sources(tmp_path) -> Path:
 
 
 def test_the_key_is_of_the_sources_and_the_toolchain(sources):
-    first = build.key(sources, go(), FLAGS)
+    first = goprogram.key(sources, go(), FLAGS)
     (sources / "notes.txt").write_text("no source")
-    assert build.key(sources, go(), FLAGS) == first
+    assert goprogram.key(sources, go(), FLAGS) == first
     others = [
-        build.key(sources, go(version="1.26.7"), FLAGS),
-        build.key(sources, go(target="linux-arm64"), FLAGS),
-        build.key(sources, go(), [*FLAGS, "-race"]),
+        goprogram.key(sources, go(version="1.26.7"), FLAGS),
+        goprogram.key(sources, go(target="linux-arm64"), FLAGS),
+        goprogram.key(sources, go(), [*FLAGS, "-race"]),
     ]
     (sources / "go.mod").write_text("module y")
-    others.append(build.key(sources, go(), FLAGS))
+    others.append(goprogram.key(sources, go(), FLAGS))
     (sources / "other.go").write_text("")
-    others.append(build.key(sources, go(), FLAGS))
+    others.append(goprogram.key(sources, go(), FLAGS))
     assert len({first, *others}) == 6
 
 
@@ -91,7 +91,7 @@ def test_the_key_tells_where_one_file_ends_and_the_next_begins(tmp_path):
         directory.mkdir()
         for file, text in zip(("1.go", "2.go"), texts, strict=True):
             (directory / file).write_text(text)
-        keys.add(build.key(directory, go(), FLAGS))
+        keys.add(goprogram.key(directory, go(), FLAGS))
     assert len(keys) == 2
 
 
