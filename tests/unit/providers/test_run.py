@@ -72,13 +72,14 @@ Run = Callable[..., Any]
 async def descriptors(node: Node) -> AsyncIterator[None]:
     """Looks after the test whether anything stayed, here, in the launcher or in the run directory."""
     places = (os.getpid(), node.provider._connection.launcher_pid)
+    await complete(node, "hello")  # what is opened once is open now
     before = [count(pid) for pid in places]
     yield
     assert list((node.run_dir / "containers").iterdir()) == []
     assert list((node.run_dir / "trash").iterdir()) == []
     assert node.provider._instances._known == {}
     for pid, number in zip(places, before, strict=True):
-        await until(lambda pid=pid, number=number: count(pid) == number)  # type: ignore[misc]
+        await until(lambda pid=pid, number=number: count(pid) <= number)  # type: ignore[misc]
 
 
 def count(pid: int) -> int:
