@@ -140,7 +140,8 @@ class KubeletServer:
             self._listener.tls = tls
         if self._runner is not None and self._runner.server is not None:
             for connection in self._runner.server.connections:
-                connection.close()
+                if isinstance(connection, Connection):
+                    connection.retire()
 
     async def close(self) -> None:
         """Stop listening, end every request and release everything; may be called twice."""
@@ -209,6 +210,8 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
         response = web.Response(status=405, text="405: Method Not Allowed", headers={"Allow": allowed})
     if "Upgrade" in request.headers and not response.prepared:
         response.force_close()  # what follows on the connection is not HTTP any more, by the client's word
+    if isinstance(request.protocol, Connection) and request.protocol.retired:
+        response.force_close()
     logger.debug("%s %s from %s: %d", request.method, request.rel_url, request.remote, response.status)
     return response
 

@@ -43,7 +43,7 @@ class Limits:
 class Connection(web.RequestHandler):
     """A connection."""
 
-    __slots__ = ("_ended", "known")
+    __slots__ = ("_ended", "known", "retired")
 
     def __init__(
         self, server: web.Server, limits: Limits, known: Callable[[], None], ended: Callable[[], None]
@@ -62,7 +62,14 @@ class Connection(web.RequestHandler):
             auto_decompress=False,
         )
         self.known = known
+        self.retired = False
         self._ended = ended
+
+    def retire(self) -> None:
+        """Take no further request: close now, or after the one that is being answered."""
+        self.retired = True
+        if self._current_request is None:
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The transport's word that it is over."""
