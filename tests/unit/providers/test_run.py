@@ -332,6 +332,7 @@ def lone(running: Running) -> Iterator[None]:
 async def test_it_ends_with_its_agent(other: Node) -> None:
     running = await begin(other, "copy")
     container = await other.start(guest("nap"))
+    await until((other.container(container.id) / "started").exists)
     with lone(running):
         await other.vanish()
         assert await read_all(running.stdout) == b""
