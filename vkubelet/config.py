@@ -104,7 +104,9 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     max_parallel_image_pulls: Positive = 5
     system_reserved_memory: Annotated[int, Help(ge=0)] = 0
     system_reserved_cpu: Annotated[float, Help(ge=0)] = 0.0
+    enable_system_log_handler: bool = False
     drain_on_shutdown: bool = False
+    toolbox: bool = True
     log_level: Annotated[str, Help(pattern="^(debug|info|warning|error)$")] = "info"
 
 
@@ -141,6 +143,8 @@ HELP: Mapping[str, str] = {
     "max_parallel_image_pulls": "Images pulled at the same time.",
     "system_reserved_memory": "Bytes of memory kept from pods.",
     "system_reserved_cpu": "Cores kept from pods.",
+    "toolbox": "Give pods a shell and everyday commands, for exec and `kubectl debug`.",
+    "enable_system_log_handler": "Show the machine's /var/log at /logs/ of the kubelet API.",
     "drain_on_shutdown": "End all pods when the agent stops, instead of leaving them running.",
     "log_level": "debug, info, warning or error.",
 }

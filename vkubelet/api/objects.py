@@ -140,6 +140,7 @@ class Container(Struct):
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+    target_container_name: str = ""
 
 
 class Toleration(Struct):
@@ -185,6 +186,10 @@ class PodSpec(Struct):
     security_context: dict[str, Any] | None = None
     readiness_gates: list[dict[str, Any]] | None = None
     enable_service_links: bool | None = None
+
+    def all_containers(self) -> list[Container]:
+        """Those that this node runs, ephemeral ones last; their names are unique."""
+        return [*(self.containers or ()), *(self.ephemeral_containers or ())]
 
 
 class PodCondition(Struct):

@@ -48,10 +48,10 @@ def _unsupported(pod: Pod) -> Iterator[str]:
         yield f"spec.runtimeClassName: {spec.runtime_class_name!r} is not configured on this node; remove it"
     yield from _windows_or_user(spec.security_context or {}, "spec.securityContext")
     for container in spec.containers or ():
-        yield from _unsupported_in(container)
+        yield from _unsupported_in(container, host_network=spec.host_network)
 
 
-def _unsupported_in(container: Container) -> Iterator[str]:
+def _unsupported_in(container: Container, *, host_network: bool) -> Iterator[str]:
     path = f"spec.containers{{{container.name}}}"
     for field, value in (
         ("livenessProbe", container.liveness_probe),
@@ -72,11 +72,11 @@ def _unsupported_in(container: Container) -> Iterator[str]:
         if source is not None and source.field_ref is None:
             yield f"{path}.env[{variable.name}].valueFrom: only fieldRef is supported"
     for port in container.ports or ():
-        if port.host_port:
-            yield f"{path}.ports[{port.container_port}].hostPort: guests have no network; remove it"
-    for flag, field in ((container.stdin, "stdin"), (container.tty, "tty")):
-        if flag:
-            yield f"{path}.{field}: not supported; a guest's standard input is empty"
+        if port.host_port and not host_network:
+            yield (
+                f"{path}.ports[{port.container_port}].hostPort: guests have a network only with "
+                "spec.hostNetwork: true; set that, or remove the host port"
+            )
     context = container.security_context or {}
     if context.get("privileged"):
         yield f"{path}.securityContext.privileged: a wasm guest has no privileges to be given; remove it"

@@ -83,6 +83,11 @@ def environment(
     return tuple((values | own).items())
 
 
+def with_terminal(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The environment of a guest that has a terminal: with TERM, as runtimes add it."""
+    return env if any(name == "TERM" for name, _ in env) else (*env, ("TERM", "xterm"))
+
+
 def _value(pod: Pod, variable: EnvVar, before: Mapping[str, str], host_ip: str) -> str:
     source = variable.value_from
     if source is None:

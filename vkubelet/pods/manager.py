@@ -11,15 +11,18 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NoReturn
 
 from providers.base import ContainerState, ProviderError
 from vkubelet.api.objects import Pod, pod_reference
+from vkubelet.pods import podinfo
 from vkubelet.pods.admission import has_token_volume
 from vkubelet.pods.directory import (
     LogSource,
     PodNotFoundError,
 )
+from vkubelet.pods.inventory import PodEntry
 from vkubelet.pods.records import ForeignContainerError, Record, record
 from vkubelet.pods.starter import pod_log_dir
 from vkubelet.pods.worker import PodWorker, Services
@@ -28,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class PodManager:
-    """The node's pods. Implements the ContainerDirectory of the kubelet API."""
+    """The node's pods. Implements the ContainerDirectory and the Inventory of the kubelet API."""
 
     def __init__(self, services: Services) -> None:
         """`services` are shared by all workers."""
@@ -92,6 +95,7 @@ class PodManager:
         """Every pod of this node is known: containers that belong to none of them must end."""
         orphans = [found for records in self._adopted.values() for found in records.values()]
         self._adopted.clear()
+        podinfo.remove_others(Path(self._services.config.run_dir), self._workers.keys())
         for found in orphans:
             logger.info("pod %s/%s is gone: ending container %s", found.namespace, found.pod, found.container)
             self._orphans.put_nowait(found)
@@ -118,11 +122,21 @@ class PodManager:
         self, namespace: str, pod: str, container: str, *, uid: str | None, previous: bool
     ) -> LogSource:
         """Where a container's log is. Raises the directory's errors, which carry the kubelet's messages."""
-        known = self._by_name.get((namespace, pod))
-        worker = self._workers.get(known) if known is not None else None
-        if worker is None or (uid is not None and uid != known):
+        worker = self.find(namespace, pod, uid)
+        if worker is None:
             raise PodNotFoundError(pod)
         return worker.log_source(container, previous=previous)
+
+    def pods(self) -> list[PodEntry]:
+        """See Inventory."""
+        return [worker.entry() for worker in self._workers.values()]
+
+    def find(self, namespace: str, pod: str, uid: str | None) -> PodWorker | None:
+        """The worker of the pod of this name, and uid unless that is None; the names may be any text."""
+        known = self._by_name.get((namespace, pod))
+        if known is None or uid not in (None, known):
+            return None
+        return self._workers.get(known)
 
     async def _run(self, uid: str, worker: PodWorker) -> None:
         await worker.run()

@@ -8,6 +8,7 @@ file or ask the time; workers carry its actions out.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from vkubelet.api.objects import Container, Pod
@@ -109,21 +110,37 @@ def plan(pod: Pod, observed: Observed, now: float) -> Plan:
         if view.latest is not None and not should_restart(pod, container, view.latest):
             continue
         ended = False
-        retry_at = _retry_at(view)
-        if retry_at <= now:
-            actions.append(Start(container, 0 if view.latest is None else view.latest.number + 1))
-            continue
-        wakes.append(retry_at)
-        if view.waiting is None:
-            actions.append(BackOff(container.name, _crash_loop(pod, container, view, now)))
-        elif view.waiting.reason == "ErrImagePull":
-            if now >= view.waiting.since + PULL_ERROR_SHOWN:
-                actions.append(BackOff(container.name, _pull_back_off(container, view.waiting)))
-            else:
-                wakes.append(view.waiting.since + PULL_ERROR_SHOWN)
-    if pod.spec.active_deadline_seconds is not None and not ended:
+        _start_or_wait(pod, container, view, now, actions, wakes)
+    names = [container.name for container in pod.spec.ephemeral_containers or ()]
+    if ended:
+        # They do not keep a pod alive (the kubelet's getPhase does not look at them).
+        leaving = _end(observed, names)
+        return Plan(leaving, None, None, ended=not leaving)
+    for container in pod.spec.ephemeral_containers or ():
+        view = observed.containers.get(container.name, ContainerView())
+        if view.latest is None and not view.starting:
+            _start_or_wait(pod, container, view, now, actions, wakes)
+    if pod.spec.active_deadline_seconds is not None:
         wakes.append(observed.started_at + pod.spec.active_deadline_seconds)
     return Plan(tuple(actions), min(wakes, default=None), None, ended)
+
+
+def _start_or_wait(
+    pod: Pod, container: Container, view: ContainerView, now: float, actions: list[Action], wakes: list[float]
+) -> None:
+    """A container that should run and is not being started: now, or when its back-off is over."""
+    retry_at = _retry_at(view)
+    if retry_at <= now:
+        actions.append(Start(container, 0 if view.latest is None else view.latest.number + 1))
+        return
+    wakes.append(retry_at)
+    if view.waiting is None:
+        actions.append(BackOff(container.name, _crash_loop(pod, container, view, now)))
+    elif view.waiting.reason == "ErrImagePull":
+        if now >= view.waiting.since + PULL_ERROR_SHOWN:
+            actions.append(BackOff(container.name, _pull_back_off(container, view.waiting)))
+        else:
+            wakes.append(view.waiting.since + PULL_ERROR_SHOWN)
 
 
 def _retry_at(view: ContainerView) -> float:
@@ -151,10 +168,17 @@ def _pull_back_off(container: Container, failed: Waiting) -> Waiting:
 
 
 def _stop(observed: Observed, stop: StopCause) -> Plan:
+    actions = _end(observed, observed.containers)
+    return Plan(actions, None, stop, ended=not actions)
+
+
+def _end(observed: Observed, names: Iterable[str]) -> tuple[Action, ...]:
+    """What ends these containers; nothing when none of them runs or is being started."""
     actions: list[Action] = []
-    for name, view in observed.containers.items():
+    for name in names:
+        view = observed.containers.get(name, ContainerView())
         if view.starting:
             actions.append(CancelStart(name))
         if view.running is not None:
             actions.append(Kill(name, view.running.id))
-    return Plan(tuple(actions), None, stop, ended=not actions)
+    return tuple(actions)

@@ -53,6 +53,11 @@ def labels(pod: Pod, container: Container, number: int, image_id: str, backoff: 
     }
 
 
+def image_of(found: Mapping[str, str]) -> str:
+    """The image id that a container's labels carry, `registry/repository@digest`."""
+    return found.get(_IMAGE, "")
+
+
 def record(state: ContainerState) -> Record:
     """What a container's labels say. Raises ForeignContainerError."""
     found: Mapping[str, str] = state.labels

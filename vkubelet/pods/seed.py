@@ -24,9 +24,10 @@ def seed(pod: Pod, records: Iterable[Record], now: float) -> dict[str, Container
     by_container: dict[str, list[Record]] = {}
     for found in sorted(records, key=lambda record: record.attempt.number):
         by_container.setdefault(found.container, []).append(found)
-    reported = {status.name: status for status in pod.status.container_statuses or ()}
+    statuses = (pod.status.container_statuses, pod.status.ephemeral_container_statuses)
+    reported = {status.name: status for group in statuses for status in group or ()}
     views = {}
-    for container in pod.spec.containers or ():
+    for container in pod.spec.all_containers():
         own = by_container.get(container.name)
         if own:
             previous = own[-2].attempt if len(own) > 1 else None

@@ -17,14 +17,17 @@ from typing import Protocol
 from oci.errors import InvalidReferenceError, OciError
 from oci.images import Image
 from oci.reference import Reference, parse
-from providers.base import Artifact, ContainerSpec, ContainerState, Provider, ProviderError
+from providers.base import Artifact, ContainerSpec, ContainerState, Preopen, Provider, ProviderError
+from vkubelet import telemetry
 from vkubelet.api.events import EventRecorder
 from vkubelet.api.objects import Container, ObjectReference, Pod, pod_reference
 from vkubelet.config import Config
 from vkubelet.pods import records
 from vkubelet.pods.backoff import Backoff, go_duration
-from vkubelet.pods.environment import ConfigValueError, arguments, environment
+from vkubelet.pods.builtin import REGISTRY, BuiltinImages
+from vkubelet.pods.environment import ConfigValueError, arguments, environment, with_terminal
 from vkubelet.pods.text import quantity
+from vkubelet.toolbox import ToolboxError
 
 
 class Images(Protocol):
@@ -51,17 +54,31 @@ class StartError(Exception):
 class Starter:
     """One for the node; holds what every start needs."""
 
-    def __init__(self, config: Config, provider: Provider, images: Images, recorder: EventRecorder) -> None:
+    def __init__(
+        self,
+        config: Config,
+        provider: Provider,
+        images: Images,
+        builtin: BuiltinImages,
+        recorder: EventRecorder,
+    ) -> None:
         """All of them outlive every start."""
         self._config = config
         self._provider = provider
         self._images = images
+        self._builtin = builtin
         self._recorder = recorder
 
     async def start(
-        self, pod: Pod, container: Container, number: int, backoff: Backoff, host_ip: str
+        self,
+        pod: Pod,
+        container: Container,
+        number: int,
+        backoff: Backoff,
+        host_ip: str,
+        preopens: tuple[Preopen, ...] = (),
     ) -> ContainerState:
-        """Start attempt `number` of a container. Raises StartError.
+        """Start attempt `number` of a container, which sees `preopens` too. Raises StartError.
 
         Cancelled before the process is asked for, it leaves nothing; later, the provider decides whether
         the container exists.
@@ -69,7 +86,7 @@ class Starter:
         try:
             image = await self._image(pod, container)
             artifact = await self._prepare(image)
-            spec = self._spec(pod, container, number, backoff, host_ip, image, artifact)
+            spec = self._spec(pod, container, number, backoff, host_ip, preopens, image, artifact)
             self._event(pod, container, "Normal", "Created", "Container created")
             state = await self._run(spec)
         except StartError as error:
@@ -87,8 +104,8 @@ class Starter:
             self._event(pod, container, "Warning", "InspectFailed", message)
             raise StartError("InvalidImageName", message) from error
         policy = container.image_pull_policy
-        if policy != "Always":
-            present = self._images.get(reference)
+        if reference.registry == REGISTRY or policy != "Always":
+            present = await self._present(pod, container, reference)
             if present is not None:
                 message = (
                     f'Container image "{name}" already present on machine and can be accessed by the pod'
@@ -107,13 +124,26 @@ class Starter:
             message = f'Failed to pull image "{name}": {error}'
             self._event(pod, container, "Warning", "Failed", message)
             raise StartError("ErrImagePull", str(error)) from error
-        took = go_duration(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        telemetry.IMAGE_PULL_DURATION.observe(seconds, telemetry.image_size_bucket(image.size))
+        took = go_duration(seconds)
         message = (
             f'Successfully pulled image "{name}" in {took} ({took} including waiting). '
             f"Image size: {image.size} bytes."
         )
         self._event(pod, container, "Normal", "Pulled", message)
         return image
+
+    async def _present(self, pod: Pod, container: Container, reference: Reference) -> Image | None:
+        """The image, if it is on this node: the node's own, or one that was pulled."""
+        if reference.registry != REGISTRY:
+            return self._images.get(reference)
+        try:
+            return await asyncio.to_thread(self._builtin.get, reference)
+        except (OciError, ToolboxError) as error:
+            message = f'Failed to pull image "{container.image}": {error}'
+            self._event(pod, container, "Warning", "Failed", message)
+            raise StartError("ErrImagePull", str(error)) from error
 
     async def _prepare(self, image: Image) -> Artifact:
         try:
@@ -128,11 +158,13 @@ class Starter:
         number: int,
         backoff: Backoff,
         host_ip: str,
+        preopens: tuple[Preopen, ...],
         image: Image,
         artifact: Artifact,
     ) -> ContainerSpec:
         try:
             env = environment(pod, container, image.config.env, host_ip)
+            env = with_terminal(env) if container.tty else env
             limit = (container.resources.limits or {}).get("memory")
             memory_limit = int(quantity(limit)) if limit else None
         except ConfigValueError as error:
@@ -149,9 +181,14 @@ class Starter:
             env=env,
             log_path=log_path,
             working_dir=container.working_dir or config.working_dir or "/",
+            preopens=preopens,
             memory_limit=memory_limit,
             log_max_bytes=self._config.container_log_max_size,
             log_max_files=self._config.container_log_max_files,
+            stdin=container.stdin,
+            stdin_once=container.stdin_once,
+            tty=container.tty,
+            network=pod.spec.host_network,
         )
 
     async def _run(self, spec: ContainerSpec) -> ContainerState:
@@ -177,7 +214,8 @@ class Starter:
 
 def container_reference(pod: Pod, container: str) -> ObjectReference:
     """The object that an event about a container is attached to."""
-    return pod_reference(pod, f"spec.containers{{{container}}}")
+    ephemeral = any(item.name == container for item in pod.spec.ephemeral_containers or ())
+    return pod_reference(pod, f"spec.{'ephemeralContainers' if ephemeral else 'containers'}{{{container}}}")
 
 
 def image_id(image: Image) -> str:

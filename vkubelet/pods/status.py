@@ -84,10 +84,7 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> PodSta
         pod_ips=[HostIP(ip=host_ip)],
         start_time=rfc3339(observed.started_at),
         container_statuses=statuses,
-        ephemeral_container_statuses=[
-            _refused(container) for container in pod.spec.ephemeral_containers or ()
-        ]
-        or None,
+        ephemeral_container_statuses=_ephemeral_statuses(pod, observed, stopped),
         qos_class=qos_class(pod),
         observed_generation=pod.metadata.generation,
     )
@@ -120,14 +117,15 @@ def _container_status(pod: Pod, container: Container, view: ContainerView, stopp
     )
 
 
-def _refused(container: Container) -> ContainerStatus:
-    """An ephemeral container is added to a running pod, when it is too late to refuse the pod."""
-    waiting = ContainerStateWaiting(
-        reason="CreateContainerError", message="ephemeral containers are not supported by this wasm node"
-    )
-    return ContainerStatus(
-        name=container.name, state=ContainerState(waiting=waiting), image=container.image, started=False
-    )
+def _ephemeral_statuses(pod: Pod, observed: Observed, stopped: bool) -> list[ContainerStatus] | None:
+    """Those of ephemeral containers, which are never ready: the kubelet's UpdatePodStatus leaves them out."""
+    statuses = []
+    for container in pod.spec.ephemeral_containers or ():
+        view = observed.containers.get(container.name, ContainerView())
+        status = _container_status(pod, container, view, stopped)
+        status.ready, status.started = False, None
+        statuses.append(status)
+    return statuses or None
 
 
 def container_id(identifier: str) -> str:
@@ -151,6 +149,11 @@ def _never_started(view: ContainerView, stopped: bool) -> ContainerState:
     )
 
 
+def terminated_reason(reason: ExitReason) -> str:
+    """Why a container has ended, in the kubelet's words."""
+    return _TERMINATED_REASONS.get(reason, "Error")
+
+
 def _terminated(attempt: Attempt | None) -> ContainerState:
     if attempt is None or attempt.exit is None:
         return ContainerState()
@@ -159,7 +162,7 @@ def _terminated(attempt: Attempt | None) -> ContainerState:
         terminated=ContainerStateTerminated(
             exit_code=end.code,
             signal=end.signal,
-            reason=_TERMINATED_REASONS.get(end.reason, "Error"),
+            reason=terminated_reason(end.reason),
             message=end.message,
             started_at=rfc3339((end.started_at or attempt.started_at) / SECOND),
             finished_at=rfc3339(end.finished_at / SECOND),

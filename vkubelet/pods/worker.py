@@ -13,18 +13,23 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import assert_never
 
-from providers.base import ContainerState, Provider
+from providers.base import ContainerState, Preopen, Provider
+from vkubelet import telemetry
 from vkubelet.api import times
 from vkubelet.api.events import EventRecorder
 from vkubelet.api.objects import Container, Pod, pod_reference
 from vkubelet.config import Config
+from vkubelet.pods import podinfo
 from vkubelet.pods.admission import admit
 from vkubelet.pods.backoff import Backoff
+from vkubelet.pods.builtin import is_builtin
 from vkubelet.pods.directory import ContainerNotFoundError, ContainerNotReadyError, LogSource
+from vkubelet.pods.inventory import PodEntry, pod_entry
 from vkubelet.pods.news import is_news
-from vkubelet.pods.observed import Observed, Rejection, StopCause, Waiting
+from vkubelet.pods.observed import ContainerView, Observed, Rejection, StopCause, Waiting
 from vkubelet.pods.plan import (
     SECOND,
     TERMINAL_PHASES,
@@ -41,11 +46,13 @@ from vkubelet.pods.reporter import Reporter
 from vkubelet.pods.seed import seed
 from vkubelet.pods.signal import Signal
 from vkubelet.pods.starter import Starter, StartError, container_reference, log_file, pod_log_dir
-from vkubelet.pods.status import pod_status
+from vkubelet.pods.status import pod_status, terminated_reason
 from vkubelet.pods.text import pod_text
 
 logger = logging.getLogger(__name__)
 
+# Where an ephemeral container finds its target's files: where it would find them with a shared PID namespace.
+TARGET_ROOT = "/proc/1/root"
 # How long a status that only says "being made" is held back: most starts are over by then.
 CREATING_SHOWN_AFTER = 0.25
 # After a defect of our own in a pod's worker, the pause before the pod is tried again.
@@ -62,6 +69,16 @@ class Services:
     recorder: EventRecorder
     reporter: Reporter
     host_ip: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunningContainer:
+    """A container that runs, for those who talk to it. `end` is set when it has ended."""
+
+    spec: Container
+    state: ContainerState
+    restarts: int
+    end: asyncio.Event
 
 
 class PodWorker:
@@ -83,14 +100,19 @@ class PodWorker:
         self._starts: dict[str, asyncio.Task[None]] = {}
         self._killed: set[str] = set()
         self._shown_at = 0.0
+        self._awaited_since: float | None = None if found else time.monotonic()
+        self._synced = bool(found)
         self._gone = False
         self._draining = False
+        self._info_shown = False
         self._news = Signal()
         self.stopped = Signal()
 
     def update(self, pod: Pod) -> None:
         """The object has changed; only the latest version counts."""
         before, self.pod = self.pod, pod
+        for container in pod.spec.ephemeral_containers or ():
+            self._views.setdefault(container.name, ContainerView())
         if is_news(before, pod):
             self._news.set()
 
@@ -112,6 +134,9 @@ class PodWorker:
         for name, view in self._views.items():
             if view.latest is not None and view.latest.id == state.id:
                 self._set(name, latest=attempt(state))
+                if state.exit is not None:
+                    reason = terminated_reason(state.exit.reason)
+                    telemetry.TERMINATED_CONTAINERS.inc(self._kind(name), str(state.exit.code), reason)
 
     def log_source(self, container: str, *, previous: bool) -> LogSource:
         """The log that `kubectl logs` means by the container's name. Raises the directory's errors.
@@ -133,6 +158,35 @@ class PodWorker:
         if state is None:
             raise ContainerNotReadyError.terminated(container, pod)
         return LogSource(state.log_path, self._end_of(state))
+
+    def entry(self) -> PodEntry:
+        """What there is of this pod, for the node's inventory."""
+        return pod_entry(self.pod, self._started_at, self._views)
+
+    def running(self, container: str) -> RunningContainer | None:
+        """The container of this name, if it runs."""
+        view = self._views.get(container)
+        if view is None or view.running is None:
+            return None
+        state = self._states[view.running.id]
+        spec = next(item for item in self.pod.spec.all_containers() if item.name == container)
+        return RunningContainer(spec, state, view.running.number, self._end_of(state))
+
+    def all_running(self) -> list[RunningContainer]:
+        """All containers of the pod that run."""
+        found = [self.running(name) for name in self._views]
+        return [container for container in found if container is not None]
+
+    def show_info(self) -> Path:
+        """Write what a guest may know of its pod, and keep it true; the directory to let it see."""
+        self._info_shown = True
+        self._write_info()
+        return podinfo.directory(Path(self._services.config.run_dir), self.pod.metadata.uid)
+
+    def _write_info(self) -> None:
+        pids = {identifier: state.pid for identifier, state in self._states.items()}
+        where = podinfo.directory(Path(self._services.config.run_dir), self.pod.metadata.uid)
+        podinfo.write(where, podinfo.describe(self.pod, self._views, pids))
 
     def _end_of(self, state: ContainerState) -> asyncio.Event:
         """The event that is set when a container has ended; made for the first who asks."""
@@ -164,7 +218,7 @@ class PodWorker:
     async def _sync(self, group: asyncio.TaskGroup) -> bool:
         """Observe, plan, act, report, wait. True when the pod is over on this node."""
         self._news.clear()
-        now = time.time()
+        now, began = time.time(), time.monotonic()
         decided = plan(self.pod, self._observe(), now)
         for action in decided.actions:
             await self._act(action, group, now)
@@ -176,6 +230,9 @@ class PodWorker:
             self._report(decided, now)
         if decided.ended and decided.stop is not None:
             self.stopped.set()
+        operation = "kill" if decided.stop is not None else "sync" if self._synced else "create"
+        telemetry.POD_WORKER_DURATION.observe(time.monotonic() - began, operation)
+        self._synced = True
         await self._wait(decided.wake_at, shown_at)
         return False
 
@@ -187,6 +244,7 @@ class PodWorker:
             return None
         rejection = admit(self.pod)
         if rejection is not None:
+            telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
             reference = pod_reference(self.pod)
             self._services.recorder.event(reference, "Warning", rejection.reason, rejection.message)
         return rejection
@@ -225,6 +283,7 @@ class PodWorker:
             self._failures[name] = again
             waiting = Waiting(error.reason, str(error), failed, again.retry_at(failed))
             self._set(name, waiting=waiting, starting=False)
+            telemetry.STARTED_CONTAINER_ERRORS.inc(self._kind(name), error.reason)
         except asyncio.CancelledError:
             self._set(name, starting=False)
             raise
@@ -242,12 +301,39 @@ class PodWorker:
         if view.latest is not None and view.latest.exit is not None:
             crash = crash.next(view.latest.exit.finished_at / SECOND, now)
         services = self._services
-        state = await services.starter.start(self.pod, container, number, crash, services.host_ip)
+        preopens = self._preopens(container)
+        state = await services.starter.start(self.pod, container, number, crash, services.host_ip, preopens)
         self._failures.pop(name, None)
         latest = attempt(self._states.setdefault(state.id, state))
         self._set(name, latest=latest, previous=view.latest, starting=False, backoff=crash)
+        self._count_start(name)
         if view.previous is not None:
             await self._discard(name, view.previous.id, view.previous.number)
+
+    def _preopens(self, container: Container) -> tuple[Preopen, ...]:
+        """What a container sees beside its own files. Raises StartError."""
+        shown = []
+        if is_builtin(container.image):
+            shown.append(Preopen(self.show_info(), podinfo.GUEST_PATH, read_only=True))
+        if container.target_container_name:
+            target = self.running(container.target_container_name)
+            if target is None:
+                text = f"unable to find target container {container.target_container_name}"
+                raise StartError("CreateContainerError", text)
+            shown.append(Preopen(self._services.provider.root(target.state.id), TARGET_ROOT))
+        return tuple(shown)
+
+    def _kind(self, name: str) -> str:
+        """What the kubelet's metrics call this kind of container."""
+        ephemeral = any(item.name == name for item in self.pod.spec.ephemeral_containers or ())
+        return "ephemeral_container" if ephemeral else "container"
+
+    def _count_start(self, name: str) -> None:
+        telemetry.STARTED_CONTAINERS.inc(self._kind(name))
+        started = all(self._views[item.name].latest for item in self.pod.spec.containers or ())
+        if started and self._awaited_since is not None:
+            telemetry.POD_START_DURATION.observe(time.monotonic() - self._awaited_since)
+            self._awaited_since = None
 
     def _set(self, name: str, **changes: object) -> None:
         self._views[name] = dataclasses.replace(self._views[name], **changes)  # type: ignore[arg-type]
@@ -267,6 +353,8 @@ class PodWorker:
         if decided.stop is StopCause.GONE or (decided.stop is StopCause.TERMINAL and decided.ended):
             return
         status = pod_status(self.pod, self._observe(), self._services.host_ip, now)
+        if self._info_shown:
+            self._write_info()
         self._services.reporter.report(self.pod, status)
 
     def _creation_shown_at(self, decided: Plan, now: float) -> float | None:
@@ -304,12 +392,13 @@ class PodWorker:
         for identifier in list(self._states):
             await services.provider.remove(identifier)
         meta = self.pod.metadata
+        podinfo.remove(podinfo.directory(Path(services.config.run_dir), meta.uid))
         logs = pod_log_dir(services.config, meta.namespace, meta.name, meta.uid)
         await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
 
     def _back_off_event(self, name: str, waiting: Waiting) -> None:
         if waiting.reason == "ImagePullBackOff":
-            image = next(item.image for item in self.pod.spec.containers or () if item.name == name)
+            image = next(item.image for item in self.pod.spec.all_containers() if item.name == name)
             self._container_event(name, "Normal", "BackOff", f'Back-off pulling image "{image}"')
             self._container_event(name, "Warning", "Failed", "Error: ImagePullBackOff")
             return

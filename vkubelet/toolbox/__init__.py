@@ -54,6 +54,14 @@ class Toolbox:
         except ToolboxError:
             return frozenset()
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it has no applets; None when it has."""
+        try:
+            return None if self._description.applets else "the toolbox has no applets"
+        except ToolboxError as error:
+            return str(error)
+
     def module(self) -> ToolboxModule:
         """The module, when its bytes are those that were described. Raises ToolboxError.
 

@@ -205,3 +205,40 @@ def test_no_observation_makes_a_wrong_phase(observed: Observed, policy: str, is_
         assert codes == [0, 0, 0]
     if made.ended and not observed.gone:
         assert status.phase in ("Succeeded", "Failed")
+
+
+def with_debugger(policy: str = "Always") -> Pod:
+    pod = make_pod(policy)
+    pod.spec.ephemeral_containers = [Container(name="b", image="sh")]
+    return pod
+
+
+def test_an_ephemeral_container_is_started_once_and_never_again() -> None:
+    pod = with_debugger()
+    (start,) = plan(pod, observe(ContainerView(running()), ContainerView()), NOW).actions
+    assert start == Start((pod.spec.ephemeral_containers or [])[0], 0)
+    for view in (
+        ContainerView(starting=True),
+        ContainerView(running()),
+        ContainerView(ended(0)),
+        ContainerView(ended(1)),
+    ):
+        assert plan(pod, observe(ContainerView(running()), view), NOW).actions == ()
+
+
+def test_an_ephemeral_container_whose_image_is_missing_is_tried_again() -> None:
+    pod = with_debugger()
+    waiting = Waiting("ImagePullBackOff", "gone", NOW - 20, NOW + 5)
+    made = plan(pod, observe(ContainerView(running()), ContainerView(waiting=waiting)), NOW)
+    assert (made.actions, made.wake_at) == ((), NOW + 5)
+    made = plan(pod, observe(ContainerView(running()), ContainerView(waiting=waiting)), NOW + 5)
+    assert made.actions == (Start((pod.spec.ephemeral_containers or [])[0], 0),)
+
+
+def test_an_ephemeral_container_keeps_no_pod_alive() -> None:
+    pod = with_debugger("Never")
+    made = plan(pod, observe(ContainerView(ended(0)), ContainerView(running(7))), NOW)
+    assert made.actions == (Kill("b", "id7"),)
+    assert not made.ended
+    assert plan(pod, observe(ContainerView(ended(0)), ContainerView(ended(137))), NOW).ended
+    assert plan(pod, observe(ContainerView(ended(0)), ContainerView()), NOW).ended

@@ -140,7 +140,6 @@ TOKEN = {"name": "kube-api-access-abcde", "projected": {"sources": []}}
             {"containers": [{"name": "a", "env": [{"name": "E", "valueFrom": {"secretKeyRef": {}}}]}]},
             "spec.containers{a}.env[E].valueFrom",
         ),
-        ({"containers": [{"name": "a", "tty": True}]}, "spec.containers{a}.tty"),
         (
             {"containers": [{"name": "a", "securityContext": {"privileged": True}}]},
             "spec.containers{a}.securityContext.privileged",
@@ -174,3 +173,17 @@ def test_an_ordinary_hardened_pod_is_taken() -> None:
         }
     )
     assert admit(pod) is None
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"containers": [{"name": "a", "stdin": True, "stdinOnce": True, "tty": True}]},
+        {
+            "hostNetwork": True,
+            "containers": [{"name": "a", "ports": [{"containerPort": 80, "hostPort": 80}]}],
+        },
+    ],
+)
+def test_terminals_and_the_hosts_network_are_taken(spec: dict[str, Any]) -> None:
+    assert admit(decode(spec)) is None

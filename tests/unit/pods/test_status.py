@@ -127,14 +127,20 @@ def test_a_pull_failure_keeps_the_pod_pending() -> None:
     assert (waiting.reason, waiting.message) == ("ErrImagePull", "not found")
 
 
-def test_an_ephemeral_container_is_refused_in_its_own_status() -> None:
+def test_an_ephemeral_container_has_a_status_of_its_own_and_is_never_ready() -> None:
     pod = make_pod()
     pod.spec.ephemeral_containers = [Container(name="debugger", image="sh")]
     status = status_of(pod, ContainerView(running()))
-    (refused,) = status.ephemeral_container_statuses or ()
-    assert refused.state.waiting is not None
-    assert refused.state.waiting.message == "ephemeral containers are not supported by this wasm node"
+    (debugger,) = status.ephemeral_container_statuses or ()
+    assert debugger.state.waiting is not None
+    assert debugger.state.waiting.reason == "ContainerCreating"
+    observed = Observed({"a": ContainerView(running()), "debugger": ContainerView(running())}, float(T0))
+    status = pod_status(pod, observed, "10.0.0.1", T0 + 10.0)
+    (debugger,) = status.ephemeral_container_statuses or ()
+    assert debugger.state.running is not None
+    assert (debugger.ready, debugger.started) == (False, None)
     assert status.phase == "Running"
+    assert condition(status, "Ready").status == "True"
 
 
 def test_a_rejected_pod_has_failed() -> None:

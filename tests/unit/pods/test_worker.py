@@ -1,162 +1,26 @@
-"""A worker with a provider that fails, ends and hangs on demand: what a real one cannot be told to do."""
+"""A worker with a provider that fails, ends and hangs on demand."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import pytest
+from fake_node import Setting, pods_of_a_node
 
-from oci.errors import NotFoundError
-from oci.images import Image, ImageConfig
-from oci.reference import Reference
-from providers.base import (
-    Artifact,
-    ContainerSpec,
-    ContainerState,
-    Exit,
-    ExitListener,
-    ExitReason,
-    ModuleKind,
-    ProviderError,
-)
-from vkubelet.api.objects import ObjectReference, Pod, PodStatus
-from vkubelet.config import Config
+from providers.base import ContainerSpec, Preopen, ProviderError
+from vkubelet.api.objects import Pod
 from vkubelet.pods import worker as module
-from vkubelet.pods.manager import PodManager
-from vkubelet.pods.starter import Starter
-from vkubelet.pods.worker import Services
-
-
-class Provider:
-    """Containers that exist as values only; `before_start` may fail or wait."""
-
-    def __init__(self) -> None:
-        self.on_exit: ExitListener = lambda state: None
-        self.started: list[ContainerSpec] = []
-        self.states: dict[str, ContainerState] = {}
-        self.before_start: Callable[[ContainerSpec], Any] = lambda spec: None
-        self.ends_at_once: int | None = None
-        self.removed = asyncio.Event()
-
-    async def open(self, on_exit: ExitListener) -> list[ContainerState]:
-        self.on_exit = on_exit
-        return list(self.states.values())
-
-    async def close(self) -> None:
-        self.states.clear()
-
-    async def prepare(self, module: Path, digest: str) -> Artifact:
-        return Artifact(module, ModuleKind.MODULE)
-
-    async def start(self, spec: ContainerSpec) -> ContainerState:
-        waited = self.before_start(spec)
-        if waited is not None:
-            await waited
-        self.started.append(spec)
-        state = ContainerState(spec.id, spec.labels, spec.log_path, 1, time.time_ns())
-        self.states[spec.id] = state
-        if self.ends_at_once is not None:
-            self.end(spec.id, self.ends_at_once)
-        return state
-
-    def end(self, identifier: str, code: int) -> None:
-        state = self.states[identifier]
-        if state.exit is None:
-            reason = ExitReason.COMPLETED if code == 0 else ExitReason.ERROR
-            end = Exit(code, reason, "", state.started_at, time.time_ns())
-            self.states[identifier] = dataclasses.replace(state, exit=end)
-            self.on_exit(self.states[identifier])
-
-    async def kill(self, container_id: str) -> None:
-        asyncio.get_running_loop().call_soon(self.end, container_id, 137)
-
-    async def remove(self, container_id: str) -> None:
-        self.states.pop(container_id, None)
-        self.removed.set()
-
-
-class Images:
-    """One image that is there, and none else."""
-
-    def get(self, reference: Reference) -> Image | None:
-        if reference.repository.endswith("missing"):
-            return None
-        nothing = ImageConfig()
-        return Image(reference, "sha256:1", Path("/module"), "sha256:2", 5, (), nothing)
-
-    async def pull(self, reference: Reference) -> Image:
-        raise NotFoundError(reference, "not found")
-
-
-@dataclasses.dataclass
-class Told:
-    """What the API server would have been told."""
-
-    statuses: dict[str, PodStatus] = dataclasses.field(default_factory=dict)
-    reports: list[str] = dataclasses.field(default_factory=list)
-    finished: list[str] = dataclasses.field(default_factory=list)
-    events: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    news: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
-    changes: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
-
-    def report(self, pod: Pod, status: PodStatus) -> None:
-        self.statuses[pod.metadata.uid] = status
-        self.reports.append(status.phase)
-        self.changes.set()
-
-    async def finish(self, pod: Pod, status: PodStatus | None) -> None:
-        if status is not None:
-            self.statuses[pod.metadata.uid] = status
-        self.finished.append(pod.metadata.uid)
-        self.changes.set()
-
-    def forget(self, uid: str) -> None:
-        self.changes.set()
-
-    def event(self, ref: ObjectReference, kind: str, reason: str, message: str) -> None:
-        self.events.append((reason, message))
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                self.changes.clear()
-                await self.changes.wait()
-
-    def waiting(self, uid: str = "u") -> str:
-        containers = self.statuses[uid].container_statuses if uid in self.statuses else None
-        state = containers[0].state.waiting if containers else None
-        return state.reason if state is not None else ""
-
-
-@dataclasses.dataclass
-class Setting:
-    provider: Provider
-    told: Told
-    manager: PodManager
-
-    def phase(self, uid: str = "u") -> str:
-        return self.told.statuses[uid].phase if uid in self.told.statuses else ""
 
 
 @pytest.fixture
 async def setting(tmp_path: Path) -> AsyncIterator[Setting]:
-    provider, told = Provider(), Told()
-    config = Config(pod_logs_dir=str(tmp_path))
-    recorder, reporter = cast("Any", told), cast("Any", told)
-    starter = Starter(config, provider, Images(), recorder)
-    manager = PodManager(Services(config, provider, starter, recorder, reporter, "10.0.0.1"))
-    manager.adopt(await provider.open(manager.on_exit))
-    task = asyncio.create_task(manager.run())
-    await asyncio.sleep(0)
-    yield Setting(provider, told, manager)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    async with pods_of_a_node(tmp_path) as made:
+        yield made
 
 
 def pod(policy: str = "Always", image: str = "img", **metadata: Any) -> Pod:
@@ -284,3 +148,51 @@ async def test_containers_of_no_pod_are_ended_once_all_pods_are_known(setting: S
     setting.manager.synced()
     await asyncio.wait_for(setting.provider.removed.wait(), 10)
     assert list(setting.provider.states) == [orphan.id]
+
+
+def debugged(target: str = "a", image: str = "img", **metadata: Any) -> Pod:
+    made = pod(**metadata)
+    debugger = {"name": "debugger", "image": image, "targetContainerName": target, "stdin": True, "tty": True}
+    document = msgspec.to_builtins(made)
+    document["spec"]["ephemeralContainers"] = [debugger]
+    return msgspec.convert(document, Pod)
+
+
+async def test_an_ephemeral_container_joins_a_running_pod_and_sees_its_targets_files(
+    setting: Setting,
+) -> None:
+    setting.manager.on_change(pod())
+    await setting.told.until(lambda: setting.phase() == "Running")
+    setting.manager.on_change(debugged())
+    await setting.told.until(lambda: setting.told.statuses["u"].ephemeral_container_statuses)
+    await setting.told.until(
+        lambda: (setting.told.statuses["u"].ephemeral_container_statuses or [])[0].state.running
+    )
+    target, debugger = setting.provider.started
+    assert debugger.preopens == (Preopen(setting.provider.root(target.id), "/proc/1/root"),)
+    assert (debugger.stdin, debugger.tty, target.tty) == (True, True, False)
+    assert ("TERM", "xterm") in debugger.env
+    setting.manager.on_change(debugged(deletionTimestamp="2026-01-01T00:00:00Z"))
+    await setting.told.until(lambda: setting.told.finished)
+    assert all(state.exit is not None for state in setting.provider.states.values())
+
+
+async def test_an_ephemeral_container_without_its_target_waits_and_says_why(setting: Setting) -> None:
+    setting.provider.ends_at_once = 0
+    setting.manager.on_change(debugged())
+    await setting.told.until(lambda: setting.told.statuses.get("u") is not None)
+
+    def waiting() -> str:
+        statuses = setting.told.statuses["u"].ephemeral_container_statuses or []
+        return statuses[0].state.waiting.message if statuses and statuses[0].state.waiting else ""
+
+    await setting.told.until(lambda: waiting() == "unable to find target container a")
+
+
+async def test_the_nodes_own_image_is_asked_of_no_registry(setting: Setting) -> None:
+    setting.manager.on_change(pod(image="vkubelet.local/toolbox"))
+    await setting.told.until(lambda: setting.told.waiting() == "ErrImagePull")
+    reasons = [message for reason, message in setting.told.events if reason == "Failed"]
+    assert "the toolbox is turned off on this node" in reasons[0]
+    setting.manager.on_change(pod(image="vkubelet.local/other", uid="v", name="q"))
+    await setting.told.until(lambda: setting.told.waiting("v") == "ErrImagePull")

@@ -1,0 +1,181 @@
+"""A node's pods on a provider that fails, ends and hangs on demand: what a real one cannot be told to do."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from oci.errors import NotFoundError
+from oci.images import Image, ImageConfig
+from oci.reference import Reference
+from providers.base import (
+    Artifact,
+    ContainerSpec,
+    ContainerState,
+    Exit,
+    ExitListener,
+    ExitReason,
+    ModuleKind,
+    Streams,
+)
+from vkubelet.api.objects import ObjectReference, Pod, PodStatus
+from vkubelet.config import Config
+from vkubelet.pods.builtin import BuiltinImages
+from vkubelet.pods.manager import PodManager
+from vkubelet.pods.starter import Starter
+from vkubelet.pods.worker import Services
+from vkubelet.toolbox import Toolbox
+
+
+class Provider:
+    """Containers that exist as values only; `before_start` may fail or wait."""
+
+    def __init__(self) -> None:
+        self.on_exit: ExitListener = lambda state: None
+        self.started: list[ContainerSpec] = []
+        self.ran: list[ContainerSpec] = []
+        self.prepared: list[tuple[Path, str]] = []
+        self.roots = Path("/roots")
+        self.states: dict[str, ContainerState] = {}
+        self.before_start: Callable[[ContainerSpec], Any] = lambda spec: None
+        self.ends_at_once: int | None = None
+        self.removed = asyncio.Event()
+
+    async def open(self, on_exit: ExitListener) -> list[ContainerState]:
+        self.on_exit = on_exit
+        return list(self.states.values())
+
+    async def close(self) -> None:
+        self.states.clear()
+
+    async def prepare(self, module: Path, digest: str) -> Artifact:
+        self.prepared.append((module, digest))
+        return Artifact(module, ModuleKind.MODULE)
+
+    async def start(self, spec: ContainerSpec) -> ContainerState:
+        waited = self.before_start(spec)
+        if waited is not None:
+            await waited
+        self.started.append(spec)
+        state = ContainerState(spec.id, spec.labels, spec.log_path, 1, time.time_ns())
+        self.states[spec.id] = state
+        if self.ends_at_once is not None:
+            self.end(spec.id, self.ends_at_once)
+        return state
+
+    def end(self, identifier: str, code: int) -> None:
+        state = self.states[identifier]
+        if state.exit is None:
+            reason = ExitReason.COMPLETED if code == 0 else ExitReason.ERROR
+            end = Exit(code, reason, "", state.started_at, time.time_ns())
+            self.states[identifier] = dataclasses.replace(state, exit=end)
+            self.on_exit(self.states[identifier])
+
+    def spec(self, container_id: str) -> ContainerSpec:
+        return next(spec for spec in self.started if spec.id == container_id)
+
+    def root(self, container_id: str) -> Path:
+        return self.roots / container_id
+
+    async def run(
+        self, spec: ContainerSpec, streams: Streams, on_start: Callable[[int], None] | None = None
+    ) -> Exit:
+        self.ran.append(spec)
+        if on_start is not None:
+            on_start(2)
+        return Exit(0, ExitReason.COMPLETED, "", 1, 2)
+
+    async def kill(self, container_id: str) -> None:
+        asyncio.get_running_loop().call_soon(self.end, container_id, 137)
+
+    async def remove(self, container_id: str) -> None:
+        self.states.pop(container_id, None)
+        self.removed.set()
+
+
+class Images:
+    """One image that is there, and none else."""
+
+    def get(self, reference: Reference) -> Image | None:
+        if reference.repository.endswith("missing"):
+            return None
+        nothing = ImageConfig()
+        return Image(reference, "sha256:1", Path("/module"), "sha256:2", 5, (), nothing)
+
+    async def pull(self, reference: Reference) -> Image:
+        raise NotFoundError(reference, "not found")
+
+
+@dataclasses.dataclass
+class Told:
+    """What the API server would have been told."""
+
+    statuses: dict[str, PodStatus] = dataclasses.field(default_factory=dict)
+    reports: list[str] = dataclasses.field(default_factory=list)
+    finished: list[str] = dataclasses.field(default_factory=list)
+    events: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    news: asyncio.Condition = dataclasses.field(default_factory=asyncio.Condition)
+    changes: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+
+    def report(self, pod: Pod, status: PodStatus) -> None:
+        self.statuses[pod.metadata.uid] = status
+        self.reports.append(status.phase)
+        self.changes.set()
+
+    async def finish(self, pod: Pod, status: PodStatus | None) -> None:
+        if status is not None:
+            self.statuses[pod.metadata.uid] = status
+        self.finished.append(pod.metadata.uid)
+        self.changes.set()
+
+    def forget(self, uid: str) -> None:
+        self.changes.set()
+
+    def event(self, ref: ObjectReference, kind: str, reason: str, message: str) -> None:
+        self.events.append((reason, message))
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self.changes.clear()
+                await self.changes.wait()
+
+    def waiting(self, uid: str = "u") -> str:
+        containers = self.statuses[uid].container_statuses if uid in self.statuses else None
+        state = containers[0].state.waiting if containers else None
+        return state.reason if state is not None else ""
+
+
+@dataclasses.dataclass
+class Setting:
+    provider: Provider
+    told: Told
+    manager: PodManager
+
+    def phase(self, uid: str = "u") -> str:
+        return self.told.statuses[uid].phase if uid in self.told.statuses else ""
+
+
+@asynccontextmanager
+async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> AsyncIterator[Setting]:
+    provider, told = Provider(), Told()
+    provider.roots = directory / "roots"
+    config = Config(pod_logs_dir=str(directory), run_dir=str(directory / "run"))
+    recorder, reporter = cast("Any", told), cast("Any", told)
+    builtin = BuiltinImages(toolbox or Toolbox(enabled=False))
+    starter = Starter(config, cast("Any", provider), Images(), builtin, recorder)
+    services = Services(config, cast("Any", provider), starter, recorder, reporter, "10.0.0.1")
+    manager = PodManager(services)
+    manager.adopt(await provider.open(manager.on_exit))
+    task = asyncio.create_task(manager.run())
+    await asyncio.sleep(0)
+    try:
+        yield Setting(provider, told, manager)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

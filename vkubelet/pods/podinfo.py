@@ -1,0 +1,70 @@
+"""What the toolbox's `ps` shows: the pod's containers, as a file in a directory of the pod's own.
+
+It exists because a guest sees no processes: what it may know of its pod is written for it. It must not know
+who reads it. The directory is runtime state: it is made for the first who asks, and goes with its pod.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import msgspec
+
+from vkubelet.api.objects import Pod
+from vkubelet.api.times import rfc3339
+from vkubelet.pods.observed import ContainerView
+from vkubelet.pods.plan import SECOND
+
+GUEST_PATH = "/.vkubelet"
+"""Where the toolbox looks for it."""
+_FILE = "containers.json"
+
+
+def directory(run_dir: Path, uid: str) -> Path:
+    """The host's directory of a pod's file."""
+    return run_dir / "podinfo" / uid
+
+
+def describe(pod: Pod, views: Mapping[str, ContainerView], pids: Mapping[str, int]) -> bytes:
+    """The file's content: a JSON list with an object for each container that was started."""
+    found = []
+    for container in pod.spec.all_containers():
+        latest = views.get(container.name, ContainerView()).latest
+        if latest is None:
+            continue
+        found.append(
+            {
+                "container": container.name,
+                "state": "running" if latest.exit is None else f"exited ({latest.exit.code})",
+                "pid": pids.get(latest.id, 0) if latest.exit is None else 0,
+                "started_at": rfc3339(latest.started_at / SECOND),
+                "restarts": latest.number,
+                "command": [*(container.command or ()), *(container.args or ())] or [container.image],
+            }
+        )
+    return msgspec.json.encode(found)
+
+
+def write(where: Path, content: bytes) -> None:
+    """Put the file in place whole. The directory keeps its identity: guests have it open."""
+    where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = where / f".{_FILE}.new"
+    fresh.write_bytes(content)
+    os.replace(fresh, where / _FILE)  # noqa: PTH105  the same, said as what it does
+
+
+def remove(where: Path) -> None:
+    """The pod is gone."""
+    shutil.rmtree(where, ignore_errors=True)
+
+
+def remove_others(run_dir: Path, uids: Collection[str]) -> None:
+    """Remove what an earlier agent left of pods that are not among `uids`."""
+    parent = directory(run_dir, "x").parent
+    if parent.is_dir():
+        for entry in parent.iterdir():
+            if entry.name not in uids:
+                remove(entry)
