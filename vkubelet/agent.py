@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import ssl
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from vkubelet.api.client import ApiClient, ApiUnavailableError, KubeconfigError
 from vkubelet.api.events import EventRecorder
 from vkubelet.api.informer import PodInformer
 from vkubelet.config import Config, ConfigError
+from vkubelet.node import facts, usage
 from vkubelet.node.certificates import (
     CertificateError,
     ClientCertificate,
@@ -35,22 +37,37 @@ from vkubelet.node.certificates import (
 from vkubelet.node.identity import NodeNameTakenError
 from vkubelet.node.node import Node, RegistrationError
 from vkubelet.node.status import NodeImage
+from vkubelet.pods.builtin import BuiltinImages
+from vkubelet.pods.instrumented import InstrumentedProvider
+from vkubelet.pods.interactions import PodInteractions
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.reporter import Reporter
 from vkubelet.pods.starter import Starter
 from vkubelet.pods.worker import Services
-from vkubelet.server.app import KubeletServer, ListenError
+from vkubelet.server.app import KubeletServer, ListenError, RouteGroup
 from vkubelet.server.auth import AlwaysAllow, KubeletAuth
 from vkubelet.server.auth_reviews import AccessReviewer, TokenReviewer
+from vkubelet.server.commands import CommandRoutes
+from vkubelet.server.configz import ConfigzRoutes
+from vkubelet.server.health import HealthRoutes
+from vkubelet.server.metrics.routes import MetricsRoutes
+from vkubelet.server.metrics.snapshot import Observer
+from vkubelet.server.node_logs import NodeLogRoutes
+from vkubelet.server.pods_list import PodListRoutes
 from vkubelet.server.tls import harden
+from vkubelet.toolbox import Toolbox
 
 logger = logging.getLogger(__name__)
 
+# The declaredFeatures of this node: the API server passes WebSockets on instead of translating them to SPDY.
+FEATURES = ("ExtendWebSocketsToKubelet",)
 # What a shutdown may take for what is on its way to the API server, and for pods to end when draining.
 FLUSH_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 60.0
 # How long a start waits for an API server that does not answer.
 FIRST_CONTACT_TIMEOUT = 30.0
+# What `/logs/` shows, where it is switched on: a kubelet's nodeLogDir.
+SYSTEM_LOGS = Path("/var/log")
 
 
 class AgentError(Exception):
@@ -106,7 +123,7 @@ async def serve(config: Config) -> None:
             await _first_contact(client)
             provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
             ends.push_async_callback(provider.close)
-            await _Agent(config, client, kubeconfig, provider).run()
+            await _Agent(config, client, kubeconfig, InstrumentedProvider(provider)).run()
 
 
 def _make_directories(config: Config) -> None:
@@ -170,6 +187,7 @@ class _Agent:
             port=lambda: self._port,
             images=self._node_images,
             ready=lambda: self._not_ready,
+            features=FEATURES,
         )
 
     async def run(self) -> None:
@@ -178,11 +196,14 @@ class _Agent:
         stop = _stop_signal()
         await self._node.prepare()
         await asyncio.to_thread(self._images.open)
-        starter = Starter(config, self._provider, self._images, self._recorder)
+        toolbox = Toolbox(enabled=config.toolbox)
+        builtin = BuiltinImages(toolbox)
+        starter = Starter(config, self._provider, self._images, builtin, self._recorder)
         manager = PodManager(
             Services(config, self._provider, starter, self._recorder, self._reporter, self._node.host_ip)
         )
         manager.adopt(await self._provider.open(manager.on_exit))
+        observer = Observer(manager, self._provider, lambda: usage.read(config, self._node.capacity))
         certificate = ServingCertificate(config, self._client, self._node.host_ip)
         server = KubeletServer(
             manager,
@@ -191,6 +212,7 @@ class _Agent:
             tls=harden(await certificate.context(ssl.CERT_OPTIONAL)),
             healthy=lambda: self._not_ready,
             auth=_kubelet_auth(config, self._client),
+            groups=[*self._information(manager, observer), *self._streams(manager, toolbox)],
         )
         self._port = await server.start()
         footprint.settle()
@@ -220,6 +242,16 @@ class _Agent:
                     task.cancel()
         finally:
             await server.close()
+            await observer.close()
+
+    def _streams(self, manager: PodManager, toolbox: Toolbox) -> list[RouteGroup]:
+        """The routes of the kubelet API that talk to running containers."""
+        private = Path(self._config.run_dir) / "exec"
+        shutil.rmtree(private, ignore_errors=True)  # copies of modules that an agent which was killed left
+        private.mkdir(mode=0o700)
+        interactions = PodInteractions(manager, self._provider, toolbox, private)
+        idle_timeout = self._config.streaming_connection_idle_timeout
+        return [CommandRoutes(interactions, idle_timeout=idle_timeout)]
 
     async def _become_ready(self, informer: PodInformer, manager: PodManager) -> None:
         """Ready once every pod of the node is known; what then belongs to none is ended."""
@@ -240,6 +272,24 @@ class _Agent:
             await manager.drain(DRAIN_TIMEOUT)
         await self._reporter.drain(FLUSH_TIMEOUT)
         await self._recorder.flush(FLUSH_TIMEOUT)
+
+    def _information(self, manager: PodManager, observer: Observer) -> list[RouteGroup]:
+        """What the kubelet API tells of the node: statistics, metrics, lists, configuration, health."""
+        config = self._config
+        metrics = MetricsRoutes(
+            observer,
+            manager,
+            node=config.node_name,
+            pod_logs_dir=Path(config.pod_logs_dir),
+            images_size=lambda: sum(image.size for image in self._images.list()),
+        )
+        return [
+            metrics,
+            PodListRoutes(self._client, manager, config.node_name),
+            ConfigzRoutes(config, facts.thresholds()),
+            HealthRoutes(lambda: self._not_ready),
+            NodeLogRoutes(SYSTEM_LOGS if config.enable_system_log_handler else None),
+        ]
 
     def _node_images(self) -> list[NodeImage]:
         return [NodeImage(names=list(image.names), size_bytes=image.size) for image in self._images.list()]

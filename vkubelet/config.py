@@ -106,6 +106,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     system_reserved_cpu: Annotated[float, Help(ge=0)] = 0.0
     enable_system_log_handler: bool = False
     drain_on_shutdown: bool = False
+    streaming_connection_idle_timeout: Seconds = 4 * 3600.0
     toolbox: bool = True
     log_level: Annotated[str, Help(pattern="^(debug|info|warning|error)$")] = "info"
 
@@ -143,6 +144,8 @@ HELP: Mapping[str, str] = {
     "max_parallel_image_pulls": "Images pulled at the same time.",
     "system_reserved_memory": "Bytes of memory kept from pods.",
     "system_reserved_cpu": "Cores kept from pods.",
+    "streaming_connection_idle_timeout": "Seconds after which an exec, attach or port-forward on which "
+    "nothing moves is ended.",
     "toolbox": "Give pods a shell and everyday commands, for exec and `kubectl debug`.",
     "enable_system_log_handler": "Show the machine's /var/log at /logs/ of the kubelet API.",
     "drain_on_shutdown": "End all pods when the agent stops, instead of leaving them running.",
