@@ -12,9 +12,9 @@ from vkubelet.meters import Counter, Family, Histogram
 _ALPHA = "[ALPHA] "
 _STABLE = "[STABLE] "
 _HTTP_LABELS = ("method", "path", "server_type", "long_running")
-_POD_START_BUCKETS = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600, 900)
-_POD_START_BUCKETS += (1200, 1800, 2700, 3600)
-_PULL_BUCKETS = (1, 5, 10, 20, 30, 60, 120, 180, 240, 300, 360, 480, 600, 900, 1200, 1800, 2700, 3600)
+_MINUTES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
+_POD_START_BUCKETS = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, *(60 * minutes for minutes in _MINUTES))
+_PULL_BUCKETS = (1, 5, 10, 20, 30, *(60 * minutes for minutes in _MINUTES))
 _OPERATION_BUCKETS = tuple(round(0.005 * 2.5**power, 12) for power in range(14))
 _STATUS_BUCKETS = (0.010, 0.050, 0.100, 0.500, 1, 5, 10, 20, 30, 45, 60)
 _REST_BUCKETS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from aiohttp import web
 
@@ -13,8 +13,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @contextlib.asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[str]:
     """Answer every request with `handler`; gives the server's URL, and ends with the block."""
+    async with serving_routes([web.route("*", "/{path:.*}", handler)]) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def serving_routes(routes: Iterable[web.RouteDef]) -> AsyncIterator[str]:
+    """Serve these routes; gives the server's URL, and ends with the block."""
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", handler)
+    application.router.add_routes(routes)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vkubelet.config import Config, ConfigError
-from vkubelet.node import cgroup
+from vkubelet.node import cgroup, quantity
 
 KUBERNETES = "1.37.2"
 """The Kubernetes version whose kubelet's behaviour and API this node follows."""
@@ -103,6 +103,14 @@ def allocatable(capacity: Resources, config: Config) -> Resources:
         storage=int(capacity.storage * (1 - STORAGE_THRESHOLD)),
         pods=capacity.pods,
     )
+
+
+def thresholds() -> dict[str, str]:
+    """What the kubelet's evictionHard would say of the thresholds that the node's conditions follow."""
+    return {
+        "memory.available": quantity.binary(MEMORY_THRESHOLD),
+        "nodefs.available": f"{STORAGE_THRESHOLD:.0%}",
+    }
 
 
 def signals(root_dir: str, root: Path = Path("/")) -> Signals:

@@ -10,22 +10,22 @@ import os
 import time
 from pathlib import Path
 
+from vkubelet.config import Config
 from vkubelet.node import cgroup, facts
 from vkubelet.pods.machine import FileSystemUsage, MachineUsage
 
 
-def read(root_dir: str, capacity: facts.Resources, root: Path = Path("/")) -> MachineUsage:
+def read(config: Config, capacity: facts.Resources, root: Path = Path("/")) -> MachineUsage:
     """Look at the machine; `capacity` is what the node reports, `root` another file system's root in tests.
 
     Blocks for the time of a few reads: call it in a thread. Raises OSError.
     """
     limits = cgroup.read(root)
-    left = facts.signals(root_dir, root)
+    left = facts.signals(config.root_dir, root)
     memory = facts.meminfo(root)
     faults = _pairs((root / "proc/vmstat").read_text())
     limited = limits.memory is not None and limits.memory < memory["MemTotal"]
     swap = memory["SwapTotal"]
-    filesystem = os.statvfs(root_dir)
     return MachineUsage(
         measured_at=time.time(),
         booted_at=float(_pairs((root / "proc/stat").read_text())["btime"]),
@@ -39,15 +39,22 @@ def read(root_dir: str, capacity: facts.Resources, root: Path = Path("/")) -> Ma
         major_page_faults=int(faults["pgmajfault"]),
         swap_capacity=swap or None,
         swap_used=swap - memory["SwapFree"] if swap else None,
-        file_system=FileSystemUsage(
-            capacity=left.storage_capacity,
-            available=left.storage_available,
-            used=(filesystem.f_blocks - filesystem.f_bfree) * filesystem.f_frsize,
-            inodes=left.inodes_capacity,
-            inodes_free=left.inodes_available,
-        ),
+        file_system=_file_system(config.root_dir),
+        container_file_system=_file_system(config.run_dir),
+        log_file_system=_file_system(config.pod_logs_dir),
         processes=left.processes_capacity - left.processes_available,
         processes_capacity=left.processes_capacity,
+    )
+
+
+def _file_system(directory: str) -> FileSystemUsage:
+    found = os.statvfs(directory)
+    return FileSystemUsage(
+        capacity=found.f_blocks * found.f_frsize,
+        available=found.f_bavail * found.f_frsize,
+        used=(found.f_blocks - found.f_bfree) * found.f_frsize,
+        inodes=found.f_files,
+        inodes_free=found.f_favail,
     )
 
 

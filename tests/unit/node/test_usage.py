@@ -36,12 +36,16 @@ LIMITED = {
 }
 
 
+def config(directory: Path) -> Config:
+    return Config(root_dir=str(directory), run_dir=str(directory), pod_logs_dir=str(directory))
+
+
 def look(root: Path, files: dict[str, str], memory: int) -> MachineUsage:
     for name, text in {**FILES, **files}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return usage.read(str(root), facts.Resources(4000, memory, 0, 10), root)
+    return usage.read(config(root), facts.Resources(4000, memory, 0, 10), root)
 
 
 def test_the_whole_machine(tmp_path: Path) -> None:
@@ -81,12 +85,12 @@ def test_no_swap(tmp_path: Path) -> None:
 
 
 def test_this_machine(tmp_path: Path) -> None:
-    capacity = facts.read(Config(root_dir=str(tmp_path))).capacity
-    first = usage.read(str(tmp_path), capacity)
+    capacity = facts.read(config(tmp_path)).capacity
+    first = usage.read(config(tmp_path), capacity)
     used_until = time.process_time_ns() + 50_000_000
     while time.process_time_ns() < used_until:
         pass
-    second = usage.read(str(tmp_path), capacity)
+    second = usage.read(config(tmp_path), capacity)
     assert second.cpu >= first.cpu + 40_000_000
     assert 0 < second.booted_at < second.measured_at
     assert 0 < second.working_set < capacity.memory
