@@ -13,7 +13,7 @@ from vkubelet.server.streams.spdy.session import Session
 
 
 class SpdyClient:
-    """Everything that has come in on a stream is in `received`; the ids of streams at their end in `ended`."""
+    """What has come in on each stream is in `received`; the streams at their end are in `ended`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -46,7 +46,8 @@ class SpdyClient:
         for frame in self.session.receive(data):
             match frame:
                 case frames.Data(stream_id, piece, fin):
-                    self.received[stream_id] += piece
+                    if piece:
+                        self.received[stream_id] += piece
                     if fin:
                         self.ended.add(stream_id)
                 case frames.RstStream(stream_id, status):

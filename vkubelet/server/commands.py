@@ -7,10 +7,9 @@ secrets.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from aiohttp import web
 
@@ -20,37 +19,10 @@ from vkubelet.server.streams.channel import ChannelClosedError
 from vkubelet.server.streams.command import Command, serve
 from vkubelet.server.streams.negotiation import RefusedError
 from vkubelet.server.streams.racing import until
+from vkubelet.server.streams.sessions import CREATION_TIMEOUT, IDLE_TIMEOUT, StreamSessions
 from vkubelet.server.streams.upgrade import SwitchedResponse, upgraded
 
 logger = logging.getLogger(__name__)
-
-IDLE_TIMEOUT = 4 * 3600.0
-"""Seconds after which a stream on which nothing moves is ended (streamingConnectionIdleTimeout)."""
-CREATION_TIMEOUT = 30.0
-"""Seconds that a client has to open its streams (remotecommand.DefaultStreamCreationTimeout)."""
-
-
-class StreamSessions:
-    """The requests that end only when their client or their server wants it."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[object]] = set()
-
-    @contextlib.contextmanager
-    def session(self) -> Iterator[None]:
-        """The current task's request is such a one."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101  for the type checker
-        self._tasks.add(task)
-        try:
-            yield
-        finally:
-            self._tasks.discard(task)
-
-    def end(self) -> None:
-        """End them all."""
-        for task in self._tasks:
-            task.cancel()
 
 
 class CommandRoutes:

@@ -18,6 +18,11 @@ class ChannelClosedError(Exception):
 class Channel(Protocol):
     """One task reads, any number write. What the peer has not taken, or the reader, is held only in part."""
 
+    @property
+    def broken(self) -> bool:
+        """Whether it has ended by a reset or with its connection: what was read may not be all."""
+        ...
+
     async def read(self) -> memoryview:
         """The next bytes, at most CHUNK; empty at their end, be that a reset or a lost connection."""
         ...

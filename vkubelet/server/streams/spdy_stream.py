@@ -56,7 +56,7 @@ class SpdyStream:
         """`ended`: nothing will come in; `closed`: nothing may be sent."""
         self.id = stream_id
         self.headers = headers
-        self.was_reset = False
+        self._broken = False
         self._connection = connection
         self._chunks: deque[memoryview] = deque()
         self._buffered = 0
@@ -64,6 +64,11 @@ class SpdyStream:
         self._closed = closed
         self._discarding = False
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def broken(self) -> bool:
+        """See Channel."""
+        return self._broken
 
     def header(self, name: str) -> str:
         """The first value of a header, whose name is in lower case; empty if there is none."""
@@ -124,7 +129,7 @@ class SpdyStream:
     def end(self, *, reset: bool = False) -> None:
         """The connection's: nothing more comes in; with `reset`, nothing goes out either."""
         if reset:
-            self.was_reset = self._closed = True
+            self._broken = self._closed = True
             self._drop()
         self._ended = True
         self._wake()

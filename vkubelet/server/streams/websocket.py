@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 from collections import deque
 from collections.abc import Collection
 
@@ -18,6 +19,7 @@ from aiohttp import WSMsgType, web
 from vkubelet.server.streams.channel import CHUNK, ChannelClosedError
 from vkubelet.server.streams.idle import IdleTimer
 from vkubelet.server.streams.negotiation import websocket_protocol
+from vkubelet.server.streams.racing import until
 
 BUFFER = 64 * 1024
 """Bytes that a channel's reader may be behind before the next message is not looked at."""
@@ -31,10 +33,12 @@ CLOSE_SIGNAL = 255
 _NOTHING = memoryview(b"")
 
 
-async def accept(request: web.Request, offered: Collection[str]) -> tuple[web.WebSocketResponse, str]:
-    """Open a WebSocket: the socket, and the subprotocol that was agreed on.
+async def accept(
+    request: web.Request, offered: Collection[str]
+) -> tuple[web.WebSocketResponse, asyncio.Transport, str]:
+    """Open a WebSocket: the socket, its transport, and the subprotocol that was agreed on.
 
-    Raises RefusedError, or aiohttp's HTTPException for a bad handshake.
+    Raises RefusedError, aiohttp's HTTPException for a bad handshake, ConnectionResetError: the client left.
     """
     protocol = websocket_protocol(request, tuple(offered))
     socket = web.WebSocketResponse(
@@ -43,10 +47,15 @@ async def accept(request: web.Request, offered: Collection[str]) -> tuple[web.We
         # A compressed message may inflate to anything, and the kubelet does not offer it.
         compress=False,
         max_msg_size=MAX_MESSAGE,
+        # Each message waits while more than enough is on its way.
+        writer_limit=1,
         decode_text=False,
     )
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
     await socket.prepare(request)
-    return socket, protocol
+    return socket, transport, protocol
 
 
 class WebSocketChannel:
@@ -63,6 +72,11 @@ class WebSocketChannel:
         self._arrived = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._caught_up.set()
+
+    @property
+    def broken(self) -> bool:
+        """See Channel. A connection that ends takes its channels' readers with it."""
+        return False
 
     async def read(self) -> memoryview:
         """See Channel."""
@@ -122,17 +136,19 @@ class WebSocketChannels:
     def __init__(
         self,
         socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
         readable: tuple[bool, ...],
         idle_timeout: float,
         *,
         text: bool = False,
         close_signal: bool = False,
     ) -> None:
-        """`readable` tells for each channel whether the client may send on it.
+        """`readable` tells for each channel whether the client may send on it. `transport` is the socket's.
 
         With `text` messages are in base64, behind a digit; with `close_signal` a client can close a channel.
         """
         self._socket = socket
+        self._transport = transport
         self._text = text
         self._close_signal = close_signal
         self._expired = asyncio.Event()
@@ -169,13 +185,21 @@ class WebSocketChannels:
         self._idle.touch()
 
     async def close(self) -> None:
-        """End the connection in order, within some seconds."""
-        self._idle.stop()
+        """End the connection in order, when the client has been sent everything."""
+        self._transport.set_write_buffer_limits(high=1, low=0)
+        with contextlib.suppress(ConnectionError):
+            # It waits for its turn behind all that was written.
+            await until(self._wait_idle(), self._socket.ping())
         await self._socket.close()
 
     def release(self) -> None:
-        """Let go of the timer, when the connection ends otherwise."""
+        """Let go of everything; the connection ends at once, unless it has ended in order."""
         self._idle.stop()
+        if not self._socket.closed:
+            self._transport.abort()
+
+    async def _wait_idle(self) -> None:
+        await self._expired.wait()
 
     async def _receive(self) -> None:
         async for message in self._socket:

@@ -32,9 +32,10 @@ async def open_channels(
     A client that names v5 gets it or nothing; the others never do.
     """
     offered = (V5,) if V5 in websocket_protocols(request.headers) else OLD
-    socket, protocol = await accept(request, offered)
+    socket, transport, protocol = await accept(request, offered)
     opened = WebSocketChannels(
         socket,
+        transport,
         (wanted.stdin, False, False, False, True),
         idle_timeout,
         text=protocol in (TEXT, TEXT_V4),

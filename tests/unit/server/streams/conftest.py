@@ -15,7 +15,9 @@ import pytest
 from aiohttp import web
 
 from vkubelet.pods.interaction import ForwardError, InteractionError, Target, Wanted
+from vkubelet.server.app import RouteGroup
 from vkubelet.server.commands import CommandRoutes
+from vkubelet.server.portforward import PortForwardRoutes
 from vkubelet.server.streams import connection
 
 
@@ -162,6 +164,7 @@ class Streams:
     port: int
     tls: ssl.SSLContext | None
     commands: CommandRoutes
+    forwards: PortForwardRoutes
 
 
 def descriptors() -> set[str]:
@@ -194,8 +197,10 @@ async def streams(
     before = descriptors()
     commands = CommandRoutes(pods, creation_timeout=0.2, idle_timeout=30)
     application = web.Application()
-    application.add_routes(commands.routes())
-    application.on_shutdown.append(_ending(commands))
+    forwards = PortForwardRoutes(pods, creation_timeout=0.2, idle_timeout=30)
+    for group in (commands, forwards):
+        application.add_routes(group.routes())
+        application.on_shutdown.append(_ending(group))
     runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=1)
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
@@ -203,7 +208,7 @@ async def streams(
     await web.SockSite(runner, listening, ssl_context=context).start()
     port = listening.getsockname()[1]
     try:
-        yield Streams(pods, port, authority.client(client_files) if secure else None, commands)
+        yield Streams(pods, port, authority.client(client_files) if secure else None, commands, forwards)
         await eventually(lambda: pods.running == 0)
     finally:
         await runner.cleanup()
@@ -211,8 +216,8 @@ async def streams(
     await eventually(lambda: descriptors() <= before)
 
 
-def _ending(commands: CommandRoutes) -> Callable[[web.Application], Awaitable[None]]:
+def _ending(group: RouteGroup) -> Callable[[web.Application], Awaitable[None]]:
     async def end(_: web.Application) -> None:
-        commands.end()
+        group.end()
 
     return end

@@ -101,7 +101,7 @@ async def test_a_command_that_cannot_run(streams, during):
         assert json.loads(client.received[error]) == {
             "status": "Failure",
             "reason": "InternalError",
-            "message": 'Internal error occurred: error executing command in container: exec: "nope": not found',
+            "message": f"Internal error occurred: error executing command in container: {failure}",
             "code": 500,
         }
 
