@@ -41,7 +41,7 @@ from vkubelet.pods.plan import (
     Start,
     plan,
 )
-from vkubelet.pods.records import Record, attempt
+from vkubelet.pods.records import Record, attempt, record
 from vkubelet.pods.reporter import Reporter
 from vkubelet.pods.seed import seed
 from vkubelet.pods.signal import Signal
@@ -129,14 +129,14 @@ class PodWorker:
     def exited(self, state: ContainerState) -> None:
         """A container of this pod has ended (perhaps before its start was noted)."""
         self._states[state.id] = state
+        if state.exit is not None:
+            kind, reason = self._kind(record(state).container), terminated_reason(state.exit.reason)
+            telemetry.TERMINATED_CONTAINERS.inc(kind, str(state.exit.code), reason)
         if state.id in self._ends:
             self._ends[state.id].set()
         for name, view in self._views.items():
             if view.latest is not None and view.latest.id == state.id:
                 self._set(name, latest=attempt(state))
-                if state.exit is not None:
-                    reason = terminated_reason(state.exit.reason)
-                    telemetry.TERMINATED_CONTAINERS.inc(self._kind(name), str(state.exit.code), reason)
 
     def log_source(self, container: str, *, previous: bool) -> LogSource:
         """The log that `kubectl logs` means by the container's name. Raises the directory's errors.
