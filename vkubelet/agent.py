@@ -54,6 +54,7 @@ from vkubelet.server.metrics.routes import MetricsRoutes
 from vkubelet.server.metrics.snapshot import Observer
 from vkubelet.server.node_logs import NodeLogRoutes
 from vkubelet.server.pods_list import PodListRoutes
+from vkubelet.server.portforward import PortForwardRoutes
 from vkubelet.server.tls import harden
 from vkubelet.toolbox import Toolbox
 
@@ -251,7 +252,10 @@ class _Agent:
         private.mkdir(mode=0o700)
         interactions = PodInteractions(manager, self._provider, toolbox, private)
         idle_timeout = self._config.streaming_connection_idle_timeout
-        return [CommandRoutes(interactions, idle_timeout=idle_timeout)]
+        return [
+            CommandRoutes(interactions, idle_timeout=idle_timeout),
+            PortForwardRoutes(interactions, idle_timeout=idle_timeout),
+        ]
 
     async def _become_ready(self, informer: PodInformer, manager: PodManager) -> None:
         """Ready once every pod of the node is known; what then belongs to none is ended."""
