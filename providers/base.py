@@ -210,8 +210,10 @@ class Provider(Protocol):
         It is a non-blocking SOCK_SEQPACKET socket. What the container writes comes as packets of at most
         32 KiB: a byte 1 (standard output) or 2 (standard error), then the data. To it go packets of a byte 0
         and data for its standard input; of a byte 3 and two 16-bit numbers, rows and columns, in network
-        order, for a terminal's size; or of a byte 4 alone: no more input comes from here. Its end is the
-        container's. A peer that takes nothing for ten seconds is let go of.
+        order, for a terminal's size; of a byte 4 alone: no more input comes from here; or of a byte 5 alone:
+        none ever does, so that `stdin_once` does not end with this peer. The connection's end is the
+        container's; it may be reset where input was left unread, and what was sent before can still be read.
+        A peer that takes nothing for ten seconds is let go of.
         """
         ...
 

@@ -62,9 +62,12 @@ class Connection:
         self._watchdog: asyncio.TimerHandle | None = None
         self._loop.add_reader(client, self._on_readable)
 
-    def start(self, container_id: str) -> asyncio.Future[Process]:
-        """Ask for a container's process. Fails with ProviderError, or LauncherGoneError: nobody knows."""
-        return self._ask("start", container_id, ())
+    def start(self, container_id: str, *, attachable: bool = False) -> asyncio.Future[Process]:
+        """Ask for a container's process. Fails with ProviderError, or LauncherGoneError: nobody knows.
+
+        `attachable` is what its spec says: it has its socket for those who attach when this is answered.
+        """
+        return self._ask("serve" if attachable else "start", container_id, ())
 
     def run(self, container_id: str, streams: Streams) -> asyncio.Future[Process]:
         """Ask for the process of an instance that has these standard files, and ends with this connection."""

@@ -6,7 +6,7 @@ removing a container, whose root directory may hold anything, is for a thread. I
 processes or asyncio.
 
     RUN_DIR/boot-id              the boot that the containers belong to
-    RUN_DIR/containers/ID/       spec, started, exit, rootfs/
+    RUN_DIR/containers/ID/       spec, started, exit, rootfs/; attach.sock of those with input or a terminal
     RUN_DIR/corrupt/             what could not be understood, set aside for people
     RUN_DIR/trash/               what is being removed
 """
@@ -121,7 +121,7 @@ class RunDirectory:
         """
         directory = f"{self._containers}/{container_id}"
         try:
-            for name in ("spec", "started", "exit"):
+            for name in ("spec", "started", "exit", "attach.sock"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{directory}/{name}")
             with contextlib.suppress(FileNotFoundError):

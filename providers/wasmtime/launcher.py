@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from providers.base import ProviderError
-from providers.wasmtime import engine
+from providers.wasmtime import engine, sockets
 from providers.wasmtime.connection import Connection
 
 _log = logging.getLogger(__name__)
@@ -55,20 +55,12 @@ async def connect(run_dir: Path, on_ended: Callable[[str], None], program: Path 
 
 async def reach(run_dir: Path, on_ended: Callable[[str], None]) -> Connection | None:
     """A connection to the launcher that serves `run_dir`; None if none does. Raises ProviderError."""
-    # The address of a Unix socket is limited to 107 bytes, and a directory's path is not: go by its number.
-    directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.setblocking(False)
     try:
-        client.connect(f"/proc/self/fd/{directory}/launcher.sock")
+        client = sockets.connect(run_dir, "launcher.sock", socket.SOCK_STREAM)
     except (FileNotFoundError, ConnectionRefusedError):
-        client.close()
         return None
     except OSError as error:
-        client.close()
         raise ProviderError(f"{run_dir}/launcher.sock: {error}") from error
-    finally:
-        os.close(directory)
     connection = Connection(client, on_ended)
     try:
         async with asyncio.timeout(_HELLO_SECONDS):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import socket
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +28,7 @@ from providers.base import (
     Streams,
     Usage,
 )
-from providers.wasmtime import launcher, processes
+from providers.wasmtime import launcher, processes, sockets
 from providers.wasmtime.compile import Compiler
 from providers.wasmtime.connection import Connection, LauncherGoneError, Process
 from providers.wasmtime.directory import RunDirectory, remove_tree
@@ -168,8 +169,11 @@ class WasmtimeProvider:
 
     async def _launch(self, container: _Container, spec: ContainerSpec) -> None:
         """Bring the container to life, or raise ProviderError and leave nothing of it."""
+        attachable = spec.stdin or spec.tty
         try:
-            process = await self._process(spec, lambda connection: connection.start(spec.id))
+            process = await self._process(
+                spec, lambda connection: connection.start(spec.id, attachable=attachable)
+            )
         except ProviderError:
             del self._containers[spec.id]
             self._discard(spec.id)
@@ -190,7 +194,7 @@ class WasmtimeProvider:
         return await self._instances.run(spec, streams, on_start)
 
     async def _process(self, spec: ContainerSpec, ask: Ask) -> Process:
-        """A process for the spec, whose directory is there. With ProviderError, it is the caller's to remove."""
+        """A process for the spec, whose directory is there, and with ProviderError the caller's to remove."""
         for _ in range(_STARTS):
             connection = await self._ready()
             try:
@@ -218,6 +222,20 @@ class WasmtimeProvider:
             except TimeoutError as error:
                 raise ProviderError(f"no launcher: {self._trouble}") from error
         return self._connection
+
+    async def attach(self, container_id: str) -> socket.socket:
+        """See Provider.attach."""
+        container = self._containers.get(container_id)
+        if container is None or container.ended or container.process is None:
+            raise ProviderError(f"container {container_id} does not run")
+        try:
+            return sockets.connect(
+                self._directory.container(container_id), "attach.sock", socket.SOCK_SEQPACKET
+            )
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise ProviderError(f"container {container_id} has no standard input or has ended") from error
+        except OSError as error:
+            raise ProviderError(f"attaching to container {container_id}: {error}") from error
 
     def spec(self, container_id: str) -> ContainerSpec:
         """See Provider.spec."""

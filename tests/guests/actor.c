@@ -1,5 +1,6 @@
 /* A guest that does what its arguments say, one after the other:
  *   print TEXT   error TEXT   sleep SECONDS   env NAME   args   lines N   exit CODE   trap   grow MIB
+ *   hear (answers each line of its input, to its end)   write FILE=TEXT
  * It exists so that a pod's spec alone decides what its container does. */
 
 #include <stdio.h>
@@ -19,6 +20,26 @@ static int grow(long mebibytes)
     return 0;
 }
 
+static void hear(void)
+{
+    char line[4096];
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        printf("heard %s", line);
+        fflush(stdout);
+    }
+    puts("heard the end");
+}
+
+static void save(const char *operand)
+{
+    const char *text = strchr(operand, '=');
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", (int)(text - operand), operand);
+    FILE *file = fopen(name, "w");
+    fputs(text + 1, file);
+    fclose(file);
+}
+
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -28,6 +49,10 @@ int main(int argc, char **argv)
         if (strcmp(verb, "args") == 0) {
             for (int j = 0; j < argc; j++)
                 printf("argv[%d]=%s\n", j, argv[j]);
+            continue;
+        }
+        if (strcmp(verb, "hear") == 0) {
+            hear();
             continue;
         }
         if (strcmp(verb, "trap") == 0)
@@ -47,6 +72,8 @@ int main(int argc, char **argv)
                 printf("line %ld\n", n);
         } else if (strcmp(verb, "grow") == 0) {
             grow(atol(operand));
+        } else if (strcmp(verb, "write") == 0) {
+            save(operand);
         } else if (strcmp(verb, "exit") == 0) {
             return atoi(operand);
         } else {

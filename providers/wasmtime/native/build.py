@@ -23,6 +23,7 @@ NATIVE = Path(__file__).parent
 LAUNCHER = NATIVE.parent / "bin" / "vkubelet-launcher"
 SOURCES = (
     "launcher.c",
+    "attach.c",
     "children.c",
     "connection.c",
     "container.c",

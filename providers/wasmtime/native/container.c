@@ -1,5 +1,6 @@
 #include "container.h"
 
+#include "attach.h"
 #include "logs.h"
 #include "records.h"
 #include "sandbox.h"
@@ -17,22 +18,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { DIRECTORY = 3 };
+enum { DIRECTORY = 3, SOCKET };
 
 static struct log container_log; // zero pages until they are used
 
 // Nothing of the launcher's stays: no file but the container's directory (without streams of its own, standard
 // error is the launcher's, for what the library says when it fails), no session, no signal or mask. The
 // handlers that the engine installed for traps do stay.
-static const char *part(int directory, const int *streams) {
-    for (int fd = STDIN_FILENO; streams != NULL && fd <= STDERR_FILENO; fd++)
-        if (dup2(streams[fd], fd) < 0)
+static const char *part(int directory, struct given given) {
+    for (int fd = STDIN_FILENO; given.streams != NULL && fd <= STDERR_FILENO; fd++)
+        if (dup2(given.streams[fd], fd) < 0)
             return "taking the standard files";
     if (directory != DIRECTORY && dup2(directory, DIRECTORY) < 0)
         return "keeping the container's directory open";
     if (fcntl(DIRECTORY, F_SETFD, FD_CLOEXEC) < 0)
         return "keeping the container's directory open";
-    if (syscall(SYS_close_range, DIRECTORY + 1U, ~0U, 0U) < 0)
+    if (given.listener >= 0 && given.listener != SOCKET && dup2(given.listener, SOCKET) < 0)
+        return "keeping the socket for those who attach open";
+    if (syscall(SYS_close_range, given.listener >= 0 ? SOCKET + 1U : DIRECTORY + 1U, ~0U, 0U) < 0)
         return "closing the launcher's files";
     if (setsid() < 0)
         return "making a session";
@@ -52,19 +55,25 @@ static void fail(struct ending *ending, const char *step, const char *detail, co
     ending->started_at = 0;
 }
 
-static void run(const struct runtime *runtime, bool has_streams, struct ending *ending) {
+static void run(const struct runtime *runtime, struct given given, struct ending *ending) {
     struct spec spec;
     const char *wrong = spec_read(DIRECTORY, "spec", &spec);
     if (wrong != NULL) {
         fail(ending, "reading the container's spec", "", wrong);
         return;
     }
-    if (has_streams != (spec.log_path == NULL)) {
-        fail(ending, "reading the container's spec", "", "it is to have a log or streams, and either alone");
+    struct log *log = spec.log_path == NULL ? NULL : &container_log;
+    bool is_attachable = log != NULL && (spec.input || spec.terminal);
+    if ((given.streams == NULL) != (log != NULL) || (given.listener < 0) == is_attachable) {
+        fail(ending, "reading the container's spec", "", "it is not what was asked for");
         return;
     }
-    struct log *log = has_streams ? NULL : &container_log;
-    if (has_streams && spec.terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0) {
+    wrong = is_attachable ? attach_open(&spec, SOCKET, log) : NULL;
+    if (wrong != NULL) {
+        fail(ending, wrong, "", strerror(errno));
+        return;
+    }
+    if (spec.terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0) {
         fail(ending, "taking the terminal", "", strerror(errno));
         return;
     }
@@ -83,16 +92,21 @@ static void run(const struct runtime *runtime, bool has_streams, struct ending *
     }
     static char root[] = "/proc/self/fd/3/rootfs";
     _Static_assert(DIRECTORY == 3, "the path of the root directory names it");
-    wasi_run(runtime, &spec, spec.root != NULL ? spec.root : root, log, ending);
+    if (is_attachable && !attach_start()) {
+        fail(ending, "starting the thread for those who attach", "", strerror(errno));
+        return;
+    }
+    wasi_run(runtime, &spec, spec.root != NULL ? spec.root : root, spec.terminal ? NULL : log, ending);
+    attach_close();
     if (log != NULL)
         log_close(log);
 }
 
-_Noreturn void container_run(const struct runtime *runtime, int directory, const int *streams,
+_Noreturn void container_run(const struct runtime *runtime, int directory, struct given given,
                              uint64_t started_at) {
     static struct ending ending = {.code = 128, .reason = "cannot-run"};
     ending.started_at = started_at;
-    const char *step = part(directory, streams);
+    const char *step = part(directory, given);
     if (step != NULL) {
         // Too early to own anything: the launcher records that the process left no record.
         fprintf(stderr, "container: %s: %s\n", step, strerror(errno));
@@ -104,7 +118,7 @@ _Noreturn void container_run(const struct runtime *runtime, int directory, const
             fprintf(stderr, "container: recording its start: %s\n", strerror(errno));
         _exit(128);
     }
-    run(runtime, streams != NULL, &ending);
+    run(runtime, given, &ending);
     ending.finished_at = now();
     if (!record_exit(DIRECTORY, &ending))
         fprintf(stderr, "container: recording its end: %s\n", strerror(errno));

@@ -3,6 +3,11 @@
 #include "library.h"
 #include <stdint.h>
 
-// Become the container whose directory is open as `directory`. Its standard files are the three of `streams`;
-// with NULL it has a log. Does not return.
-_Noreturn void container_run(const struct runtime *runtime, int directory, const int *streams, uint64_t started_at);
+// What a container's process is given of open files, beside its directory.
+struct given {
+    const int *streams; // three that become its standard files; NULL for one with a log
+    int listener;       // for those who attach; -1 for none
+};
+
+// Become the container whose directory is open as `directory`. Does not return.
+_Noreturn void container_run(const struct runtime *runtime, int directory, struct given given, uint64_t started_at);

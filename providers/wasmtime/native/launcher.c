@@ -8,7 +8,8 @@
 // container's own directory. Messages are lines; the agent's are
 //
 //     start REQUEST ID     fork the container whose directory is RUN_DIR/containers/ID
-//     run REQUEST ID       the same with three descriptors that come with the line as its standard files;
+//     serve REQUEST ID     the same with a socket for those who attach, in its directory when this is answered
+//     run REQUEST ID       the same as start with three descriptors that come with the line as its standard files;
 //                          it is killed when the agent's connection ends
 //     shutdown             end; containers run on
 //
@@ -19,6 +20,7 @@
 //     failed REQUEST TEXT                       there is no process
 //     ended ID                                  the process is gone, and its exit record is there
 
+#include "attach.h"
 #include "children.h"
 #include "connection.h"
 #include "container.h"
@@ -57,20 +59,27 @@ static bool is_id(const char *text) {
     return strlen(text) == ID_LENGTH && strspn(text, "0123456789abcdef") == ID_LENGTH;
 }
 
-// `streams` are to be its standard files, NULL for a container.
-static void start(const char *request, const char *id, const int *streams) {
+static void start(const char *request, const char *id, struct given given, bool is_attachable) {
     int directory = openat(launcher.containers, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (directory < 0) {
         connection_send(&launcher.agent, "failed %s opening the container's directory: %s", request, strerror(errno));
         return;
     }
+    given.listener = is_attachable ? attach_listen(directory) : -1;
+    if (is_attachable && given.listener < 0) {
+        connection_send(&launcher.agent, "failed %s listening for those who attach: %s", request, strerror(errno));
+        close(directory);
+        return;
+    }
     uint64_t started_at = now();
-    struct child *child = child_new(id, started_at, streams != NULL);
+    struct child *child = child_new(id, started_at, given.streams != NULL);
     pid_t pid = child == NULL ? -1 : fork();
     if (pid == 0)
-        container_run(&launcher.runtime, directory, streams, started_at);
+        container_run(&launcher.runtime, directory, given, started_at);
     int cause = errno;
     close(directory);
+    if (is_attachable)
+        close(given.listener);
     if (pid < 0) {
         free(child);
         connection_send(&launcher.agent, "failed %s making a process: %s", request, strerror(cause));
@@ -85,7 +94,7 @@ static bool run(const char *request, const char *id) {
     int streams[DESCRIPTORS];
     if (!connection_descriptors(&launcher.agent, streams))
         return false;
-    start(request, id, streams);
+    start(request, id, (struct given){.streams = streams}, false);
     for (size_t i = 0; i < DESCRIPTORS; i++)
         close(streams[i]);
     return true;
@@ -163,8 +172,9 @@ static bool on_line(char *line) {
         return false;
     bool asked = id != NULL && is_id(id) && *request != 0 && strlen(request) < 20 &&
                  strspn(request, "0123456789") == strlen(request);
-    if (asked && strcmp(verb, "start") == 0)
-        start(request, id, NULL);
+    bool serves = strcmp(verb, "serve") == 0;
+    if (asked && (serves || strcmp(verb, "start") == 0))
+        start(request, id, (struct given){.streams = NULL}, serves);
     else if (!asked || strcmp(verb, "run") != 0 || !run(request, id))
         connection_close(&launcher.agent);
     return true;

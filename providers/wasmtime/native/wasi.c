@@ -1,5 +1,7 @@
 #include "wasi.h"
 
+#include "attach.h"
+
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -43,7 +45,9 @@ static struct log *guest_log;
 __attribute__((visibility("default"))) ssize_t write(int fd, const void *data, size_t size) {
     if (guest_log == NULL || (fd != STDOUT_FILENO && fd != STDERR_FILENO))
         return syscall(SYS_write, fd, data, size);
-    log_write(guest_log, fd == STDOUT_FILENO ? STREAM_STDOUT : STREAM_STDERR, data, size);
+    enum stream stream = fd == STDOUT_FILENO ? STREAM_STDOUT : STREAM_STDERR;
+    log_write(guest_log, stream, data, size);
+    attach_write(stream, data, size);
     return (ssize_t)size;
 }
 
@@ -69,7 +73,7 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, const ch
         if (!wasi_config_preopen_dir(config, preopen->host, preopen->guest, preopen->writable))
             return NULL;
     }
-    if (guest_log == NULL)
+    if (guest_log == NULL || spec->input)
         wasi_config_inherit_stdin(config);
     if (spec->network) {
         wasi_config_inherit_network(config);
@@ -127,6 +131,7 @@ static void trapped(struct ending *ending, struct log *log, struct wasm_byte_vec
     log_break(log);
     log_write(log, STREAM_STDERR, (const unsigned char *)text, size);
     log_break(log);
+    attach_write(STREAM_STDERR, (const unsigned char *)text, size);
 }
 
 static void run_module(const struct runtime *runtime, const struct spec *spec, struct wasmtime_context *context,

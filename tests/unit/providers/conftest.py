@@ -30,10 +30,12 @@ NATIVE_TESTS = ROOT / "tests" / "native"
 DEADLINE = 60.0
 
 VARIANTS = ("shipped", "ubsan", "asan")
+# A client that takes nothing is let go of sooner than by the shipped launcher: a test has to wait for it.
+PATIENCE = "-DATTACH_PATIENCE_MS=1000"
 FLAGS = {
-    "shipped": ("-O2",),
-    "ubsan": ("-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=all"),
-    "asan": ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "shipped": ("-O2", PATIENCE),
+    "ubsan": ("-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=all", PATIENCE),
+    "asan": ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", PATIENCE),
 }
 
 
