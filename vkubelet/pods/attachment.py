@@ -17,7 +17,7 @@ from providers.base import Provider, ProviderError
 from vkubelet.pods import descriptors
 from vkubelet.pods.interaction import CommandError, Wanted
 
-_INPUT, _STDOUT, _STDERR, _RESIZE, _NO_MORE_INPUT = range(5)
+_INPUT, _STDOUT, _STDERR, _RESIZE, _NO_MORE_INPUT, _NO_INPUT = range(6)
 _PACKET = 32 * 1024
 """Bytes of data in one packet."""
 _AHEAD = 2
@@ -62,7 +62,7 @@ class Attachment:
             except BlockingIOError:
                 await descriptors.readable(descriptor)
             except ConnectionResetError:
-                return b""
+                continue  # it ended with input unread: what it wrote before is still there, and then the end
 
     async def read_stdout(self) -> bytes:
         """See Interaction."""
@@ -116,6 +116,9 @@ async def attach(provider: Provider, container_id: str, wanted: Wanted) -> Async
         raise CommandError(f"failed to attach to container: {error}") from error
     with connection:
         attachment = Attachment(connection, wanted)
+        if not wanted.stdin:
+            with contextlib.suppress(ConnectionError):  # it has ended meanwhile, as its output will say
+                connection.send(bytes((_NO_INPUT,)), socket.MSG_NOSIGNAL)
         pump = asyncio.create_task(attachment.pump(), name=f"attach {container_id[:12]}")
         try:
             yield attachment
