@@ -37,6 +37,7 @@ class _Kept:
 
     instances: dict[Measured, int] = dataclasses.field(default_factory=dict)
     ended: int = 0
+    own: ProcessUsage | None = None
     disk: DiskUsage | None = None
     disk_until: float = 0.0
 
@@ -58,7 +59,8 @@ class UsageMeter:
         An instance's processor time stays its container's as far as it was seen. Nothing waits for a disk: a
         root directory is walked after the first question, and then once a minute while questions come.
         """
-        found = await asyncio.to_thread(_read, containers, instances)
+        known = {name: kept.own for name in containers if (kept := self._kept.get(name)) is not None}
+        found = await asyncio.to_thread(_read, containers, instances, known)
         usages = {}
         for name, (own, beside) in found.items():
             usages[name] = self._usage(self._kept.setdefault(name, _Kept()), own, beside)
@@ -89,7 +91,8 @@ class UsageMeter:
         for instance in kept.instances.keys() - beside.keys():
             kept.ended += kept.instances.pop(instance)
         kept.instances.update({instance: usage.cpu for instance, usage in beside.items()})
-        everything = (own, *beside.values())
+        kept.own = own
+        everything = (own, *beside.values()) if beside else (own,)
         return Usage(
             cpu=own.cpu + kept.ended + sum(kept.instances.values()),
             memory=sum(part.memory for part in everything),
@@ -123,11 +126,13 @@ class UsageMeter:
 
 
 def _read(
-    containers: Mapping[str, Measured], instances: Mapping[str, Sequence[Measured]]
+    containers: Mapping[str, Measured],
+    instances: Mapping[str, Sequence[Measured]],
+    known: Mapping[str, ProcessUsage | None],
 ) -> dict[str, tuple[ProcessUsage, dict[Measured, ProcessUsage]]]:
     found = {}
     for name, process in containers.items():
-        own = process_usage(process.pid, process.start_time)
+        own = process_usage(process.pid, process.start_time, known.get(name))
         if own is None:
             continue
         beside = {

@@ -75,7 +75,7 @@ def pod_entry(name: str, *containers: ContainerEntry, phase: str = "Running") ->
     return PodEntry(pod, 1_699_999_999.0, containers)
 
 
-AGENT = ProcessUsage(7 * SECOND, 40 * MIB, 30 * MIB, MIB, 900, 1, 5, 12345)
+AGENT = ProcessUsage(7 * SECOND, 40 * MIB, 30 * MIB, MIB, 900, 1, 5, 12345, 10_000, 0.0)
 
 
 def snapshot(*entries: PodEntry, rates: dict[str, int] | None = None, **changes: Any) -> Snapshot:

@@ -78,8 +78,12 @@ class MetricsRoutes:
         except (OSError, ProviderError) as error:
             logger.error("no statistics: %s", error)  # noqa: TRY400  the text says it all
             return web.Response(status=500, text=f"Internal Error: {error}")
-        document = summary(snapshot, self._node, self._started_at, logs, self._images_size())
-        return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+        images_size = self._images_size()
+
+        def encoded() -> bytes:
+            return msgspec.json.encode(summary(snapshot, self._node, self._started_at, logs, images_size))
+
+        return web.Response(body=await asyncio.to_thread(encoded), content_type="application/json")
 
     async def _kubelet(self, request: web.Request) -> web.Response:
         entries = self._inventory.pods()
