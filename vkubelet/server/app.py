@@ -28,6 +28,7 @@ from vkubelet.server.connection import Connection, Limits
 from vkubelet.server.inotify import DirectoryWatcher
 from vkubelet.server.listener import Listener
 from vkubelet.server.logs import LogHandler
+from vkubelet.server.metrics.http import counted
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ class KubeletServer:
                 threads.shutdown(wait=False)
 
     def _application(self, logs: LogHandler) -> web.Application:
-        application = web.Application(middlewares=[_plain_errors, self._admitted])
+        application = web.Application(middlewares=[counted, _plain_errors, self._admitted])
         application.on_response_prepare.append(_anonymous_software)
 
         async def end(_: web.Application) -> None:
@@ -202,7 +203,11 @@ class KubeletServer:
 async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The kubelet's bodies for what is no route, and a line in the log for every request, at debug."""
     try:
-        response = await handler(request)
+        if request.headers.getall("Transfer-Encoding", ["chunked"]) == ["chunked"]:
+            response = await handler(request)
+        else:  # aiohttp passes such a body on as it came
+            response = web.Response(status=501, text="501 Not Implemented")
+            response.force_close()
     except web.HTTPNotFound:
         response = web.Response(status=404, text="404: Page Not Found")
     except web.HTTPMethodNotAllowed as refused:
