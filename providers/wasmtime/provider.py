@@ -278,9 +278,10 @@ class WasmtimeProvider:
             container = self._containers.get(container_id)
             if container is not None and container.process is not None and not container.ended:
                 running[container_id] = Measured(container.process.pid, container.process.start_time)
-        roots = {self.root(container_id): container_id for container_id in running}
+        beside = self._instances.running()
+        roots = {self.root(container_id): container_id for container_id in running} if beside else {}
         instances: dict[str, list[Measured]] = {}
-        for instance in self._instances.running():
+        for instance in beside:
             if instance.root in roots and instance.process is not None:
                 process = Measured(instance.process.pid, instance.process.start_time)
                 instances.setdefault(roots[instance.root], []).append(process)
