@@ -124,13 +124,17 @@ struct write_result { /* result<_, stream-error> */
     struct stream_error error;
 };
 
-static struct connection {
+struct connection {
     handle socket, input, output, readable, writable; /* 0 is none: handles begin at 1 */
     uint32_t begin, end;                              /* of what in `data` is to be sent */
     uint64_t received, left;                          /* bytes; `left` are to be made: by sink, one answer */
     uint8_t ended;                                    /* no more input comes */
     uint8_t data[BUFFER];
-} connections[CONNECTIONS];
+};
+
+/* The connections follow what the linker placed: zeroed by the memory's maker, they are no part of the module. */
+extern struct connection __heap_base[CONNECTIONS];
+_Static_assert(sizeof(struct connection[CONNECTIONS]) < 12 << 20, "what the host returns begins at 16 MiB");
 
 static enum mode mode;
 static uint64_t amount;
@@ -324,7 +328,7 @@ static uint32_t serve(handle listener, handle acceptable) {
         uint32_t count = 0;
         struct connection *vacant = 0;
         for (uint32_t i = 0; i < CONNECTIONS; i++) {
-            struct connection *connection = connections + i;
+            struct connection *connection = __heap_base + i;
             if (connection->socket == 0) {
                 vacant = connection;
                 continue;

@@ -10,6 +10,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import components
+
 from oci.push import push_module
 
 GUESTS = Path(__file__).parents[1] / "guests"
@@ -17,15 +19,23 @@ CACHE = Path(__file__).parents[2] / ".cache" / "guests"
 
 
 def build_guest(name: str) -> Path:
-    """`tests/guests/NAME.c` as WebAssembly, compiled once for each version of its source."""
-    source = GUESTS / f"{name}.c"
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    """`tests/guests/NAME.c` as WebAssembly, compiled once for each version of its source.
+
+    With a `NAME.wat` beside it, it is that component.
+    """
+    source, world = GUESTS / f"{name}.c", GUESTS / f"{name}.wat"
+    parts = [part.read_bytes() for part in (source, world) if part.exists()]
+    digest = hashlib.sha256(b"".join(parts)).hexdigest()[:16]
     target = CACHE / f"{name}-{digest}.wasm"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = target.with_suffix(".new")
-        command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-Os", "-s"]
-        subprocess.run([*command, "-o", str(fresh), str(source)], check=True)
+        if world.exists():
+            components.compile_core(source, fresh)
+            fresh.write_bytes(components.component(world.read_text(), fresh.read_bytes()))
+        else:
+            command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-wasi", "-Os", "-s"]
+            subprocess.run([*command, "-o", str(fresh), str(source)], check=True)
         fresh.replace(target)
     return target
 
