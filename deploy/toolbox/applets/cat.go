@@ -49,8 +49,8 @@ func inputs(names []string) []string {
 	return names
 }
 
-// eachFile opens an input and reports what goes wrong with it.
-func eachFile(c *call.Call, name string, use func(io.Reader) error) {
+// eachFile opens an input, reports what goes wrong with it, and tells whether nothing did.
+func eachFile(c *call.Call, name string, use func(io.Reader) error) bool {
 	file, err := c.Open(name)
 	if err == nil {
 		defer file.Close()
@@ -59,4 +59,5 @@ func eachFile(c *call.Call, name string, use func(io.Reader) error) {
 	if err != nil {
 		c.Fail(name, err)
 	}
+	return err == nil
 }

@@ -49,7 +49,9 @@ type Call struct {
 	// Terminal is the user's terminal when the applet's output goes there, else nil.
 	Terminal *Terminal
 
-	Exec Runner
+	// Exec runs another command, Known tells whether a name is an applet's.
+	Exec  Runner
+	Known func(name string) bool
 
 	stdout io.Writer
 	stderr io.Writer
@@ -71,7 +73,7 @@ type Files struct {
 }
 
 // New prepares a call of an applet; args[0] is the name it is called by.
-func New(ctx context.Context, applet *Applet, args []string, dir string, env []string, files Files, exec Runner) *Call {
+func New(ctx context.Context, applet *Applet, args []string, dir string, env []string, files Files) *Call {
 	c := &Call{
 		Context:  ctx,
 		Applet:   applet,
@@ -80,7 +82,6 @@ func New(ctx context.Context, applet *Applet, args []string, dir string, env []s
 		Dir:      dir,
 		Env:      env,
 		Terminal: files.Terminal,
-		Exec:     exec,
 		stdout:   files.Stdout,
 		stderr:   files.Stderr,
 	}
@@ -252,5 +253,12 @@ func (c *Call) Sleep(duration time.Duration) {
 	case <-timer.C:
 	case <-c.Done():
 		c.End(130)
+	}
+}
+
+// FailQuietly makes the status that of a reported error without a report.
+func (c *Call) FailQuietly() {
+	if c.failed == 0 {
+		c.failed = 1
 	}
 }

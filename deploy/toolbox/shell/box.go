@@ -44,5 +44,14 @@ func (b *Box) Names() []string {
 func (b *Box) Run(
 	ctx context.Context, applet *call.Applet, args []string, dir string, env []string, files call.Files,
 ) int {
-	return call.New(ctx, applet, args, dir, env, files, b.execute).Main()
+	return b.call(ctx, applet, args, dir, env, files).Main()
+}
+
+func (b *Box) call(
+	ctx context.Context, applet *call.Applet, args []string, dir string, env []string, files call.Files,
+) *call.Call {
+	c := call.New(ctx, applet, args, dir, env, files)
+	c.Exec = b.execute
+	c.Known = func(name string) bool { return b.Applet(name) != nil }
+	return c
 }

@@ -74,7 +74,7 @@ func (b *Box) exec(ctx context.Context, shell *call.Call, args []string) error {
 	if context.Stdout == shell.Files().Stdout {
 		files.Terminal = shell.Terminal
 	}
-	inner := call.New(ctx, shell.Applet, []string{Name}, context.Dir, exported(context.Env), files, b.execute)
+	inner := b.call(ctx, shell.Applet, []string{Name}, context.Dir, exported(context.Env), files)
 	return status(b.execute(inner, args))
 }
 

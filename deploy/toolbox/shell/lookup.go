@@ -35,7 +35,7 @@ func (b *Box) describe(ctx context.Context, context interp.HandlerContext, how, 
 		return true
 	}
 	files := call.Files{Stdout: context.Stdout, Stderr: io.Discard}
-	inner := call.New(ctx, b.applets[Name], []string{Name}, context.Dir, exported(context.Env), files, nil)
+	inner := b.call(ctx, b.applets[Name], []string{Name}, context.Dir, exported(context.Env), files)
 	if file := find(inner, name); file != "" && !interp.IsBuiltin(name) {
 		if how == "-V" {
 			fmt.Fprintf(context.Stdout, "%s is %s\n", name, file)

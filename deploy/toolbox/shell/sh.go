@@ -41,12 +41,11 @@ func (b *Box) own() []*call.Applet {
 
 // invocation is what a shell's arguments ask for.
 type invocation struct {
-	options     []string // for the interpreter, as `set` takes them
-	command     string
-	hasCommand  bool
-	interactive bool
-	fromStdin   bool
-	operands    []string
+	options    []string // for the interpreter, as `set` takes them
+	command    string
+	hasCommand bool
+	fromStdin  bool
+	operands   []string
 }
 
 func parseInvocation(c *call.Call) invocation {
@@ -70,8 +69,7 @@ func parseInvocation(c *call.Call) invocation {
 			switch letter {
 			case 'c':
 				in.hasCommand = true
-			case 'i':
-				in.interactive = true
+			case 'i': // a shell with a terminal is interactive, and none is without
 			case 's':
 				in.fromStdin = true
 			case 'l': // a login shell is one that reads a profile: here there is none
@@ -120,7 +118,7 @@ func (b *Box) sh(c *call.Call) int {
 	case c.Terminal != nil:
 		return b.interactive(c, runner)
 	default:
-		return b.lines(c, runner, oneByOne{c.Files().Stdin}, in.interactive)
+		return b.lines(c, runner, oneByOne{c.Files().Stdin})
 	}
 }
 
@@ -135,30 +133,25 @@ func (b *Box) script(c *call.Call, runner *interp.Runner, source io.Reader, name
 }
 
 // lines runs a script line by line, as it comes: commands in it may read what follows them.
-func (b *Box) lines(c *call.Call, runner *interp.Runner, source io.Reader, goOn bool) int {
+func (b *Box) lines(c *call.Call, runner *interp.Runner, source io.Reader) int {
 	last := 0
-	for {
-		parser := syntax.NewParser()
-		for statements, err := range parser.InteractiveSeq(source) {
-			if err != nil {
-				c.Error("%v", err)
-				last = badSyntax
-				break
-			}
-			if parser.Incomplete() {
-				continue
-			}
-			for _, statement := range statements {
-				last = exitCode(c, runner.Run(c, statement))
-				if runner.Exited() {
-					return last
-				}
-			}
+	parser := syntax.NewParser()
+	for statements, err := range parser.InteractiveSeq(source) {
+		if err != nil {
+			c.Error("%v", err)
+			return badSyntax
 		}
-		if last != badSyntax || !goOn {
-			return leave(c, runner, last)
+		if parser.Incomplete() {
+			continue
+		}
+		for _, statement := range statements {
+			last = exitCode(c, runner.Run(c, statement))
+			if runner.Exited() {
+				return last
+			}
 		}
 	}
+	return leave(c, runner, last)
 }
 
 // leave runs the shell's exit trap.
