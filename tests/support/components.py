@@ -1,8 +1,8 @@
 """Components from C: a module without a C library, put into the component that a text describes.
 
-It exists because no toolchain from a package registry makes preview 2 components of C. The text is assembled by
-the runtime's own assembler; its last core module, an empty one, is then replaced by what was compiled. It must
-not know what a guest does.
+It exists because no toolchain from a package registry makes preview 2 components of C. The text is assembled
+by the runtime's own assembler; its last core module, an empty one, is then replaced by what was compiled. It
+must not know what a guest does.
 """
 
 from __future__ import annotations
