@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ const (
 type children struct {
 	directory *dataDir
 	failed    context.CancelCauseFunc
+	more      map[string][]string
 	running   []*child
 }
 
@@ -51,7 +53,7 @@ func (c *children) start(name string, arguments []string) error {
 		return err
 	}
 	defer theirs.Close()
-	command := exec.Command(self, append([]string{name}, arguments...)...)
+	command := exec.Command(self, slices.Concat([]string{name}, arguments, c.more[name])...)
 	command.Stdout, command.Stderr = log, log
 	command.ExtraFiles = []*os.File{theirs}
 	// An own process group: an interrupt from the terminal is the supervisor's, which stops in order.

@@ -26,6 +26,8 @@ type options struct {
 	readyFD      int
 	lifelineFD   int
 	readyTimeout time.Duration
+	// more are further arguments for components, by name; a later one overrides an earlier one.
+	more map[string][]string
 }
 
 func main() {
@@ -51,7 +53,7 @@ func main() {
 }
 
 func parseOptions(arguments []string) (options, error) {
-	var chosen options
+	chosen := options{more: map[string][]string{}}
 	flags := flag.NewFlagSet("devcluster", flag.ContinueOnError)
 	flags.StringVar(&chosen.dataDir, "data-dir", "", "directory of everything: keys, data, logs (required)")
 	flags.BoolVar(&chosen.defaultPorts, "default-ports", true,
@@ -64,6 +66,13 @@ func parseOptions(arguments []string) (options, error) {
 	flags.IntVar(&chosen.lifelineFD, "lifeline-fd", -1,
 		"an inherited file descriptor at whose end (of file) the cluster ends: for tests, which may be killed")
 	flags.DurationVar(&chosen.readyTimeout, "ready-timeout", 2*time.Minute, "give up when not ready after this time")
+	for name := range components {
+		flags.Func(name+"-arg", "a further `argument` for "+name+", like --"+name+"-arg=--v=4; may be repeated",
+			func(argument string) error {
+				chosen.more[name] = append(chosen.more[name], argument)
+				return nil
+			})
+	}
 	if err := flags.Parse(arguments); err != nil {
 		return options{}, err
 	}
@@ -124,7 +133,7 @@ func run(ctx context.Context, options options) (err error) {
 	}
 	defer registry.stop()
 
-	family := &children{directory: directory, failed: cancel}
+	family := &children{directory: directory, failed: cancel, more: options.more}
 	defer family.stop()
 	starting, giveUp := context.WithTimeoutCause(ctx, options.readyTimeout,
 		fmt.Errorf("not ready after %s; logs are in %s", options.readyTimeout, directory.path("logs")))
