@@ -1,4 +1,4 @@
-"""Counters and histograms that any part of the agent may keep, and the families that they are shown as.
+"""Counters, histograms and the like that any part of the agent may keep, and the families they are shown as.
 
 They exist because a node exports what a kubelet exports, while what is counted lies on the hot path: counting
 is an addition in a dictionary, and all that Prometheus' format asks for happens when somebody reads. They
@@ -8,6 +8,7 @@ must not know the format, nor what is counted. All of it belongs to the event lo
 from __future__ import annotations
 
 import dataclasses
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -107,6 +108,24 @@ class Histogram:
     def _add(self, values: tuple[str, ...]) -> list[int]:
         self._sums[values] = 0.0
         return self._counts.setdefault(values, [0] * (len(self._bounds) + 1))
+
+
+class Deadline:
+    """A moment to come, shown as the whole seconds that are left until it; negative once it is over."""
+
+    def __init__(self, name: str, help_text: str) -> None:
+        self.name = name
+        self._help = help_text
+        self._at: float | None = None
+
+    def set(self, at: float) -> None:
+        """It is at `at`, in seconds since the epoch. Until that is known, nothing is shown."""
+        self._at = at
+
+    def family(self) -> Family:
+        """How much is left now."""
+        samples = [] if self._at is None else [Sample(int(self._at - time.time()))]
+        return Family(self.name, "gauge", self._help, samples)
 
 
 def gauge(name: str, help_text: str, samples: Iterable[Sample]) -> Family:

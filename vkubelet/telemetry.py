@@ -7,7 +7,7 @@ here that is not counted somewhere. It must not know who counts.
 
 from __future__ import annotations
 
-from vkubelet.meters import Counter, Family, Histogram
+from vkubelet.meters import Counter, Deadline, Family, Histogram
 
 _ALPHA = "[ALPHA] "
 _STABLE = "[STABLE] "
@@ -102,7 +102,18 @@ REST_DURATION = Histogram(
     _REST_BUCKETS,
 )
 
-_ALL = tuple(value for value in globals().values() if isinstance(value, Counter | Histogram))
+CLIENT_CERTIFICATE_TTL = Deadline(
+    "kubelet_certificate_manager_client_ttl_seconds",
+    _ALPHA + "Gauge of the TTL (time-to-live) of the Kubelet's client certificate. The value is in seconds "
+    "until certificate expiry (negative if already expired).",
+)
+SERVING_CERTIFICATE_TTL = Deadline(
+    "kubelet_certificate_manager_server_ttl_seconds",
+    _ALPHA + "Gauge of the shortest TTL (time-to-live) of the Kubelet's serving certificate. The value is in "
+    "seconds until certificate expiry (negative if already expired).",
+)
+
+_ALL = tuple(value for value in globals().values() if isinstance(value, Counter | Deadline | Histogram))
 
 _MEGABYTE, _GIGABYTE = 1 << 20, 1 << 30
 _IMAGE_SIZES = (

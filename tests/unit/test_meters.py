@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from vkubelet import telemetry
-from vkubelet.meters import Counter, Histogram, gauge, label_text
+from vkubelet.meters import Counter, Deadline, Histogram, gauge, label_text
 from vkubelet.server.metrics.exposition import Format, render
 
 
@@ -56,6 +58,15 @@ def test_a_histogram_counts_up_to_its_bounds_each_included() -> None:
 
 def test_a_histogram_without_labels_is_shown_as_nothing_yet() -> None:
     assert samples(Histogram("took_seconds", "Time.", buckets=(1,)))[("took_seconds_count", ())] == 0
+
+
+def test_a_deadline_is_shown_once_it_is_known() -> None:
+    deadline = Deadline("left_seconds", "Left.")
+    assert deadline.family().samples == []
+    deadline.set(time.time() + 1000)
+    assert 0 < deadline.family().samples[0].value <= 1000
+    deadline.set(time.time() - 1000)
+    assert deadline.family().samples[0].value <= -1000
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1e6)))

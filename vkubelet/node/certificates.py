@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from vkubelet import telemetry
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError, KubeconfigError
 from vkubelet.api.kubeconfig import entries
@@ -174,6 +175,7 @@ class ClientCertificate:
         pair = await asyncio.to_thread(self._store.load)
         while True:
             if pair is not None:
+                telemetry.CLIENT_CERTIFICATE_TTL.set(pair.expires_at)
                 await _sleep_until(pair.renewal_at(self._chance))
             try:
                 pair = await _renew(
@@ -234,6 +236,7 @@ class ServingCertificate:
         backoff = Backoff(2.0, 300.0)
         while True:
             if self._pair is not None:
+                telemetry.SERVING_CERTIFICATE_TTL.set(self._pair.expires_at)
                 await _sleep_until(self._pair.renewal_at(self._chance))
             try:
                 self._pair = await _renew(

@@ -34,6 +34,11 @@ class Pair:
         moment = datetime.fromtimestamp(now, UTC)
         return self.leaf.not_valid_before_utc <= moment < self.leaf.not_valid_after_utc
 
+    @property
+    def expires_at(self) -> float:
+        """The end of its life, in seconds since the epoch."""
+        return self.leaf.not_valid_after_utc.timestamp()
+
     def renewal_at(self, chance: random.Random) -> float:
         """When to ask for the next (epoch seconds): at 70 to 90 % of its life, as the kubelet does."""
         start, end = self.leaf.not_valid_before_utc.timestamp(), self.leaf.not_valid_after_utc.timestamp()

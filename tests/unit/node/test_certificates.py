@@ -5,6 +5,7 @@ import base64
 import json
 import random
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,8 +18,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from vkubelet import telemetry
 from vkubelet.api.client import ApiClient, KubeconfigError
 from vkubelet.config import Config, ConfigError
+from vkubelet.meters import Deadline
 from vkubelet.node import csr
 from vkubelet.node.certificates import CertificateError, ClientCertificate, ServingCertificate, ensure_client
 from vkubelet.node.keystore import KeyStore, Pair, self_signed
@@ -276,6 +279,11 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def left(deadline: Deadline) -> float:
+    """What is shown of a certificate's life; 0 while nothing is."""
+    return sum(sample.value for sample in deadline.family().samples)
+
+
 async def test_the_client_certificate_is_renewed_when_due(
     joining: Config, signer: Signer, running: Callable[[Any], asyncio.Task[Any]]
 ) -> None:
@@ -288,6 +296,7 @@ async def test_the_client_certificate_is_renewed_when_due(
     kept = KeyStore(Path(joining.root_dir) / "pki", "kubelet-client")
     later = datetime.now(UTC).timestamp() + 12 * 3600
     await until(lambda: (pair := kept.load()) is not None and pair.valid(later))
+    await until(lambda: left(telemetry.CLIENT_CERTIFICATE_TTL) > 23 * 3600)
     assert not task.done()
     assert signer.requests[0].public_key() != signer.requests[1].public_key(), "a new key each time"
     await client.close()
@@ -329,6 +338,8 @@ async def test_serving_goes_from_self_signed_to_signed_in_one_context(
     running(serving.run())
     await until(lambda: bool(store.sign.requests))
     second = await served_after(context, first)
+    expires_at = second.not_valid_after_utc.timestamp()
+    await until(lambda: 0 < left(telemetry.SERVING_CERTIFICATE_TTL) <= expires_at - time.time() + 1)
     assert second.subject.rfc4514_string() == "CN=system:node:wasm-1,O=system:nodes"
     assert pair_of(second.public_bytes(PEM)).covers({"wasm-1"}, {"10.0.0.1"})
     again = ServingCertificate(config, client, "10.0.0.1")
