@@ -118,7 +118,7 @@ func (b *Box) sh(c *call.Call) int {
 	case c.Terminal != nil:
 		return b.interactive(c, runner)
 	default:
-		return b.lines(c, runner, oneByOne{c.Files().Stdin})
+		return b.lines(c, runner, &oneByOne{source: c.Files().Stdin})
 	}
 }
 
@@ -173,14 +173,25 @@ func exitCode(c *call.Call, err error) int {
 	return 1
 }
 
-// oneByOne never reads more of a stream than it was asked for, for a stream that is shared.
-type oneByOne struct{ io.Reader }
+// oneByOne never reads more of a stream than is needed, for a stream that is shared with commands. What it gives
+// ends with a line's end: the parser would wait for one.
+type oneByOne struct {
+	source io.Reader
+	last   byte
+}
 
-func (o oneByOne) Read(data []byte) (int, error) {
-	if o.Reader == nil {
+func (o *oneByOne) Read(data []byte) (int, error) {
+	if o.source == nil {
 		return 0, io.EOF
 	}
-	return o.Reader.Read(data[:min(1, len(data))])
+	n, err := o.source.Read(data[:min(1, len(data))])
+	if n > 0 {
+		o.last = data[0]
+	} else if err == io.EOF && o.last != '\n' && len(data) > 0 {
+		o.last, data[0] = '\n', '\n'
+		return 1, nil
+	}
+	return n, err
 }
 
 // builtin runs a builtin of the interpreter as an applet.

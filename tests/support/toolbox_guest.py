@@ -1,0 +1,74 @@
+"""The toolbox as a process of its own: `toolbox_guest.py COMPILED SETTINGS ARG...`, SETTINGS being JSON.
+
+It gives the module what the node's launcher gives it, a terminal included where standard input is one, so that the
+toolbox can be tried without the launcher. SETTINGS: `mounts`, from guest path to host path, and `env`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import struct
+import sys
+import termios
+import tty
+
+import wasmtime
+
+from providers.wasmtime.engine import engine
+
+NO_TERMINAL = 59
+"""ENOTTY of WASI."""
+
+
+def main() -> None:
+    compiled, settings = sys.argv[1], json.loads(sys.argv[2])
+    using = engine()
+    module = wasmtime.Module.deserialize_file(using, compiled)
+    linker = wasmtime.Linker(using)
+    linker.define_wasi()
+    store = wasmtime.Store(using)
+    i32 = wasmtime.ValType.i32()
+    is_terminal = os.isatty(0)
+    cooked = termios.tcgetattr(0) if is_terminal else None
+
+    def set_raw(raw: int) -> int:
+        if cooked is None:
+            return NO_TERMINAL
+        if raw:
+            tty.setraw(0, termios.TCSADRAIN)
+        else:
+            termios.tcsetattr(0, termios.TCSADRAIN, cooked)
+        return 0
+
+    def get_size(rows: int, columns: int) -> int:
+        if cooked is None:
+            return NO_TERMINAL
+        size = struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))
+        memory = exports["memory"]
+        memory.write(store, struct.pack("<I", size[0]), rows)
+        memory.write(store, struct.pack("<I", size[1]), columns)
+        return 0
+
+    # wasmtime's own refuses what a shell has to say: the statuses from 126 on.
+    linker.allow_shadowing = True
+    exits = wasmtime.FuncType([i32], [])
+    linker.define_func("wasi_snapshot_preview1", "proc_exit", exits, lambda status: os._exit(status & 0xFF))
+    linker.define_func("vkubelet_terminal", "set_raw", wasmtime.FuncType([i32], [i32]), set_raw)
+    linker.define_func("vkubelet_terminal", "get_size", wasmtime.FuncType([i32, i32], [i32]), get_size)
+    wasi = wasmtime.WasiConfig()
+    wasi.argv = sys.argv[3:]
+    wasi.env = list(settings["env"].items())
+    wasi.inherit_stdin()
+    wasi.inherit_stdout()
+    wasi.inherit_stderr()
+    for guest, host in settings["mounts"].items():
+        wasi.preopen_dir(host, guest)
+    store.set_wasi(wasi)
+    exports = linker.instantiate(store, module).exports(store)
+    exports["_start"](store)
+
+
+if __name__ == "__main__":
+    main()
