@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -92,10 +93,24 @@ async def request(
 
 @contextlib.asynccontextmanager
 async def spdy_client(
-    port: int, path: str, *, protocol: str = "v4.channel.k8s.io", tls: ssl.SSLContext | None = None
+    port: int,
+    path: str,
+    *,
+    protocol: str = "v4.channel.k8s.io",
+    tls: ssl.SSLContext | None = None,
+    receive_buffer: int | None = None,
 ) -> AsyncIterator[SpdyClient]:
-    """A connection that has been upgraded; it ends abruptly with the block."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+    """A connection that has been upgraded; it ends abruptly with the block.
+
+    `receive_buffer` is the bytes that the kernel keeps for a client that does not read.
+    """
+    connection = socket.socket()
+    if receive_buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
+    name = "127.0.0.1" if tls else None
+    reader, writer = await asyncio.open_connection(sock=connection, ssl=tls, server_hostname=name)
     try:
         async with asyncio.timeout(30):
             status, answered = await request(

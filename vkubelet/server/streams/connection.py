@@ -33,7 +33,7 @@ unread would make the kernel reset the connection, and the client lose the last 
 
 
 class Wire(Protocol):
-    """What carries a connection's bytes. It calls `feed`, `pause`, `resume` and `lost` of the connection."""
+    """What carries a connection's bytes. It calls what stands below "What the wire calls"."""
 
     def write(self, *parts: bytes | memoryview) -> None:
         """Send, without waiting; nothing, when the connection is gone."""
@@ -143,6 +143,10 @@ class SpdyConnection:
         self._answers = 0
         self._flow()
         self._wake()
+
+    def hung_up(self) -> None:
+        """The client has gone, while nothing was read from it."""
+        self._expire()
 
     def lost(self) -> None:
         """The connection is gone."""

@@ -15,6 +15,7 @@ from aiohttp import WSMsgType, web
 
 from vkubelet.server.streams.channel import CHUNK
 from vkubelet.server.streams.connection import SpdyConnection
+from vkubelet.server.streams.hangup import unless_hung_up
 from vkubelet.server.streams.spdy_stream import SpdyStream
 from vkubelet.server.streams.upgrade import CLOSE_TIMEOUT, HIGH_WATER
 
@@ -123,7 +124,8 @@ class MessageWire:
     async def _receive(self) -> None:
         assert self._connection is not None  # noqa: S101  for the type checker
         while True:
-            await self._reading.wait()
+            if not self._reading.is_set() and not await unless_hung_up(self._transport, self._reading.wait()):
+                return
             message = await self._socket.receive()
             if message.type is not WSMsgType.BINARY:
                 return

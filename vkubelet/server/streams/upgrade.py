@@ -16,6 +16,7 @@ from aiohttp import web
 
 from vkubelet.server.streams import negotiation
 from vkubelet.server.streams.connection import SpdyConnection
+from vkubelet.server.streams.hangup import PATIENCE, HangUpWatch
 from vkubelet.server.streams.spdy_stream import SpdyStream
 
 HIGH_WATER = 256 * 1024
@@ -51,6 +52,8 @@ class TransportWire(asyncio.Protocol):
         self._previous = previous
         self._connection: SpdyConnection | None = None
         self._reading = True
+        self._patience: asyncio.TimerHandle | None = None
+        self._watch: HangUpWatch | None = None
         self._closed = asyncio.Event()
 
     def take_over(self, connection: SpdyConnection) -> None:
@@ -70,9 +73,11 @@ class TransportWire(asyncio.Protocol):
         if self._reading and not self._transport.is_closing():
             self._reading = False
             self._transport.pause_reading()
+            self._patience = asyncio.get_running_loop().call_later(PATIENCE, self._watch_client)
 
     def resume_reading(self) -> None:
         """See Wire."""
+        self._unwatch_client()
         if not self._reading and not self._transport.is_closing():
             self._reading = True
             self._transport.resume_reading()
@@ -111,10 +116,23 @@ class TransportWire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport's."""
         self._closed.set()
+        self._unwatch_client()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.lost()
         self._previous.connection_lost(exc)
+
+    def _watch_client(self) -> None:
+        if self._connection is not None:
+            self._watch = HangUpWatch(self._transport, self._connection.hung_up)
+
+    def _unwatch_client(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
 
 @contextlib.asynccontextmanager

@@ -17,6 +17,7 @@ from collections.abc import Collection
 from aiohttp import WSMsgType, web
 
 from vkubelet.server.streams.channel import CHUNK, ChannelClosedError
+from vkubelet.server.streams.hangup import unless_hung_up
 from vkubelet.server.streams.idle import IdleTimer
 from vkubelet.server.streams.negotiation import websocket_protocol
 from vkubelet.server.streams.racing import until
@@ -118,16 +119,20 @@ class WebSocketChannel:
         self._ended = True
         self._arrived.set()
 
-    async def take(self, data: memoryview) -> None:
-        """The connection's: `data` has come in. Returns when the reader is not far behind."""
+    async def take(self, data: memoryview, transport: asyncio.Transport) -> bool:
+        """The connection's: `data` has come in. Returns when the reader is not far behind.
+
+        False if the client has gone by then.
+        """
         if self._ended or not data:
-            return
+            return True
         self._chunks.append(data)
         self._buffered += len(data)
         self._arrived.set()
         if self._buffered > BUFFER:
             self._caught_up.clear()
-            await self._caught_up.wait()
+            return await unless_hung_up(transport, self._caught_up.wait())
+        return True
 
 
 class WebSocketChannels:
@@ -223,4 +228,5 @@ class WebSocketChannels:
                     payload = memoryview(base64.b64decode(payload, validate=True))
                 except binascii.Error:
                     continue
-            await self.channels[number].take(payload)
+            if not await self.channels[number].take(payload, self._transport):
+                return

@@ -195,9 +195,9 @@ async def streams(
     tasks = asyncio.all_tasks()
     await asyncio.sleep(0)
     before = descriptors()
-    commands = CommandRoutes(pods, creation_timeout=0.2, idle_timeout=30)
+    commands = CommandRoutes(pods, idle_timeout=60)
     application = web.Application()
-    forwards = PortForwardRoutes(pods, creation_timeout=0.2, idle_timeout=30)
+    forwards = PortForwardRoutes(pods, idle_timeout=60)
     for group in (commands, forwards):
         application.add_routes(group.routes())
         application.on_shutdown.append(_ending(group))

@@ -138,7 +138,8 @@ async def test_a_client_that_vanishes_ends_the_command(streams, eventually):
     await eventually(lambda: streams.pods.left == 1)
 
 
-async def test_a_client_that_opens_too_few_streams(streams):
+async def test_a_client_that_opens_too_few_streams(streams, monkeypatch):
+    monkeypatch.setattr(streams.commands, "_creation_timeout", 0.1)
     async with spdy_client(streams.port, f"{PATH}?command=x&output=1", tls=streams.tls) as client:
         await opened(client, "error")
         await client.until_end()

@@ -210,7 +210,8 @@ async def test_streams_that_are_no_pair_are_reset(streams, connected):
         await client.until(lambda: client.reset.keys() == set(bad))
 
 
-async def test_half_a_pair(streams, connected):
+async def test_half_a_pair(streams, connected, monkeypatch):
+    monkeypatch.setattr(streams.forwards, "_creation_timeout", 0.1)
     async with connected() as client:
         error = await client.open(streamtype="error", port="80", requestid="7")
         await client.until(lambda: error in client.ended)
