@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from vkubelet.meters import Family, Sample, gauge, label_text
 from vkubelet.pods.inventory import PodEntry
 from vkubelet.pods.plan import TERMINAL_PHASES
-from vkubelet.server.metrics.summary import LogSizes
+from vkubelet.server.metrics.logs import LogSizes
 
 
 def inventory_families(node: str, entries: Iterable[PodEntry], logs: LogSizes) -> list[Family]:

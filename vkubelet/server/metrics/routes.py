@@ -18,17 +18,17 @@ import msgspec
 from aiohttp import web
 
 from providers.base import ProviderError
-from providers.disk import DiskUsage, disk_usage
 from vkubelet import telemetry
 from vkubelet.meters import Family
-from vkubelet.pods.inventory import Inventory, PodEntry
+from vkubelet.pods.inventory import Inventory
 from vkubelet.server.metrics.cadvisor import cadvisor_families
 from vkubelet.server.metrics.exposition import accepts_gzip, negotiate, render
 from vkubelet.server.metrics.kubelet import inventory_families
+from vkubelet.server.metrics.logs import LogMeter
 from vkubelet.server.metrics.process import process_families, start_time_family
 from vkubelet.server.metrics.resource import resource_families
 from vkubelet.server.metrics.snapshot import Observer, Snapshot
-from vkubelet.server.metrics.summary import LogSizes, summary
+from vkubelet.server.metrics.summary import summary
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class MetricsRoutes:
         self._observer = observer
         self._inventory = inventory
         self._node = node
-        self._pod_logs_dir = pod_logs_dir
+        self._logs = LogMeter(pod_logs_dir)
         self._images_size = images_size
         self._started_at = time.time()
 
@@ -74,7 +74,7 @@ class MetricsRoutes:
         form = request.query.getall("only_cpu_and_memory", [])
         try:
             snapshot = await self._observer.snapshot()
-            logs = None if form == ["true"] else await asyncio.to_thread(self._log_sizes, snapshot.inventory)
+            logs = None if form == ["true"] else await asyncio.to_thread(self._logs.sizes, snapshot.inventory)
         except (OSError, ProviderError) as error:
             logger.error("no statistics: %s", error)  # noqa: TRY400  the text says it all
             return web.Response(status=500, text=f"Internal Error: {error}")
@@ -89,7 +89,7 @@ class MetricsRoutes:
         entries = self._inventory.pods()
 
         def read() -> list[Family]:
-            return [*inventory_families(self._node, entries, self._log_sizes(entries)), *process_families()]
+            return [*inventory_families(self._node, entries, self._logs.sizes(entries)), *process_families()]
 
         counted = telemetry.families()
         families = [*counted, *await asyncio.to_thread(read)]
@@ -114,18 +114,6 @@ class MetricsRoutes:
             logger.error("no metrics: %s", error)  # noqa: TRY400  the text says it all
             snapshot = None
         return await _exposition(request, lambda: families(snapshot))
-
-    def _log_sizes(self, entries: Iterable[PodEntry]) -> LogSizes:
-        """Of all containers that were started. Blocks."""
-        found: dict[tuple[str, str], DiskUsage] = {}
-        for entry in entries:
-            meta = entry.pod.metadata
-            directory = self._pod_logs_dir / f"{meta.namespace}_{meta.name}_{meta.uid}"
-            for container in entry.containers:
-                size = disk_usage(directory / container.spec.name)
-                if size is not None:
-                    found[meta.uid, container.spec.name] = size
-        return found
 
 
 async def _exposition(

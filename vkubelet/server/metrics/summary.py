@@ -7,7 +7,6 @@ requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from providers.base import Usage
@@ -17,11 +16,10 @@ from vkubelet.api.times import rfc3339
 from vkubelet.pods.machine import FileSystemUsage, MachineUsage
 from vkubelet.pods.plan import SECOND
 from vkubelet.pods.resources import limit
+from vkubelet.server.metrics.logs import LogSizes
 from vkubelet.server.metrics.snapshot import AGENT, NODE, RUNTIME, PodSnapshot, Snapshot
 
 Object = dict[str, Any]
-LogSizes = Mapping[tuple[str, str], DiskUsage]
-"""The size of a container's logs by the pod's uid and the container's name."""
 
 
 def summary(
