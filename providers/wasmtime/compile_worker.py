@@ -26,6 +26,8 @@ from providers.wasmtime import engine
 
 _MAGIC = b"\0asm"
 _RUN = "wasi:cli/run@0.2.0"
+_TERMINAL = {"set_raw": 1, "get_size": 2}
+"""What the launcher provides beside WASI: names, and how many numbers each takes (`native/terminal.h`)."""
 
 
 class InvalidError(Exception):
@@ -61,6 +63,9 @@ def compile_module(used: wasmtime.Engine, binary: bytes) -> bytes:
         raise InvalidError(f"the module does not export the function _start; it exports {names}")
     linker = wasmtime.Linker(used)
     linker.define_wasi()
+    for name, parameters in _TERMINAL.items():
+        kind = wasmtime.FuncType([wasmtime.ValType.i32()] * parameters, [wasmtime.ValType.i32()])
+        linker.define_func("vkubelet_terminal", name, kind, _never)
     try:
         wasmtime.InstancePre._from_ptr(_instantiate_pre(linker, module))
     except wasmtime.WasmtimeError as error:
@@ -68,6 +73,10 @@ def compile_module(used: wasmtime.Engine, binary: bytes) -> bytes:
             f"the module's imports are not what WASI preview 1 provides: {_text(error)}"
         ) from error
     return bytes(module.serialize())
+
+
+def _never(*_arguments: int) -> int:
+    raise AssertionError("nothing is run here")
 
 
 def _instantiate_pre(linker: wasmtime.Linker, module: wasmtime.Module) -> object:

@@ -32,6 +32,7 @@ SOURCES = (
     "records.c",
     "sandbox.c",
     "spec.c",
+    "terminal.c",
     "wasi.c",
 )
 WARNINGS = (

@@ -1,4 +1,5 @@
 #include "library.h"
+#include "terminal.h"
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -62,15 +63,18 @@ const char *runtime_open(struct runtime *runtime, const char *path) {
                  search.build_id[0] ? search.build_id : "(none)", WASMTIME_BUILD_ID);
         return wrong;
     }
-    const char *missing = wasmtime_api_bind(library);
-    if (missing != NULL)
-        return missing;
+    const char *failed = wasmtime_api_bind(library);
+    if (failed != NULL)
+        return failed;
     runtime->engine = wasmtime_api_engine();
     if (runtime->engine == NULL)
         return "the engine cannot be made with this configuration";
     runtime->linker = wasmtime_linker_new(runtime->engine);
     if (wasmtime_linker_define_wasi(runtime->linker) != NULL)
         return "WASI preview 1 cannot be linked";
+    failed = terminal_define(runtime->linker);
+    if (failed != NULL)
+        return failed;
     runtime->component_linker = wasmtime_component_linker_new(runtime->engine);
     if (wasmtime_component_linker_add_wasip2(runtime->component_linker) != NULL)
         return "WASI preview 2 cannot be linked";

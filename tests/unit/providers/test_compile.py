@@ -82,6 +82,14 @@ async def test_what_is_no_webassembly(cache: Path, tmp_path: Path, content: byte
             "unknown import: `env::host` has not been defined",
         ),
         (
+            f'(module (import "vkubelet_terminal" "beep" (func)) {COMMAND})',
+            "unknown import: `vkubelet_terminal::beep` has not been defined",
+        ),
+        (
+            f'(module (import "vkubelet_terminal" "set_raw" (func)) {COMMAND})',
+            "incompatible import type for `vkubelet_terminal::set_raw`",
+        ),
+        (
             f'(module (import "wasi_snapshot_preview1" "fd_nothing" (func)) {COMMAND})',
             "preview 1 provides: .*wasi_snapshot_preview1::fd_nothing",
         ),
