@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -53,6 +55,14 @@ def test_negotiation(accept: str, form: Format, escaping: str) -> None:
 )
 def test_compression(header: str, accepted: bool) -> None:
     assert accepts_gzip(header) is accepted
+
+
+@given(st.text())
+def test_any_header_gets_an_answer(header: str) -> None:
+    form, content_type = negotiate(header)
+    assert content_type.startswith(form.value)
+    assert content_type.isprintable()
+    assert accepts_gzip(header) in (True, False)
 
 
 def families() -> list[Family]:
