@@ -27,8 +27,8 @@ class MachineUsage:
     Times are seconds since the epoch, amounts bytes. `cpu` is nanoseconds of all cores since some moment
     that is fixed. The working set is what cannot be taken back under pressure: capacity without what is
     available; `memory_used` counts caches too; `anonymous` is memory that no file backs. Swap is None where
-    there is none. The file systems are those of images, of containers' root directories and of logs, which may
-    be one and the same.
+    there is none. The file systems are those of images, of containers' root directories and of logs, which
+    may be one and the same.
     """
 
     measured_at: float
