@@ -29,6 +29,7 @@ SOURCES = (
     "container.c",
     "library.c",
     "logs.c",
+    "network.c",
     "records.c",
     "sandbox.c",
     "spec.c",

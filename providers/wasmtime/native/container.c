@@ -39,6 +39,8 @@ static const char *part(int directory, struct given given) {
         return "closing the launcher's files";
     if (setsid() < 0)
         return "making a session";
+    // SIGPIPE too: whose reader has gone is ended as any other process; a guest cannot ask for more, and many
+    // would write on for ever.
     static const int ours[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
         signal(ours[i], SIG_DFL);

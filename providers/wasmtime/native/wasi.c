@@ -1,6 +1,7 @@
 #include "wasi.h"
 
 #include "attach.h"
+#include "network.h"
 
 #include <signal.h>
 #include <stdarg.h>
@@ -75,10 +76,9 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, const ch
     }
     if (guest_log == NULL || spec->input)
         wasi_config_inherit_stdin(config);
-    if (spec->network) {
-        wasi_config_inherit_network(config);
-        wasi_config_allow_ip_name_lookup(config, true);
-    }
+    *step = "allowing the network, which this library does not let us";
+    if (spec->network && !network_allow(config))
+        return NULL;
     wasi_config_inherit_stdout(config);
     wasi_config_inherit_stderr(config);
     return config;

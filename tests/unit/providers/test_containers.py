@@ -123,6 +123,12 @@ async def test_components(node: Node, argument: tuple[str], code: int, reason: E
     assert log_lines(spec.log_path)[0] == "stdout F hello from a component"
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_the_network_is_for_those_who_may_use_it(node: Node, allowed: bool) -> None:
+    ended, _ = await node.run(guest("network"), network=allowed)
+    assert (ended.code, ended.message) == (0 if allowed else 1, "")
+
+
 async def test_killing_ends_a_sleep(node: Node) -> None:
     state = await node.start(guest("nap"))
     assert state.exit is None
