@@ -13,6 +13,15 @@ import (
 
 // date tells the time in UTC: an instance has no time zones.
 func date(c *call.Call) int {
+	precision := "date"
+	for at, arg := range c.Args {
+		// The only option whose value may be left out.
+		for _, option := range []string{"-I", "--iso-8601="} {
+			if value, ok := strings.CutPrefix(arg, option); ok && value != "" {
+				precision, c.Args[at] = value, "-I"
+			}
+		}
+	}
 	options := c.Options("ud:r:RI", call.Long{
 		"utc": 'u', "date": 'd', "reference": 'r', "rfc-email": 'R', "iso-8601": 'I',
 	}, 1)
@@ -37,7 +46,17 @@ func date(c *call.Call) int {
 	case 'R':
 		format = "%a, %d %b %Y %H:%M:%S %z"
 	case 'I':
-		format = "%Y-%m-%d"
+		known := false
+		for name, layout := range map[string]string{
+			"date": "%F", "hours": "%FT%H%:z", "minutes": "%FT%H:%M%:z", "seconds": "%FT%T%:z", "ns": "%FT%T,%N%:z",
+		} {
+			if strings.HasPrefix(name, precision) {
+				format, known = layout, true
+			}
+		}
+		if !known {
+			c.Die(1, "invalid precision '%s'", precision)
+		}
 	}
 	if len(c.Args) > 0 {
 		if len(c.Args) > 1 || !strings.HasPrefix(c.Args[0], "+") {
@@ -72,6 +91,13 @@ func formatTime(at time.Time, format string) string {
 		switch letter := format[i]; letter {
 		case '%':
 			text = "%"
+		case ':':
+			if strings.HasPrefix(format[i:], ":z") {
+				i++
+				text = at.Format("-07:00")
+			} else {
+				text = "%:"
+			}
 		case 'n':
 			text = "\n"
 		case 't':

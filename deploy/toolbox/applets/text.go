@@ -78,6 +78,8 @@ func seq(c *call.Call) int {
 		case args[0] == "-s" && len(args) > 1:
 			separator = args[1]
 			args = args[1:]
+		case strings.HasPrefix(args[0], "-s"):
+			separator = args[0][2:]
 		default:
 			numbers = append(numbers, args[0])
 		}

@@ -3,8 +3,10 @@ package call
 import (
 	"crypto/rand"
 	"io"
+	"io/fs"
 	"os"
 	"path"
+	"syscall"
 )
 
 // File is an open file, or one of the devices that every container is expected to have.
@@ -41,6 +43,11 @@ func OpenFile(name string, flag int, mode os.FileMode, files Files) (File, error
 	file, err := os.OpenFile(name, flag, mode)
 	if err != nil {
 		return nil, err
+	}
+	// WASI opens a directory, and says nonsense when it is read.
+	if info, err := file.Stat(); err == nil && info.IsDir() {
+		file.Close()
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
 	}
 	return file, nil
 }

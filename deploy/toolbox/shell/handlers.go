@@ -54,6 +54,9 @@ func intercept(ctx context.Context, args []string) ([]string, error) {
 		if isPipe && output.Broken() {
 			return []string{"exit", "141"}, nil
 		}
+		if name == "printf" && (len(args) < 2 || args[1] != "-v") {
+			return append([]string{"/bin/printf"}, args[1:]...), nil // the builtin's knows few formats
+		}
 	case name == "command" && len(args) > 2 && (args[1] == "-v" || args[1] == "-V"):
 		return append([]string{lookup}, args[1:]...), nil
 	case name == "type" && len(args) > 1 && args[1][:min(1, len(args[1]))] != "-":

@@ -29,7 +29,6 @@ func (b *Box) own() []*call.Applet {
 		"[":      "EXPRESSION ]",
 		"echo":   "[-neE] [ARG...]",
 		"false":  "",
-		"printf": "FORMAT [ARG...]",
 		"pwd":    "[-LP]",
 		"test":   "EXPRESSION",
 		"true":   "",
