@@ -50,6 +50,8 @@ from vkubelet.server.auth_reviews import AccessReviewer, TokenReviewer
 from vkubelet.server.commands import CommandRoutes
 from vkubelet.server.configz import ConfigzRoutes
 from vkubelet.server.health import HealthRoutes
+from vkubelet.server.log_reader import LogReader
+from vkubelet.server.logs import LogRoutes
 from vkubelet.server.metrics.routes import MetricsRoutes
 from vkubelet.server.metrics.snapshot import Observer
 from vkubelet.server.node_logs import NodeLogRoutes
@@ -206,14 +208,18 @@ class _Agent:
         manager.adopt(await self._provider.open(manager.on_exit))
         observer = Observer(manager, self._provider, lambda: usage.read(config, self._node.capacity))
         certificate = ServingCertificate(config, self._client, self._node.host_ip)
+        reader = LogReader()
         server = KubeletServer(
-            manager,
             address=config.address,
             port=config.port,
             tls=harden(await certificate.context(ssl.CERT_OPTIONAL)),
             healthy=lambda: self._not_ready,
             auth=_kubelet_auth(config, self._client),
-            groups=[*self._information(manager, observer), *self._streams(manager, toolbox)],
+            groups=[
+                LogRoutes(manager, reader),
+                *self._information(manager, observer),
+                *self._streams(manager, toolbox, reader),
+            ],
         )
         self._port = await server.start()
         footprint.settle()
@@ -243,9 +249,10 @@ class _Agent:
                     task.cancel()
         finally:
             await server.close()
+            reader.close()
             await observer.close()
 
-    def _streams(self, manager: PodManager, toolbox: Toolbox) -> list[RouteGroup]:
+    def _streams(self, manager: PodManager, toolbox: Toolbox, reader: LogReader) -> list[RouteGroup]:
         """The routes of the kubelet API that talk to running containers."""
         private = Path(self._config.run_dir) / "exec"
         shutil.rmtree(private, ignore_errors=True)  # copies of modules that an agent which was killed left
@@ -253,7 +260,7 @@ class _Agent:
         interactions = PodInteractions(manager, self._provider, toolbox, private)
         idle_timeout = self._config.streaming_connection_idle_timeout
         return [
-            CommandRoutes(interactions, idle_timeout=idle_timeout),
+            CommandRoutes(interactions, reader, idle_timeout=idle_timeout),
             PortForwardRoutes(interactions, idle_timeout=idle_timeout),
         ]
 

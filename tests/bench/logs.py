@@ -24,6 +24,8 @@ from vkubelet.server.auth import AlwaysAllow, KubeletAuth
 from vkubelet.server.cri_log import LogFilter
 from vkubelet.server.log_file import BLOCK
 from vkubelet.server.log_options import decode
+from vkubelet.server.log_reader import LogReader
+from vkubelet.server.logs import LogRoutes
 
 CLIENT = """
 import socket, ssl, sys, time
@@ -103,13 +105,14 @@ async def bench(size: int, directory: Path) -> None:
     source = LogSource(directory / "0.log", asyncio.Event())
     source.end.set()
     pods = Directory({("default", "web", "main"): source})
+    reader = LogReader()
     server = KubeletServer(
-        pods,
         address="127.0.0.1",
         port=0,
         tls=tls,
         healthy=lambda: None,
         auth=KubeletAuth("bench", AlwaysAllow()),
+        groups=[LogRoutes(pods, reader)],
     )
     port = await server.start()
     for content in (20, 100, 1000, 16000):
@@ -134,6 +137,7 @@ async def bench(size: int, directory: Path) -> None:
                 f" {read / seconds:6.0f} MB/s of log, filter alone {read / alone:6.0f} MB/s of log"
             )
     await server.close()
+    reader.close()
 
 
 if __name__ == "__main__":

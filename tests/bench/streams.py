@@ -25,6 +25,7 @@ from aiohttp import web
 from tests.unit.server.conftest import Authority
 from vkubelet.pods.interaction import Interaction, Interactions, Target, Wanted
 from vkubelet.server.commands import CommandRoutes
+from vkubelet.server.log_reader import LogReader
 from vkubelet.server.portforward import PortForwardRoutes
 
 CHUNK = 64 * 1024
@@ -220,7 +221,8 @@ async def measure(security: str, context: ssl.SSLContext | None, files: list[str
     pods = Pods()
     asked = cast(Interactions, pods)
     application = web.Application()
-    for group in (CommandRoutes(asked), PortForwardRoutes(asked)):
+    reader = LogReader()
+    for group in (CommandRoutes(asked, reader), PortForwardRoutes(asked)):
         application.add_routes(group.routes())
     runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=1)
     await runner.setup()
@@ -247,6 +249,7 @@ async def measure(security: str, context: ssl.SSLContext | None, files: list[str
     finally:
         bare.close()
         await runner.cleanup()
+        reader.close()
 
 
 if __name__ == "__main__":

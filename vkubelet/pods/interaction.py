@@ -13,6 +13,8 @@ import socket
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from vkubelet.pods.directory import LogSource
+
 
 class InteractionError(Exception):
     """There is nothing to talk to; it is known before a stream is opened, and answered over plain HTTP.
@@ -107,6 +109,14 @@ class Interactions(Protocol):
         """Join a running container. Entering raises InteractionError or CommandError; leaving detaches.
 
         Whether it has a terminal is the container's own matter: `wanted.tty` is not looked at.
+        """
+        ...
+
+    def logged(self, target: Target) -> LogSource | None:
+        """The log of a container that has neither standard input nor terminal; None for one that has.
+
+        Such a container's output goes nowhere but there: who joins it follows its log. Raises
+        InteractionError.
         """
         ...
 

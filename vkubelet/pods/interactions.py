@@ -19,6 +19,7 @@ from pathlib import Path
 from providers.base import Artifact, ContainerSpec, Preopen, Provider, ProviderError
 from vkubelet.pods import attachment, forwarding, podinfo
 from vkubelet.pods.command import FAILED, Applet, Files, ModuleFile, OwnModule, own_names, resolve
+from vkubelet.pods.directory import LogSource
 from vkubelet.pods.environment import with_terminal
 from vkubelet.pods.execution import execute
 from vkubelet.pods.interaction import (
@@ -50,6 +51,13 @@ class PodInteractions:
     def check(self, target: Target) -> None:
         """See Interactions."""
         self._find(target)
+
+    def logged(self, target: Target) -> LogSource | None:
+        """See Interactions."""
+        worker, container = self._find(target)
+        if container.spec.stdin or container.spec.tty:
+            return None
+        return worker.log_source(target.container, previous=False)
 
     def has_tty(self, target: Target) -> bool:
         """See Interactions. Raises InteractionError."""

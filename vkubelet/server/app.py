@@ -14,20 +14,16 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, cast
 from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from vkubelet.pods.directory import ContainerDirectory
 from vkubelet.server.auth import KubeletAuth, RefusedError
 from vkubelet.server.auth_identity import Identity
 from vkubelet.server.connection import Connection, Limits
-from vkubelet.server.inotify import DirectoryWatcher
 from vkubelet.server.listener import Listener
-from vkubelet.server.logs import LogHandler
 from vkubelet.server.metrics.http import counted
 
 logger = logging.getLogger(__name__)
@@ -35,8 +31,6 @@ logger = logging.getLogger(__name__)
 # Seconds that requests get to end when the server closes; followed logs are ended at once.
 CLOSE_TIMEOUT = 1.0
 BACKLOG = 1024
-# Log files are read in threads of their own, so that a hanging disk stops logs and nothing else.
-LOG_THREADS = 4
 
 IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
 
@@ -66,7 +60,6 @@ class KubeletServer:
 
     def __init__(
         self,
-        directory: ContainerDirectory,
         *,
         address: str,
         port: int,
@@ -78,9 +71,8 @@ class KubeletServer:
     ) -> None:
         """`tls` has been through `harden`; `healthy` says what is wrong with the node agent, or None.
 
-        `groups` are served beside health and logs.
+        `groups` are served beside its health.
         """
-        self._directory = directory
         self._address = address
         self._port = port
         self._tls = tls
@@ -88,8 +80,6 @@ class KubeletServer:
         self._auth = auth
         self._limits = limits
         self._groups = tuple(groups)
-        self._watcher: DirectoryWatcher | None = None
-        self._threads: ThreadPoolExecutor | None = None
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
 
@@ -105,10 +95,8 @@ class KubeletServer:
         """
         listening = _listen(self._address, self._port)
         try:
-            self._watcher = DirectoryWatcher()
-            self._threads = ThreadPoolExecutor(LOG_THREADS, "container-logs")
             self._runner = web.AppRunner(
-                self._application(LogHandler(self._directory, self._watcher, self._threads)),
+                self._application(),
                 handler_cancellation=True,  # a follower waits for its log, not for its client to go away
                 shutdown_timeout=CLOSE_TIMEOUT,
             )
@@ -148,33 +136,23 @@ class KubeletServer:
         """Stop listening, end every request and release everything; may be called twice."""
         listener, self._listener = self._listener, None
         runner, self._runner = self._runner, None
-        threads, self._threads = self._threads, None
-        watcher, self._watcher = self._watcher, None
         try:
             if listener is not None:
                 await listener.close()
+        finally:
             if runner is not None:
                 await runner.cleanup()
-        finally:
-            if watcher is not None:
-                watcher.close()
-            if threads is not None:
-                threads.shutdown(wait=False)
 
-    def _application(self, logs: LogHandler) -> web.Application:
+    def _application(self) -> web.Application:
         application = web.Application(middlewares=[counted, _plain_errors, self._admitted])
         application.on_response_prepare.append(_anonymous_software)
 
         async def end(_: web.Application) -> None:
-            logs.end_followers()
             for group in self._groups:
                 group.end()
 
         application.on_shutdown.append(end)
         application.router.add_route("*", "/healthz", self._healthz)
-        application.router.add_get(
-            "/containerLogs/{namespace}/{pod}/{container}", logs.handle, allow_head=False
-        )
         for group in self._groups:
             application.router.add_routes(group.routes())
         return application

@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 
 from aiohttp import web
 
-from vkubelet.pods.interaction import InteractionError, Interactions, Target, Wanted
+from vkubelet.pods.interaction import Interaction, InteractionError, Interactions, Target, Wanted
+from vkubelet.server.log_reader import LogReader
+from vkubelet.server.output import follow_output
 from vkubelet.server.streams import negotiation, spdy_command, websocket_command
 from vkubelet.server.streams.channel import ChannelClosedError
 from vkubelet.server.streams.command import Command, serve
@@ -31,12 +34,16 @@ class CommandRoutes:
     def __init__(
         self,
         interactions: Interactions,
+        reader: LogReader,
         *,
         idle_timeout: float = IDLE_TIMEOUT,
         creation_timeout: float = CREATION_TIMEOUT,
     ) -> None:
-        """Times in seconds: `idle_timeout` without a byte, `creation_timeout` for a client's streams."""
+        """`reader` is the caller's. Times in seconds: `idle_timeout` without a byte, `creation_timeout` for a
+        client's streams.
+        """
         self._interactions = interactions
+        self._reader = reader
         self._idle_timeout = idle_timeout
         self._creation_timeout = creation_timeout
         self._sessions = StreamSessions()
@@ -81,14 +88,18 @@ class CommandRoutes:
                 text = "rpc error: code = InvalidArgument desc = tty and stderr cannot both be true"
                 return web.Response(status=500, text=text)
             negotiation.require_upgrade(request)
-            command = Command(
-                lambda: self._interactions.attach(target, wanted), "error attaching to container"
-            )
+            command = Command(lambda: self._joined(target, wanted), "error attaching to container")
             return await self._serve(request, command, wanted)
         except InteractionError as error:
             return web.Response(status=error.status, text=str(error))
         except RefusedError as refused:
             return refused.response
+
+    def _joined(self, target: Target, wanted: Wanted) -> AbstractAsyncContextManager[Interaction]:
+        source = self._interactions.logged(target)
+        if source is None:
+            return self._interactions.attach(target, wanted)
+        return follow_output(source, self._reader, wanted)
 
     async def _serve(self, request: web.Request, command: Command, wanted: Wanted) -> web.StreamResponse:
         with self._sessions.session():

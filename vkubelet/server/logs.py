@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from concurrent.futures import Executor
+from collections.abc import Iterable
 
 from aiohttp import web
 
@@ -20,9 +20,9 @@ from vkubelet.pods.directory import (
     LogSource,
     PodNotFoundError,
 )
-from vkubelet.server.inotify import DirectoryWatcher
 from vkubelet.server.log_options import InvalidOptionsError, LogOptions, UndecodableError, decode
-from vkubelet.server.log_stream import LogMissingError, LogStream, open_log
+from vkubelet.server.log_reader import LogReader
+from vkubelet.server.log_stream import LogMissingError, LogStream
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +30,21 @@ logger = logging.getLogger(__name__)
 STALLED_AFTER = 4 * 3600.0
 
 
-class LogHandler:
-    """The handler of the route; it shares a watcher and threads among all requests."""
+class LogRoutes:
+    """Implements app.RouteGroup."""
 
-    def __init__(self, directory: ContainerDirectory, watcher: DirectoryWatcher, threads: Executor) -> None:
-        """`threads` read files; it is the owner of none of the three."""
+    def __init__(self, directory: ContainerDirectory, reader: LogReader) -> None:
+        """`reader` is shared with others, and the caller's to close."""
         self._directory = directory
-        self._watcher = watcher
-        self._threads = threads
+        self._reader = reader
         self._followers: set[asyncio.Task[None]] = set()
 
-    def end_followers(self) -> None:
-        """End the requests that do not end by themselves; their clients see an answer that breaks off."""
+    def routes(self) -> Iterable[web.RouteDef]:
+        """See RouteGroup."""
+        yield web.get("/containerLogs/{namespace}/{pod}/{container}", self.handle, allow_head=False)
+
+    def end(self) -> None:
+        """See RouteGroup: followers' clients see an answer that breaks off."""
         for follower in self._followers:
             follower.cancel()
 
@@ -55,7 +58,7 @@ class LogHandler:
         source, options = found
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
         try:
-            async with open_log(source, options, self._watcher, self._threads) as stream:
+            async with self._reader.open(source, options) as stream:
                 await response.prepare(request)
                 await self._send(stream, response, following=options.follow)
                 if stream.malformed:

@@ -21,6 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from vkubelet.pods.directory import ContainerNotFoundError, LogSource, PodNotFoundError
 from vkubelet.server.app import KubeletServer
 from vkubelet.server.auth import AlwaysAllow, KubeletAuth
+from vkubelet.server.log_reader import LogReader
+from vkubelet.server.logs import LogRoutes
 from vkubelet.server.tls import harden
 
 
@@ -120,6 +122,7 @@ class Node:
     """A running server and all that a test needs to call it."""
 
     server: KubeletServer
+    reader: LogReader
     directory: Directory
     authority: Authority
     port: int
@@ -178,22 +181,24 @@ async def node(
 ) -> AsyncIterator[Node]:
     directory = Directory({("default", "web", "main"): source})
     health: list[str] = []
+    reader = LogReader()
     server = KubeletServer(
-        directory,
         address="127.0.0.1",
         port=0,
         tls=authority.server(server_files),
         healthy=lambda: health[0] if health else None,
         auth=KubeletAuth("here", AlwaysAllow()),
+        groups=[LogRoutes(directory, reader)],
     )
     port = await server.start()
     connector = aiohttp.TCPConnector(ssl=authority.client(client_files), limit=0)
     timeout = aiohttp.ClientTimeout(total=30)
     try:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, read_bufsize=2**12) as session:
-            yield Node(server, directory, authority, port, session, health)
+            yield Node(server, reader, directory, authority, port, session, health)
     finally:
         await server.close()
+        reader.close()
 
 
 class Writer:
@@ -252,7 +257,7 @@ def eventually() -> Callable[[Callable[[], bool]], object]:
     """Wait, under a deadline, for what other tasks and threads are about to bring about."""
 
     async def wait(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(3):
             while not condition():  # noqa: ASYNC110  nothing announces a closed descriptor
                 await asyncio.sleep(0.001)
 

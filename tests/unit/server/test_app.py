@@ -173,7 +173,7 @@ async def test_headers_have_a_limit(node):
 async def test_a_silent_or_slow_client_is_cut_off(authority, server_files):
     tls, limits = authority.server(server_files), Limits(idle=0.05)
     server = KubeletServer(
-        None, address="127.0.0.1", port=0, tls=tls, healthy=lambda: None, auth=AUTH, limits=limits
+        address="127.0.0.1", port=0, tls=tls, healthy=lambda: None, auth=AUTH, limits=limits
     )
     port = await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=authority.client(None))
@@ -190,7 +190,7 @@ async def test_a_taken_port_is_said_in_one_line(authority, server_files):
     tls = authority.server(server_files)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        server = KubeletServer(None, address="127.0.0.1", port=port, tls=tls, healthy=lambda: None, auth=AUTH)
+        server = KubeletServer(address="127.0.0.1", port=port, tls=tls, healthy=lambda: None, auth=AUTH)
         with pytest.raises(PortTakenError) as failure:
             await server.start()
     assert str(failure.value) == (
@@ -201,14 +201,14 @@ async def test_a_taken_port_is_said_in_one_line(authority, server_files):
 @pytest.mark.parametrize("address", ["192.0.2.1", "nowhere", ""])
 async def test_an_impossible_address_is_named(authority, server_files, address):
     tls = authority.server(server_files)
-    server = KubeletServer(None, address=address, port=0, tls=tls, healthy=lambda: None, auth=AUTH)
+    server = KubeletServer(address=address, port=0, tls=tls, healthy=lambda: None, auth=AUTH)
     with pytest.raises(ListenError, match=f"on {address}:0: "):
         await server.start()
 
 
 async def test_every_address_of_both_families(node, authority, server_files, client_files):
     tls = authority.server(server_files)
-    server = KubeletServer(node.directory, address="::", port=0, tls=tls, healthy=lambda: None, auth=AUTH)
+    server = KubeletServer(address="::", port=0, tls=tls, healthy=lambda: None, auth=AUTH)
     port = await server.start()
     try:
         for host in ("127.0.0.1", "[::1]"):
@@ -220,7 +220,7 @@ async def test_every_address_of_both_families(node, authority, server_files, cli
 
 async def test_run_ends_with_its_task_and_frees_the_port(authority, server_files):
     tls = authority.server(server_files)
-    server = KubeletServer(None, address="127.0.0.1", port=0, tls=tls, healthy=lambda: None, auth=AUTH)
+    server = KubeletServer(address="127.0.0.1", port=0, tls=tls, healthy=lambda: None, auth=AUTH)
     port = await server.start()
     running = asyncio.ensure_future(server.run())
     await asyncio.sleep(0)

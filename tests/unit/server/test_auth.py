@@ -143,7 +143,6 @@ async def start(authority, server_files, tmp_path: Path, fast_retries) -> AsyncI
             auth = KubeletAuth("here", authorizer or reviewer, tokens=tokens, anonymous=anonymous)
             echo = Echo()
             server = KubeletServer(
-                None,
                 address="127.0.0.1",
                 port=0,
                 tls=authority.server(server_files),

@@ -47,7 +47,7 @@ async def test_lines_arrive_as_they_are_written_until_the_containers_end(node, s
         writer.line("last words")
         source.end.set()
         assert await response.content.read() == b"last words\n"
-    assert node.server._watcher.armed == 0
+    assert node.reader.armed == 0
 
 
 async def test_a_silent_log_answers_at_once(node, source, writer):
@@ -141,7 +141,7 @@ async def test_a_reader_waits_a_moment_for_the_first_file(node, source, new_writ
             return await response.text()
 
     reading = asyncio.ensure_future(read())
-    await eventually(lambda: node.server._watcher.armed == 1)
+    await eventually(lambda: node.reader.armed == 1)
     complete = source.path.with_name("complete")
     writer = new_writer(complete)
     writer.line("there")
@@ -367,7 +367,7 @@ async def test_a_client_that_goes_away_in_the_middle_of_a_write_releases_all(nod
     assert len(open_logs(source)) == 1
     writer.transport.abort()
     await eventually(lambda: not open_logs(source) and not node.server._runner.server.connections)
-    assert node.server._watcher.armed == 0
+    assert node.reader.armed == 0
 
 
 async def test_a_client_that_goes_away_from_a_silent_log_releases_all(node, source, writer, eventually):
@@ -375,12 +375,12 @@ async def test_a_client_that_goes_away_from_a_silent_log_releases_all(node, sour
     await eventually(lambda: len(node.server._runner.server.connections) == 1)
     before = len(descriptors())
     responses = [await node.logs(follow="true") for _ in range(5)]
-    await eventually(lambda: node.server._watcher.armed == 1)
+    await eventually(lambda: node.reader.armed == 1)
     assert len(open_logs(source)) == 5 + 1
     for response in responses:
         response.close()
     await eventually(lambda: len(descriptors()) <= before)
-    assert node.server._watcher.armed == 0
+    assert node.reader.armed == 0
 
 
 async def test_a_client_that_never_reads_on_is_cut_off(node, source, eventually, monkeypatch, caplog):
@@ -409,7 +409,7 @@ async def test_hundreds_of_followers_share_one_inotify(node, tmp_path, new_write
             return await response.text()
 
     followers = [asyncio.ensure_future(follow(number)) for number in range(count)]
-    await eventually(lambda: node.server._watcher.armed == count)
+    await eventually(lambda: node.reader.armed == count)
     assert descriptors().count("anon_inode:inotify") == 1
     for number, source in enumerate(sources):
         writer = new_writer(source.path)
@@ -417,7 +417,7 @@ async def test_hundreds_of_followers_share_one_inotify(node, tmp_path, new_write
         writer.close()
         source.end.set()
     assert await asyncio.gather(*followers) == [f"{number}\n" for number in range(count)]
-    assert node.server._watcher.armed == 0
+    assert node.reader.armed == 0
 
 
 async def test_closing_the_server_ends_followers_and_leaves_nothing_open(
@@ -432,6 +432,7 @@ async def test_closing_the_server_ends_followers_and_leaves_nothing_open(
         with pytest.raises(aiohttp.ClientError):
             await response.content.read()
     await eventually(lambda: len(open_logs(source)) == 1)
+    node.reader.close()
     assert "anon_inode:inotify" not in descriptors()
 
 

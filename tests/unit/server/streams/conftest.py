@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from vkubelet.pods.directory import LogSource
 from vkubelet.pods.interaction import ForwardError, InteractionError, Target, Wanted
 from vkubelet.server.app import RouteGroup
 from vkubelet.server.commands import CommandRoutes
+from vkubelet.server.log_reader import LogReader
 from vkubelet.server.portforward import PortForwardRoutes
 from vkubelet.server.streams import connection
 
@@ -91,6 +93,7 @@ class Pods:
     failure: Exception | None = None
     refusal: InteractionError | None = None
     tty: bool = False
+    log: LogSource | None = None
     asked: list[tuple[object, ...]] = field(default_factory=list)
     running: int = 0
     left: int = 0
@@ -104,6 +107,9 @@ class Pods:
 
     def check_pod(self, namespace: str, pod: str, uid: str | None) -> None:
         self.check(Target(namespace, pod, uid, "main"))
+
+    def logged(self, target: Target) -> LogSource | None:
+        return self.log
 
     def has_tty(self, target: Target) -> bool:
         return self.tty
@@ -195,7 +201,8 @@ async def streams(
     tasks = asyncio.all_tasks()
     await asyncio.sleep(0)
     before = descriptors()
-    commands = CommandRoutes(pods, idle_timeout=60)
+    reader = LogReader()
+    commands = CommandRoutes(pods, reader, idle_timeout=60)
     application = web.Application()
     forwards = PortForwardRoutes(pods, idle_timeout=60)
     for group in (commands, forwards):
@@ -204,6 +211,8 @@ async def streams(
     runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=1)
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
+    # Its connections inherit it: with less in the kernel, a client that does not read is felt sooner.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
     context = authority.server(server_files) if secure else None
     await web.SockSite(runner, listening, ssl_context=context).start()
     port = listening.getsockname()[1]
@@ -212,6 +221,7 @@ async def streams(
         await eventually(lambda: pods.running == 0)
     finally:
         await runner.cleanup()
+        reader.close()
     await eventually(lambda: not asyncio.all_tasks() - tasks - {asyncio.current_task()})
     await eventually(lambda: descriptors() <= before)
 

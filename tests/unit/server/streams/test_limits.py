@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import socket
 import tracemalloc
+from pathlib import Path
 
 import aiohttp
 import pytest
 from spdy_client import SpdyClient, spdy_client
 
 from vkubelet.server.commands import CommandRoutes
+from vkubelet.server.log_reader import LogReader
+from vkubelet.server.portforward import PortForwardRoutes
 from vkubelet.server.streams import connection, hangup, upgrade
 from vkubelet.server.streams.connection import MAX_ANSWERS, SpdyConnection
-from vkubelet.server.streams.spdy_stream import SpdyStream
 from vkubelet.server.streams.upgrade import TransportWire
 
 PATH = "/exec/default/web/main"
@@ -287,7 +291,36 @@ async def test_200_at_once(streams):
     assert got == [b"%d" % number for number in range(200)]
 
 
-def test_defaults_are_the_kubelets():
-    routes = CommandRoutes(None)  # type: ignore[arg-type]  not asked
-    assert (routes._idle_timeout, routes._creation_timeout) == (4 * 3600, 30)
-    assert SpdyStream.__doc__
+def asked_for_life(peer: int) -> tuple[int, ...] | None:
+    """How the connection of this process whose peer has this port is kept alive."""
+    for entry in Path("/proc/self/fd").iterdir():
+        if not entry.is_socket():
+            continue
+        with socket.socket(fileno=os.dup(int(entry.name))) as found, contextlib.suppress(OSError):
+            if found.family == socket.AF_INET and found.getpeername()[1] == peer:
+                options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                times = (found.getsockopt(socket.IPPROTO_TCP, option) for option in options)
+                return (found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *times)
+    return None
+
+
+@pytest.mark.parametrize("way", ["spdy", "websocket"])
+async def test_a_silent_client_is_asked_for_a_sign_of_life(streams, way):
+    streams.pods.script = deaf
+    path = f"{PATH}?command=sleep&output=1"
+    if way == "spdy":
+        async with spdy_client(streams.port, path, tls=streams.tls) as client:
+            await opened(client, "error", "stdout")
+            asked = asked_for_life(client.writer.get_extra_info("sockname")[1])
+    else:
+        async with websocket(streams, path) as client:
+            await client.receive()
+            asked = asked_for_life(client.get_extra_info("sockname")[1])
+    assert asked == (1, 15, 15, 9)
+
+
+async def test_defaults_are_the_kubelets(pods):
+    with contextlib.closing(LogReader()) as reader:
+        both = CommandRoutes(pods, reader), PortForwardRoutes(pods)
+    for routes in both:
+        assert (routes._idle_timeout, routes._creation_timeout) == (4 * 3600, 30)

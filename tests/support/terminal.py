@@ -1,0 +1,85 @@
+"""A program on a terminal, as a person has it: what it shows is read until something appears."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+
+class Terminal:
+    """A program with a pseudo-terminal as its controlling one. Use it as a context manager."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], *, rows: int = 24, columns: int = 80
+    ) -> None:
+        self._master, slave = os.openpty()
+        self.resize(rows, columns)
+        self._process = subprocess.Popen(
+            command,
+            env={**environment, "TERM": "xterm"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+        self.seen = b""
+        self._looked = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def send(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def expect(self, pattern: str, timeout: float = 60.0) -> str:
+        """Read until `pattern` appears behind what was expected before; what matched."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = re.search(pattern.encode(), self.seen[self._looked :])
+            if found is not None:
+                self._looked += found.end()
+                return found[0].decode()
+            if not self._read(deadline):
+                raise AssertionError(f"{pattern!r} did not appear in {self.seen[-2000:]!r}")
+
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._master], [], [], max(deadline - time.monotonic(), 0))
+        if not ready:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # EIO: nobody has the terminal open any more
+            return False
+        self.seen += data
+        return bool(data)
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """The exit code, after all output was read."""
+        deadline = time.monotonic() + timeout
+        while self._read(deadline):
+            pass
+        return self._process.wait(max(deadline - time.monotonic(), 0.1))
+
+    def interrupt(self) -> None:
+        """End the program as closing its window does."""
+        self._process.send_signal(signal.SIGHUP)
