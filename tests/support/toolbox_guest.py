@@ -1,7 +1,7 @@
 """The toolbox as a process of its own: `toolbox_guest.py COMPILED SETTINGS ARG...`, SETTINGS being JSON.
 
-It gives the module what the node's launcher gives it, a terminal included where standard input is one, so that the
-toolbox can be tried without the launcher. SETTINGS: `mounts`, from guest path to host path, and `env`.
+It gives the module what the node's launcher gives it, a terminal included where standard input is one, so
+that the toolbox can be tried without the launcher. SETTINGS: `mounts`, from guest path to host path, and `env`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import struct
 import sys
 import termios
 import tty
+from pathlib import Path
 
 import wasmtime
 
@@ -22,7 +24,13 @@ NO_TERMINAL = 59
 """ENOTTY of WASI."""
 
 
+def environment() -> dict[str, str]:
+    """What the process that runs this file needs to find the project's packages."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends an instance
     compiled, settings = sys.argv[1], json.loads(sys.argv[2])
     using = engine()
     module = wasmtime.Module.deserialize_file(using, compiled)

@@ -74,7 +74,10 @@ func (e *editor) line(prompt string) (string, error) {
 	if errors.Is(err, io.EOF) {
 		keys.Write([]byte("\r\n"))
 	}
-	return line, errors.Join(err, terminal.SetRaw(false))
+	if failed := terminal.SetRaw(false); err == nil {
+		err = failed
+	}
+	return line, err // as it is: the parser knows io.EOF by its identity
 }
 
 // keyboard gives the terminal's keys one by one, so that nothing is read ahead of what a command may want, and

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import wasmtime
+from toolbox_guest import environment
 
 from providers.wasmtime.engine import engine
 from vkubelet.dev import toolbox as building
@@ -67,10 +67,6 @@ class Guest:
 
     def sh(self, script: str, *args: str, stdin: bytes | str = b"") -> Result:
         return self.run("sh", "-c", script, "sh", *args, stdin=stdin)
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,16 @@
 """The everyday commands: the same output as the machine's own where both have it, and their errors."""
 
+# ruff: noqa: E501  each script is one line
+
 from __future__ import annotations
 
 import hashlib
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import pytest
+from toolbox_guest import environment
 
 SAME = [
     "printf 'b 2\\na 10\\nc 1\\na 10\\n' > f; sort f; sort -r f; sort -u f; sort -k2,2n f; sort -t' ' -k2 f",
@@ -224,13 +226,13 @@ def test_a_directory_is_not_copied_into_itself(guest):
     assert "into itself" in done.err
 
 
-def test_a_file_is_followed(guest, compiled, tmp_path):
+def test_a_file_is_followed(guest):
     log = guest.root / "log"
     log.write_text("one\n")
     with subprocess.Popen(
         guest.command("tail", "-f", "log"),
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(_TREE)},
+        env=environment(),
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"one\n"
@@ -242,9 +244,6 @@ def test_a_file_is_followed(guest, compiled, tmp_path):
             file.write("new\n")
         assert process.stdout.readline() == b"new\n"
         process.kill()
-
-
-_TREE = Path(__file__).parents[3]
 
 
 def test_large_files_stream(guest):
