@@ -1,7 +1,7 @@
 """The toolbox as a process of its own: `toolbox_guest.py COMPILED SETTINGS ARG...`, SETTINGS being JSON.
 
 It gives the module what the node's launcher gives it, a terminal included where standard input is one, so
-that the toolbox can be tried without the launcher. SETTINGS: `mounts`, from guest path to host path, and `env`.
+that the toolbox can be tried without the launcher. SETTINGS: `mounts`, from guest to host path, and `env`.
 """
 
 from __future__ import annotations
