@@ -15,11 +15,24 @@ from vkubelet.dev import kubectl
 
 TIMEOUT = 90.0
 
-MODES: Mapping[str, Mapping[str, str]] = {
-    "websocket": {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "true"},
-    "spdy": {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"},
+@dataclass(frozen=True)
+class Mode:
+    """What kubectl speaks, and what the API server passes on of it to a node that can do both."""
+
+    kubectl_speaks_websocket: bool
+    extend_websockets_to_kubelet: bool
+
+    def environment(self) -> Mapping[str, str]:
+        text = str(self.kubectl_speaks_websocket).lower()
+        return {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": text, "KUBECTL_PORT_FORWARD_WEBSOCKETS": text}
+
+
+MODES = {
+    "websocket": Mode(kubectl_speaks_websocket=True, extend_websockets_to_kubelet=True),
+    # What API servers before 1.36 do: they translate to SPDY, or pass it on as it comes.
+    "translated": Mode(kubectl_speaks_websocket=True, extend_websockets_to_kubelet=False),
+    "spdy": Mode(kubectl_speaks_websocket=False, extend_websockets_to_kubelet=False),
 }
-"""By what kubectl and the API server are told to speak; the API server then decides what the node hears."""
 
 MANIFEST = """
 apiVersion: v1
@@ -68,7 +81,7 @@ class Talk:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        return {**kubectl.environment(self.kubeconfig), **MODES[self.mode]}
+        return {**kubectl.environment(self.kubeconfig), **MODES[self.mode].environment()}
 
     def command(self, *arguments: str) -> list[str]:
         return [kubectl.binary(), *arguments]

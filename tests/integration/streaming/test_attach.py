@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 
 import pytest
 from streaming import Talk
@@ -40,18 +41,23 @@ def test_two_clients_see_the_same(talk: Talk) -> None:
         talk.start("attach", "-i", talk.pod, "-c", "hearing") as speaker,
         talk.start("attach", talk.pod, "-c", "hearing") as listener,
     ):
-        # The listener has joined when it hears of what is said from then on.
-        while not _heard(speaker, listener):
-            pass
-        speaker.kill()
-        listener.kill()
+        heard = threading.Event()
 
+        def speak() -> None:
+            # The listener hears what is said from its joining on, which nothing announces.
+            while not heard.wait(0.1):
+                say(speaker, "together")
 
-def _heard(speaker: subprocess.Popen[bytes], listener: subprocess.Popen[bytes]) -> bool:
-    say(speaker, "together")
-    until(speaker, "heard together")
-    until(listener, "heard together")
-    return True
+        speaking = threading.Thread(target=speak)
+        speaking.start()
+        try:
+            until(listener, "heard together")
+            until(speaker, "heard together")
+        finally:
+            heard.set()
+            speaking.join()
+            speaker.kill()
+            listener.kill()
 
 
 def test_input_that_is_taken_once_ends_with_its_first_client(talk: Talk) -> None:
