@@ -2,3 +2,9 @@
 
 Absolute numbers are the machine's and the hour's; they stand beside. `python -m tests.bench --help`.
 """
+
+import sys
+from pathlib import Path
+
+# What tests share is importable by its bare names, as pytest's `pythonpath` makes it for them.
+sys.path.append(str(Path(__file__).parents[1] / "support"))

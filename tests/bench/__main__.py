@@ -17,8 +17,10 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "provider_rate": ([], ["500"]),
     "pull": ([], ["--size", "50", "--runs", "3"]),
     "logs": ([], ["50"]),
+    "streams": ([], ["128"]),
+    "exec": ([], ["--runs", "30", "--size", "128"]),
 }
-"""Benchmarks that need no cluster, with their arguments: as they are, and for a quick look."""
+"""Benchmarks with a program of their own, with their arguments: as they are, and for a quick look."""
 INTERRUPTED = 130
 
 

@@ -15,6 +15,7 @@ from vkubelet.dev import kubectl
 
 TIMEOUT = 90.0
 
+
 @dataclass(frozen=True)
 class Mode:
     """What kubectl speaks, and what the API server passes on of it to a node that can do both."""
