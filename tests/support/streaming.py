@@ -147,6 +147,7 @@ class Talk:
                         break
             finally:
                 following.kill()
+        assert until in seen, seen
         return seen
 
     def instances(self) -> list[Path]:
