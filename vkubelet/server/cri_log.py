@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 
 from vkubelet.server import instant
 from vkubelet.server.log_options import STREAMS, LogOptions
+from vkubelet.server.log_run import cutter
 
 # Longer lines of a log file are left out instead of being held in memory; writers part lines at 16 KiB.
 MAX_LINE = 1024 * 1024
@@ -96,6 +97,8 @@ class LogFilter:
         self._since_text = instant.utc(options.since) if options.since is not None else b""
         self._lines_left = None if options.follow else options.tail_lines
         self._bytes_left = options.limit_bytes
+        self._cut = cutter(options.streams, timestamps=options.timestamps)
+        self._run_expected = True
         self._carry = b""
         self._overlong = False
         self._line_begins = True
@@ -111,20 +114,20 @@ class LogFilter:
         """What the client gets of the lines that `data` completes."""
         if self.done:
             return b""
-        lines = data.split(b"\n")
-        lines[0] = self._carry + lines[0]
-        self._carry = lines.pop()
-        if self._overlong and lines:
-            del lines[0]
+        end = data.rfind(b"\n") + 1
+        block = data[:end]
+        if self._overlong and block:
+            block = block[block.index(b"\n") + 1 :]
             self._overlong = False
+        elif block:
+            block = self._carry + block
+            self._carry = b""
+        self._carry += data[end:]
         if len(self._carry) > MAX_LINE or self._overlong:
             self.malformed += not self._overlong
             self._overlong = True
             self._carry = b""
-        if not lines:
-            return b""
-        plain = {line[29:40] for line in lines} <= _WHOLE and (self._line_begins or not self._timestamps)
-        return self._limited(self._plain(lines) if plain else b"".join(self._each(lines, b"\n")))
+        return self._limited(self._block(block)) if block else b""
 
     def end_of_file(self) -> bytes:
         """What the client gets of a last line that has no line feed, now that none will come."""
@@ -134,8 +137,23 @@ class LogFilter:
             return b""
         return self._limited(b"".join(self._each([line], b"")))
 
+    def _block(self, block: bytes) -> bytes:
+        """What the client gets of whole lines, the fastest way that is right for them."""
+        begins = self._line_begins or not self._timestamps
+        unbounded = self._since is None and self._lines_left is None
+        if unbounded and begins and self._run_expected:
+            output = self._cut(block)
+            if output is not None:
+                return output
+        lines = block.split(b"\n")
+        lines.pop()
+        shapes = {line[29:40] for line in lines}
+        # Blocks of a log are much alike: what this one is, the next one is probably too.
+        self._run_expected = shapes <= self._shapes
+        return self._plain(lines) if shapes <= _WHOLE and begins else b"".join(self._each(lines, b"\n"))
+
     def _plain(self, lines: list[bytes]) -> bytes:
-        """The fast way, for whole lines in the fixed shape: one pass over them for each thing asked."""
+        """The way for whole lines in the fixed shape: one pass over them for each thing asked."""
         if self._lines_left is not None:
             del lines[self._lines_left :]
             self._lines_left -= len(lines)
