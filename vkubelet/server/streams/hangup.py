@@ -1,14 +1,15 @@
-"""Whether a client is still there while nothing is read from it.
+"""Whether a client is still there when it is silent, or when nothing is read from it.
 
-It exists because a command that does not read its input must not keep running for a client that has gone: as
-long as reading is paused, an event loop does not hear of the connection's end, which stands behind what was
-not read. The kernel tells it apart (EPOLLRDHUP, epoll_ctl(2)). It must not know what the connection carries.
+It exists because a command must not keep running for a client that has gone. As long as reading is paused, an
+event loop does not hear of the connection's end, which stands behind what was not read; the kernel tells it
+apart (EPOLLRDHUP, epoll_ctl(2)). It must not know what the connection carries.
 """
 
 from __future__ import annotations
 
 import asyncio
 import select
+import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,6 +17,16 @@ from vkubelet.server.streams.racing import until
 
 PATIENCE = 1.0
 """Seconds that reading must have been paused before it is worth to look."""
+_KEEP_ALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 9}
+"""Seconds and times that a silent client is asked for a sign of life: as the kubelet's, which are Go's."""
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel find out that a silent client's machine is gone."""
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class HangUpWatch:

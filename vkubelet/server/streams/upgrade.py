@@ -16,7 +16,7 @@ from aiohttp import web
 
 from vkubelet.server.streams import negotiation
 from vkubelet.server.streams.connection import SpdyConnection
-from vkubelet.server.streams.hangup import PATIENCE, HangUpWatch
+from vkubelet.server.streams.hangup import PATIENCE, HangUpWatch, keep_alive
 from vkubelet.server.streams.spdy_stream import SpdyStream
 
 HIGH_WATER = 256 * 1024
@@ -59,6 +59,7 @@ class TransportWire(asyncio.Protocol):
     def take_over(self, connection: SpdyConnection) -> None:
         """From now on, what comes in goes to `connection`."""
         self._connection = connection
+        keep_alive(self._transport)
         self._transport.set_protocol(self)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
         self._transport.resume_reading()

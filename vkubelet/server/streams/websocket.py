@@ -17,7 +17,7 @@ from collections.abc import Collection
 from aiohttp import WSMsgType, web
 
 from vkubelet.server.streams.channel import CHUNK, ChannelClosedError
-from vkubelet.server.streams.hangup import unless_hung_up
+from vkubelet.server.streams.hangup import keep_alive, unless_hung_up
 from vkubelet.server.streams.idle import IdleTimer
 from vkubelet.server.streams.negotiation import websocket_protocol
 from vkubelet.server.streams.racing import until
@@ -55,6 +55,7 @@ async def accept(
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
+    keep_alive(transport)
     await socket.prepare(request)
     return socket, transport, protocol
 

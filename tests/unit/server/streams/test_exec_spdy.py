@@ -7,7 +7,7 @@ import json
 import pytest
 from spdy_client import SpdyClient, spdy_client
 
-from vkubelet.pods.interaction import CommandError, InteractionError, Target, Wanted
+from vkubelet.pods.interaction import CommandError, Target, Wanted
 
 PATH = "/exec/default/web/main"
 
@@ -187,26 +187,3 @@ async def test_what_is_no_spdy_is_told_to_go_away(streams, eventually):
         await client.until_end()
         assert client.gone.status == 1
     assert streams.pods.left == 1
-
-
-async def test_uid_and_refusals(streams):
-    streams.pods.refusal = InteractionError(500, 'container not found ("main")')
-    import aiohttp
-
-    scheme = "https" if streams.tls else "http"
-    async with aiohttp.ClientSession() as session:
-
-        async def ask(path: str, method: str = "POST", **headers: str) -> tuple[int, str]:
-            url = f"{scheme}://127.0.0.1:{streams.port}{path}"
-            async with session.request(method, url, headers=headers, ssl=streams.tls or True) as answer:
-                return answer.status, await answer.text()
-
-        assert await ask(f"{PATH}?output=1") == (500, 'container not found ("main")')
-        assert await ask(PATH) == (400, "you must specify at least 1 of stdin, stdout, stderr")
-        assert await ask(f"{PATH}?output=true") == (
-            400,
-            "you must specify at least 1 of stdin, stdout, stderr",
-        )
-        streams.pods.refusal = None
-        assert await ask("/exec/default/no/main?output=1") == (404, "pod does not exist")
-        assert await ask(f"{PATH}?output=1", "GET") == (500, "Upgrade request required\n")
