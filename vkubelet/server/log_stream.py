@@ -25,6 +25,10 @@ Write = Callable[[bytes], Awaitable[None]]
 # the container's start, and for a moment at each rotation.
 APPEARS_WITHIN = 2.0
 
+# Bytes of a block that are filtered at a time. The memory of a larger piece's lines would be given back to
+# the system and fetched again with every piece, which takes as long as all the rest.
+PIECE = 64 * 1024
+
 
 class LogMissingError(Exception):
     """The container has ended and its log file is gone."""
@@ -193,7 +197,8 @@ def _look(file: LogFile, filter_: LogFilter, ended: bool) -> _Step:
     # The place is asked for first: if that is not the current one, what is read after is all there will be.
     place = file.place()
     data = file.read()
-    return _Step(filter_.feed(data), len(data) < BLOCK, place, ended)
+    output = b"".join([filter_.feed(data[at : at + PIECE]) for at in range(0, len(data), PIECE)])
+    return _Step(output, len(data) < BLOCK, place, ended)
 
 
 def _close_result(opened: Future[LogFile | None]) -> None:

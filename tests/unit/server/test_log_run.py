@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,7 +78,7 @@ def test_where_blocks_end_and_what_was_before_make_no_difference(data, streams, 
     options = LogOptions(streams=streams, timestamps=timestamps)
     log = LogFilter(options)
     edges = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
-    output = b"".join(log.feed(data[a:b]) for a, b in zip(edges, edges[1:], strict=False))
+    output = b"".join(log.feed(data[a:b]) for a, b in itertools.pairwise(edges))
     exact = LogFilter(options)
     assert output + log.end_of_file() == b"".join(exact._each(data.split(b"\n")[:-1], b"\n"))
     assert log.malformed == exact.malformed
