@@ -6,7 +6,6 @@ import fcntl
 import os
 import re
 import select
-import signal
 import struct
 import subprocess
 import termios
@@ -80,6 +79,7 @@ class Terminal:
             pass
         return self._process.wait(max(deadline - time.monotonic(), 0.1))
 
-    def interrupt(self) -> None:
-        """End the program as closing its window does."""
-        self._process.send_signal(signal.SIGHUP)
+    def settle(self, quiet: float = 0.3) -> None:
+        """Read until nothing has come for `quiet` seconds, which is how a person sees that all is there."""
+        while self._read(time.monotonic() + quiet):
+            pass

@@ -42,7 +42,10 @@ def describe(pod: Pod, views: Mapping[str, ContainerView], pids: Mapping[str, in
                 "pid": pids.get(latest.id, 0) if latest.exit is None else 0,
                 "started_at": rfc3339(latest.started_at / SECOND),
                 "restarts": latest.number,
-                "command": [*(container.command or ()), *(container.args or ())] or [container.image],
+                "command": [
+                    *(container.command or [container.image.rpartition("/")[2]]),
+                    *(container.args or ()),
+                ],
             }
         )
     return msgspec.json.encode(found)
