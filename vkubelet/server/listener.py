@@ -73,9 +73,6 @@ class Listener:
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            while len(self._open) >= self._most and not self._strangers:
-                self._room.clear()
-                await self._room.wait()
             try:
                 connection, _ = await loop.sock_accept(self._listening)
             except OSError as error:
@@ -85,9 +82,20 @@ class Listener:
                 else:
                     logger.debug("a connection was gone before it was accepted: %s", error)
                 continue
-            if len(self._strangers) >= self._limits.strangers or len(self._open) >= self._most:
-                self._drop_oldest_stranger()
+            try:
+                await self._make_room()
+            except BaseException:
+                connection.close()
+                raise
             self._take(connection)
+
+    async def _make_room(self) -> None:
+        """Have the oldest stranger go where there is one too many; else wait for somebody to leave."""
+        while len(self._open) >= self._most and not self._strangers:
+            self._room.clear()
+            await self._room.wait()
+        if len(self._strangers) >= self._limits.strangers or len(self._open) >= self._most:
+            self._drop_oldest_stranger()
 
     def _take(self, connection: socket.socket) -> None:
         self._accepted += 1
@@ -111,9 +119,7 @@ class Listener:
             logger.debug("a connection ended in the TLS handshake: %s", error)
 
     def _drop_oldest_stranger(self) -> None:
-        oldest = next(iter(self._strangers), None)
-        if oldest is None:
-            return  # the last of them was let in while the new one was waited for
+        oldest = next(iter(self._strangers))
         connection = self._strangers.pop(oldest)
         logger.debug("dropped the oldest connection that has not been let in, for a new one")
         try:

@@ -257,7 +257,7 @@ def eventually() -> Callable[[Callable[[], bool]], object]:
     """Wait, under a deadline, for what other tasks and threads are about to bring about."""
 
     async def wait(condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             while not condition():  # noqa: ASYNC110  nothing announces a closed descriptor
                 await asyncio.sleep(0.001)
 
