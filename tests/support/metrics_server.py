@@ -1,6 +1,6 @@
 """The real metrics-server on loopback, registered with a cluster as kubectl and autoscalers expect it.
 
-It runs as its own manifests have it, but for where: beside the control plane instead of in a pod. The API server
+It runs as its own manifests have it, but for where: beside the control plane and not in a pod. The API server
 finds it by a service that is another name for localhost, and knows it by a certificate made here.
 """
 
@@ -57,6 +57,7 @@ class MetricsServer:
             "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
             "--kubelet-use-node-status-port",
             "--metric-resolution=10s",  # its least
+            "--kubelet-request-timeout=5s",
         ]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -129,7 +130,7 @@ def _serving_certificate(directory: Path) -> bytes:
     """Write key and certificate, its own authority, for the service's name; returns the certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -1,4 +1,4 @@
-"""Prometheus' scraper against a cluster, with jobs as its users write them, and the samples that it stores."""
+"""Prometheus' scraper against a cluster, with jobs as its users write them, and the samples it stores."""
 
 from __future__ import annotations
 
