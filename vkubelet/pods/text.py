@@ -35,7 +35,7 @@ _SUFFIXES = {
 def quantity(value: str | int) -> decimal.Decimal:
     """A resource.Quantity in its base unit (bytes, cores). Raises ValueError naming what is wrong."""
     text = str(value).strip()
-    number = text.rstrip("numkMGTPEi")
+    number = text.rstrip("numkKMGTPEi")
     suffix = text[len(number) :]
     try:
         result = decimal.Decimal(number) * _SUFFIXES[suffix]

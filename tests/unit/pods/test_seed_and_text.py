@@ -187,3 +187,8 @@ def test_an_ordinary_hardened_pod_is_taken() -> None:
 )
 def test_terminals_and_the_hosts_network_are_taken(spec: dict[str, Any]) -> None:
     assert admit(decode(spec)) is None
+
+
+@pytest.mark.parametrize(("suffix", "factor"), [("Ki", 2**10), ("Mi", 2**20), ("Gi", 2**30), ("Ti", 2**40)])
+def test_every_binary_suffix_is_read(suffix: str, factor: int) -> None:
+    assert quantity(f"612{suffix}") == 612 * factor
