@@ -57,8 +57,8 @@ def namespace(cluster: Any) -> Iterator[str]:
 @pytest.fixture
 def pods(cluster: Any, node: Any, namespace: str) -> str:
     """Two pods in a namespace of the test's own: `busy` computes, `idle` sleeps. Gives the namespace."""
-    busy = f"{cluster.registry}/busy:v1"
-    push_bytes(cluster.registry, "busy", bytes(wat2wasm(BUSY)))
+    busy = f"{cluster.registry}/computing-in-memory:v1"
+    push_bytes(cluster.registry, "computing-in-memory", bytes(wat2wasm(BUSY)))
     sleep = push_guest(cluster.registry, "sleep")
     resources = {"limits": {"memory": "64Mi", "cpu": "500m"}, "requests": {"cpu": "10m"}}
     for name, image in (("busy", busy), ("idle", sleep)):
