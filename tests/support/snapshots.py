@@ -6,7 +6,8 @@ from typing import Any
 
 from providers.base import Usage
 from providers.procfs import ProcessUsage
-from vkubelet.api.objects import Container, ObjectMeta, Pod, PodSpec, PodStatus, ResourceRequirements
+from vkubelet.api.containers import Container, ResourceRequirements
+from vkubelet.api.objects import ObjectMeta, Pod, PodSpec, PodStatus
 from vkubelet.pods.inventory import ContainerEntry, PodEntry
 from vkubelet.pods.machine import FileSystemUsage, MachineUsage
 from vkubelet.server.metrics.snapshot import PodSnapshot, Snapshot

@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from vkubelet.api.objects import ObjectMeta, ObjectReference, Struct
+from vkubelet.api.objects import ObjectMeta, ObjectReference
+from vkubelet.api.struct import Struct
 from vkubelet.api.times import rfc3339
 
 COMPONENT = "kubelet"

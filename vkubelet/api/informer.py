@@ -19,7 +19,8 @@ import msgspec
 
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
-from vkubelet.api.objects import ObjectMeta, Pod, Status, Struct
+from vkubelet.api.objects import ObjectMeta, Pod, Status
+from vkubelet.api.struct import Struct
 
 log = logging.getLogger(__name__)
 

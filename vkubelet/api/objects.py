@@ -12,12 +12,15 @@ from typing import Any
 
 import msgspec
 
-
-class Struct(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True, gc=False):
-    """Camel case on the wire, snake case here; defaults are not written.
-
-    What is decoded is a tree and stays one: the garbage collector need not look for cycles in it.
-    """
+from vkubelet.api.containers import (
+    Container,
+    IntOrString,
+    Profile,
+    ResourceRequirements,
+    SELinuxOptions,
+)
+from vkubelet.api.struct import Struct
+from vkubelet.api.volumes import Volume
 
 
 class OwnerReference(Struct):
@@ -47,102 +50,6 @@ class ObjectMeta(Struct):
     finalizers: list[str] | None = None
 
 
-class ObjectFieldSelector(Struct):
-    """valueFrom.fieldRef."""
-
-    field_path: str = ""
-    api_version: str = "v1"
-
-
-class KeySelector(Struct):
-    """valueFrom.configMapKeyRef and secretKeyRef."""
-
-    name: str = ""
-    key: str = ""
-    optional: bool = False
-
-
-class ResourceFieldSelector(Struct):
-    """valueFrom.resourceFieldRef."""
-
-    resource: str = ""
-    container_name: str = ""
-    divisor: str | int = "0"
-
-
-class EnvVarSource(Struct):
-    """env[].valueFrom."""
-
-    field_ref: ObjectFieldSelector | None = None
-    resource_field_ref: ResourceFieldSelector | None = None
-    config_map_key_ref: KeySelector | None = None
-    secret_key_ref: KeySelector | None = None
-    file_key_ref: dict[str, Any] | None = None
-
-
-class EnvVar(Struct):
-    """env[]."""
-
-    name: str
-    value: str = ""
-    value_from: EnvVarSource | None = None
-
-
-class ResourceRequirements(Struct):
-    """resources; quantities are kept as the API's text."""
-
-    limits: dict[str, str | int] | None = None
-    requests: dict[str, str | int] | None = None
-
-
-class VolumeMount(Struct):
-    """volumeMounts[]."""
-
-    name: str = ""
-    mount_path: str = ""
-    read_only: bool = False
-    sub_path: str = ""
-
-
-class ContainerPort(Struct):
-    """ports[]."""
-
-    container_port: int = 0
-    name: str = ""
-    protocol: str = "TCP"
-    host_port: int = 0
-
-
-class Container(Struct):
-    """spec.containers[], initContainers[] and ephemeralContainers[]."""
-
-    name: str
-    image: str = ""
-    image_pull_policy: str = ""
-    command: list[str] | None = None
-    args: list[str] | None = None
-    working_dir: str = ""
-    env: list[EnvVar] | None = None
-    env_from: list[dict[str, Any]] | None = None
-    resources: ResourceRequirements = msgspec.field(default_factory=ResourceRequirements)
-    volume_mounts: list[VolumeMount] | None = None
-    volume_devices: list[dict[str, Any]] | None = None
-    ports: list[ContainerPort] | None = None
-    restart_policy: str | None = None
-    restart_policy_rules: list[dict[str, Any]] | None = None
-    liveness_probe: dict[str, Any] | None = None
-    readiness_probe: dict[str, Any] | None = None
-    startup_probe: dict[str, Any] | None = None
-    lifecycle: dict[str, Any] | None = None
-    security_context: dict[str, Any] | None = None
-    termination_message_path: str = ""
-    termination_message_policy: str = ""
-    stdin: bool = False
-    stdin_once: bool = False
-    tty: bool = False
-    target_container_name: str = ""
-
-
 class Toleration(Struct):
     """spec.tolerations[]."""
 
@@ -159,37 +66,102 @@ class LocalObjectReference(Struct):
     name: str = ""
 
 
+class HostAlias(Struct):
+    """spec.hostAliases[]."""
+
+    ip: str = ""
+    hostnames: list[str] | None = None
+
+
+class PodReadinessGate(Struct):
+    """spec.readinessGates[]."""
+
+    condition_type: str = ""
+
+
+class Sysctl(Struct):
+    """securityContext.sysctls[]."""
+
+    name: str = ""
+    value: str = ""
+
+
+class PodSecurityContext(Struct):
+    """A pod's securityContext. What a container's says too, the container's says for it."""
+
+    se_linux_options: SELinuxOptions | None = None
+    windows_options: dict[str, Any] | None = None
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    run_as_non_root: bool | None = None
+    supplemental_groups: list[int] | None = None
+    supplemental_groups_policy: str | None = None
+    fs_group: int | None = None
+    fs_group_change_policy: str | None = None
+    sysctls: list[Sysctl] | None = None
+    seccomp_profile: Profile | None = None
+    app_armor_profile: Profile | None = None
+    se_linux_change_policy: str | None = None
+
+
+class PodDNSConfigOption(Struct):
+    """spec.dnsConfig.options[]."""
+
+    name: str = ""
+    value: str | None = None
+
+
+class PodDNSConfig(Struct):
+    """spec.dnsConfig."""
+
+    nameservers: list[str] | None = None
+    searches: list[str] | None = None
+    options: list[PodDNSConfigOption] | None = None
+
+
 class PodSpec(Struct):
-    """spec."""
+    """spec. Fields that only schedulers and controllers read are left out."""
 
     containers: list[Container] | None = None
     init_containers: list[Container] | None = None
     ephemeral_containers: list[Container] | None = None
-    volumes: list[dict[str, Any]] | None = None
+    volumes: list[Volume] | None = None
     restart_policy: str = "Always"
     node_name: str = ""
     node_selector: dict[str, str] | None = None
     affinity: dict[str, Any] | None = None
     tolerations: list[Toleration] | None = None
     service_account_name: str = ""
+    automount_service_account_token: bool | None = None
     host_network: bool = False
     host_pid: bool = msgspec.field(name="hostPID", default=False)
     host_ipc: bool = msgspec.field(name="hostIPC", default=False)
+    host_users: bool | None = None
+    share_process_namespace: bool | None = None
     hostname: str = ""
+    hostname_override: str | None = None
     subdomain: str = ""
+    set_hostname_as_fqdn: bool | None = msgspec.field(name="setHostnameAsFQDN", default=None)
+    host_aliases: list[HostAlias] | None = None
+    dns_policy: str = ""
+    dns_config: PodDNSConfig | None = None
     runtime_class_name: str | None = None
     priority: int | None = None
     priority_class_name: str = ""
     termination_grace_period_seconds: int | None = None
     active_deadline_seconds: int | None = None
     image_pull_secrets: list[LocalObjectReference] | None = None
-    security_context: dict[str, Any] | None = None
-    readiness_gates: list[dict[str, Any]] | None = None
+    security_context: PodSecurityContext | None = None
+    readiness_gates: list[PodReadinessGate] | None = None
     enable_service_links: bool | None = None
+    overhead: dict[str, IntOrString] | None = None
+    resources: ResourceRequirements | None = None
+    resource_claims: list[dict[str, Any]] | None = None
+    os: dict[str, str] | None = None
 
     def all_containers(self) -> list[Container]:
-        """Those that this node runs, ephemeral ones last; their names are unique."""
-        return [*(self.containers or ()), *(self.ephemeral_containers or ())]
+        """Init containers first, ephemeral ones last; their names are unique."""
+        return [*(self.init_containers or ()), *(self.containers or ()), *(self.ephemeral_containers or ())]
 
 
 class PodCondition(Struct):
@@ -237,6 +209,29 @@ class ContainerState(Struct):
     terminated: ContainerStateTerminated | None = None
 
 
+class VolumeMountStatus(Struct):
+    """status.containerStatuses[].volumeMounts[]."""
+
+    name: str = ""
+    mount_path: str = ""
+    read_only: bool = False
+    recursive_read_only: str | None = None
+
+
+class LinuxContainerUser(Struct, omit_defaults=False):
+    """status.containerStatuses[].user.linux."""
+
+    uid: int
+    gid: int
+    supplemental_groups: list[int] | None = None
+
+
+class ContainerUser(Struct):
+    """status.containerStatuses[].user."""
+
+    linux: LinuxContainerUser | None = None
+
+
 class ContainerStatus(Struct, omit_defaults=False):
     """status.containerStatuses[]. Written whole: the API requires most of its fields."""
 
@@ -249,6 +244,12 @@ class ContainerStatus(Struct, omit_defaults=False):
     image_id: str = msgspec.field(name="imageID", default="")
     container_id: str = msgspec.field(name="containerID", default="")
     started: bool | None = None
+    # What the API does not require is left out while it says nothing.
+    allocated_resources: dict[str, IntOrString] | msgspec.UnsetType = msgspec.UNSET
+    resources: ResourceRequirements | msgspec.UnsetType = msgspec.UNSET
+    volume_mounts: list[VolumeMountStatus] | msgspec.UnsetType = msgspec.UNSET
+    user: ContainerUser | msgspec.UnsetType = msgspec.UNSET
+    stop_signal: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class HostIP(Struct):

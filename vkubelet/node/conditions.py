@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from vkubelet.api.objects import Struct
+from vkubelet.api.struct import Struct
 from vkubelet.api.times import rfc3339
 from vkubelet.node.facts import MEMORY_THRESHOLD, STORAGE_THRESHOLD, Signals
 

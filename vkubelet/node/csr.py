@@ -26,7 +26,8 @@ from cryptography.x509.oid import NameOID
 
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
-from vkubelet.api.objects import ObjectMeta, Struct
+from vkubelet.api.objects import ObjectMeta
+from vkubelet.api.struct import Struct
 
 log = logging.getLogger(__name__)
 

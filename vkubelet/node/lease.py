@@ -18,7 +18,8 @@ import msgspec
 
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
-from vkubelet.api.objects import ObjectMeta, Struct
+from vkubelet.api.objects import ObjectMeta
+from vkubelet.api.struct import Struct
 from vkubelet.api.times import rfc3339_micro
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from vkubelet.api.objects import ObjectMeta, Struct
+from vkubelet.api.objects import ObjectMeta
+from vkubelet.api.struct import Struct
 from vkubelet.config import Config
 from vkubelet.node import quantity
 from vkubelet.node.conditions import NodeCondition

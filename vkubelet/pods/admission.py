@@ -9,9 +9,10 @@ only inform) is accepted. It must not know how a pod is run.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from vkubelet.api.objects import Container, Pod
+from vkubelet.api.containers import Container, SecurityContext
+from vkubelet.api.objects import Pod, PodSecurityContext
+from vkubelet.api.volumes import Volume
 from vkubelet.pods.observed import Rejection
 
 REASON = "UnsupportedPodSpec"
@@ -39,14 +40,13 @@ def _unsupported(pod: Pod) -> Iterator[str]:
         yield "spec.initContainers: init containers and sidecars are not supported"
     for volume in spec.volumes or ():
         if not _is_token_volume(volume):
-            kinds = ", ".join(key for key in volume if key != "name") or "emptyDir"
-            yield f"spec.volumes[{volume.get('name')}]: {kinds} volumes are not supported"
+            yield f"spec.volumes[{volume.name}]: {volume.kind or 'unknown'} volumes are not supported"
     for flag, name in ((spec.host_pid, "hostPID"), (spec.host_ipc, "hostIPC")):
         if flag:
             yield f"spec.{name}: a wasm guest cannot see the host's processes; remove it"
     if spec.runtime_class_name:
         yield f"spec.runtimeClassName: {spec.runtime_class_name!r} is not configured on this node; remove it"
-    yield from _windows_or_user(spec.security_context or {}, "spec.securityContext")
+    yield from _windows_or_user(spec.security_context, "spec.securityContext")
     for container in spec.containers or ():
         yield from _unsupported_in(container, host_network=spec.host_network)
 
@@ -77,19 +77,25 @@ def _unsupported_in(container: Container, *, host_network: bool) -> Iterator[str
                 f"{path}.ports[{port.container_port}].hostPort: guests have a network only with "
                 "spec.hostNetwork: true; set that, or remove the host port"
             )
-    context = container.security_context or {}
-    if context.get("privileged"):
+    context = container.security_context
+    if context is not None and context.privileged:
         yield f"{path}.securityContext.privileged: a wasm guest has no privileges to be given; remove it"
-    if context.get("readOnlyRootFilesystem"):
+    if context is not None and context.read_only_root_filesystem:
         yield f"{path}.securityContext.readOnlyRootFilesystem: not supported"
     yield from _windows_or_user(context, f"{path}.securityContext")
 
 
-def _windows_or_user(context: dict[str, Any], path: str) -> Iterator[str]:
-    for field in ("windowsOptions", "runAsUser", "runAsGroup", "fsGroup", "supplementalGroups"):
-        if context.get(field) not in (None, [], {}):
+def _windows_or_user(context: PodSecurityContext | SecurityContext | None, path: str) -> Iterator[str]:
+    for name, field in (
+        ("windows_options", "windowsOptions"),
+        ("run_as_user", "runAsUser"),
+        ("run_as_group", "runAsGroup"),
+        ("fs_group", "fsGroup"),
+        ("supplemental_groups", "supplementalGroups"),
+    ):
+        if getattr(context, name, None) not in (None, [], {}):
             yield f"{path}.{field}: not supported; guests have no user of their own"
 
 
-def _is_token_volume(volume: dict[str, Any]) -> bool:
-    return str(volume.get("name", "")).startswith(TOKEN_VOLUME_PREFIX) and "projected" in volume
+def _is_token_volume(volume: Volume) -> bool:
+    return volume.name.startswith(TOKEN_VOLUME_PREFIX) and volume.projected is not None

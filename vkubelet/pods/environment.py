@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from vkubelet.api.objects import Container, EnvVar, Pod
+from vkubelet.api.containers import Container, EnvVar
+from vkubelet.api.objects import Pod
 
 _FIELD_KEY = re.compile(r"^metadata\.(labels|annotations)\['(.+)'\]$")
 

@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Protocol
 
-from vkubelet.api.objects import Container, Pod
+from vkubelet.api.containers import Container
+from vkubelet.api.objects import Pod
 from vkubelet.pods.observed import ContainerView
 
 

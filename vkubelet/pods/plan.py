@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TypeAlias
 
-from vkubelet.api.objects import Container, Pod
+from vkubelet.api.containers import Container
+from vkubelet.api.objects import Pod
 from vkubelet.pods.backoff import go_duration
 from vkubelet.pods.observed import Attempt, ContainerView, Observed, StopCause, Waiting
 from vkubelet.pods.text import pod_text

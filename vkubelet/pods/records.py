@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from providers.base import ContainerState
-from vkubelet.api.objects import Container, Pod
+from vkubelet.api.containers import Container
+from vkubelet.api.objects import Pod
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.observed import Attempt
 

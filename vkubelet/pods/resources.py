@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from vkubelet.api.objects import Container
+from vkubelet.api.containers import Container
 from vkubelet.pods.text import quantity
 
 

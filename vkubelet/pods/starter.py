@@ -19,8 +19,9 @@ from oci.images import Image
 from oci.reference import Reference, parse
 from providers.base import Artifact, ContainerSpec, ContainerState, Preopen, Provider, ProviderError
 from vkubelet import telemetry
+from vkubelet.api.containers import Container
 from vkubelet.api.events import EventRecorder
-from vkubelet.api.objects import Container, ObjectReference, Pod, pod_reference
+from vkubelet.api.objects import ObjectReference, Pod, pod_reference
 from vkubelet.config import Config
 from vkubelet.pods import records
 from vkubelet.pods.backoff import Backoff, go_duration

@@ -8,8 +8,8 @@ not know how a status is sent.
 from __future__ import annotations
 
 from providers.base import ExitReason
+from vkubelet.api.containers import Container
 from vkubelet.api.objects import (
-    Container,
     ContainerState,
     ContainerStateRunning,
     ContainerStateTerminated,
@@ -243,7 +243,7 @@ def _readiness_gates(pod: Pod) -> PodCondition | None:
     by_type = {condition.type: condition.status for condition in pod.status.conditions or ()}
     messages = []
     for gate in pod.spec.readiness_gates or ():
-        kind = str(gate.get("conditionType", ""))
+        kind = gate.condition_type
         if kind not in by_type:
             messages.append(f'corresponding condition of pod readiness gate "{kind}" does not exist.')
         elif by_type[kind] != "True":

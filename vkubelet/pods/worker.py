@@ -19,8 +19,9 @@ from typing import assert_never
 from providers.base import ContainerState, Preopen, Provider
 from vkubelet import telemetry
 from vkubelet.api import times
+from vkubelet.api.containers import Container
 from vkubelet.api.events import EventRecorder
-from vkubelet.api.objects import Container, Pod, pod_reference
+from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.config import Config
 from vkubelet.pods import podinfo
 from vkubelet.pods.admission import admit

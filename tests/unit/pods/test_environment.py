@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vkubelet.api.objects import (
-    Container,
-    EnvVar,
-    EnvVarSource,
-    KeySelector,
-    ObjectFieldSelector,
-    ObjectMeta,
-    Pod,
-    PodSpec,
-)
+from vkubelet.api.containers import Container, EnvVar, EnvVarSource, KeySelector, ObjectFieldSelector
+from vkubelet.api.objects import ObjectMeta, Pod, PodSpec
 from vkubelet.pods.environment import ConfigValueError, arguments, environment, expand
 
 VALUES = {"A": "1", "B": "$(A)", "EMPTY": ""}

@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from providers.base import Exit, ExitReason
-from vkubelet.api.objects import Container, ObjectMeta, Pod, PodSpec, PodStatus
+from vkubelet.api.containers import Container
+from vkubelet.api.objects import ObjectMeta, Pod, PodSpec, PodStatus
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.observed import Attempt, ContainerView, Observed, Rejection, StopCause, Waiting
 from vkubelet.pods.plan import SECOND, BackOff, CancelStart, Kill, Start, plan, should_restart

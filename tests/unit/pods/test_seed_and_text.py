@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.base import ContainerState, Exit, ExitReason
-from vkubelet.api.objects import Container, Pod
+from vkubelet.api.containers import Container
+from vkubelet.api.objects import Pod
 from vkubelet.api.times import rfc3339
 from vkubelet.pods.admission import admit
 from vkubelet.pods.backoff import MAXIMUM, Backoff, go_duration

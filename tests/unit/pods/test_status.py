@@ -7,15 +7,15 @@ import json
 import pytest
 
 from providers.base import Exit, ExitReason
+from vkubelet.api.containers import Container, ResourceRequirements
 from vkubelet.api.objects import (
-    Container,
     ContainerStatus,
     ObjectMeta,
     Pod,
     PodCondition,
+    PodReadinessGate,
     PodSpec,
     PodStatus,
-    ResourceRequirements,
 )
 from vkubelet.pods.observed import Attempt, ContainerView, Observed, Rejection, Waiting
 from vkubelet.pods.plan import SECOND
@@ -174,7 +174,7 @@ def test_transition_times_are_kept_while_a_condition_stays() -> None:
 
 def test_an_unmet_readiness_gate_holds_ready_back() -> None:
     pod = make_pod()
-    pod.spec.readiness_gates = [{"conditionType": "example.com/lb"}]
+    pod.spec.readiness_gates = [PodReadinessGate(condition_type="example.com/lb")]
     status = status_of(pod, ContainerView(running()))
     ready = condition(status, "Ready")
     assert (ready.status, ready.reason) == ("False", "ReadinessGatesNotReady")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from providers.base import Usage
-from vkubelet.api.objects import Container
+from vkubelet.api.containers import Container
 from vkubelet.meters import Family, Sample, label_text
 from vkubelet.pods.plan import SECOND
 from vkubelet.pods.resources import limit, request

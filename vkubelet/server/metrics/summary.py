@@ -11,7 +11,7 @@ from typing import Any
 
 from providers.base import Usage
 from providers.disk import DiskUsage
-from vkubelet.api.objects import Container
+from vkubelet.api.containers import Container
 from vkubelet.api.times import rfc3339
 from vkubelet.pods.machine import FileSystemUsage, MachineUsage
 from vkubelet.pods.plan import SECOND
