@@ -30,20 +30,17 @@ from providers.base import (
 )
 from providers.wasmtime import launcher, processes, sockets
 from providers.wasmtime.compile import Compiler
-from providers.wasmtime.connection import Connection, LauncherGoneError, Process
+from providers.wasmtime.connection import LauncherGoneError, Process
 from providers.wasmtime.directory import RunDirectory, remove_tree
 from providers.wasmtime.files import CorruptFileError
 from providers.wasmtime.instances import Ask, Instances
+from providers.wasmtime.supervisor import Supervisor
 from providers.wasmtime.usage import Measured, UsageMeter
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_LAUNCHER_SECONDS = 60
-_SHUT_DOWN_SECONDS = 5
-_RETRY_SECONDS = 1.0
-_RETRY_MAX_SECONDS = 30.0
 _STARTS = 3
 
 
@@ -64,14 +61,11 @@ class WasmtimeProvider:
     def __init__(self, run_dir: Path, cache_dir: Path, *, program: Path = launcher.PROGRAM) -> None:
         self._directory = RunDirectory(run_dir.absolute())
         self._compiler = Compiler(cache_dir.absolute())
-        self._program = program
         self._containers: dict[str, _Container] = {}
         self._instances = Instances(self._directory, self._process)
         self._watches = processes.Watches(self._on_ended)
         self._on_exit: ExitListener = lambda state: None
-        self._connection: Connection | None = None
-        self._connected = asyncio.Event()
-        self._trouble = ""
+        self._launcher = Supervisor(self._directory.path, program, self._on_ended, self._watch_all)
         self._meter = UsageMeter(lambda container_id: self._directory.container(container_id) / "rootfs")
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -82,7 +76,7 @@ class WasmtimeProvider:
         processes.raise_file_limit()
         try:
             # First the connection, then the scan: an end is either in the records or will be told.
-            self._connected_to(await launcher.connect(self._directory.path, self._on_ended, self._program))
+            await self._launcher.connect()
             boot = processes.boot_id()
             same_boot = self._directory.begin_boot(boot)
             for container_id, found in await asyncio.to_thread(lambda: list(self._directory.scan())):
@@ -99,12 +93,12 @@ class WasmtimeProvider:
         except BaseException:
             await self.close()
             raise
-        self._spawn(self._supervise())
+        self._spawn(self._launcher.supervise())
         self._spawn(asyncio.to_thread(self._directory.empty_trash))
         return [container.state for container in self._containers.values()]
 
     def _adopt(self, container: _Container, *, same_boot: bool) -> None:
-        process, connection = container.process, self._connection
+        process, connection = container.process, self._launcher.connection
         if not same_boot or process is None:
             self._finish(container, "the node was rebooted")
             return
@@ -126,25 +120,10 @@ class WasmtimeProvider:
         await self._meter.close()
         self._watches.close()
         if all(container.ended for container in self._containers.values()):
-            await self._end_launcher()
-        elif self._connection is not None:
-            self._connection.close()
+            await self._launcher.end()
+        else:
+            self._launcher.close()
         self._directory.close()
-
-    async def _end_launcher(self) -> None:
-        connection = self._connection
-        try:
-            if connection is None:
-                connection = await launcher.reach(self._directory.path, self._on_ended)
-            if connection is not None:
-                connection.shut_down()
-                async with asyncio.timeout(_SHUT_DOWN_SECONDS):
-                    await asyncio.shield(connection.closed)
-        except (ProviderError, TimeoutError) as error:
-            _log.warning("the launcher goes on without an agent: %s", error or "it does not end")
-        finally:
-            if connection is not None:
-                connection.close()
 
     async def prepare(self, module: Path, digest: str) -> Artifact:
         """See Provider.prepare."""
@@ -196,7 +175,7 @@ class WasmtimeProvider:
     async def _process(self, spec: ContainerSpec, ask: Ask) -> Process:
         """A process for the spec, whose directory is there, and with ProviderError the caller's to remove."""
         for _ in range(_STARTS):
-            connection = await self._ready()
+            connection = await self._launcher.ready()
             try:
                 return await ask(connection)
             except LauncherGoneError:
@@ -213,15 +192,6 @@ class WasmtimeProvider:
                 await asyncio.to_thread(remove_tree, trash)
             self._directory.create(spec)
         raise ProviderError(f"the launcher ended {_STARTS} times while it was asked for the container")
-
-    async def _ready(self) -> Connection:
-        while self._connection is None:
-            try:
-                async with asyncio.timeout(_LAUNCHER_SECONDS):
-                    await self._connected.wait()
-            except TimeoutError as error:
-                raise ProviderError(f"no launcher: {self._trouble}") from error
-        return self._connection
 
     async def attach(self, container_id: str) -> socket.socket:
         """See Provider.attach."""
@@ -289,9 +259,10 @@ class WasmtimeProvider:
 
     async def overhead(self) -> Usage | None:
         """See Provider.overhead: the launcher's."""
-        if self._connection is None:
+        connection = self._launcher.connection
+        if connection is None:
             return None
-        return await self._meter.measure_one(self._connection.launcher_pid)
+        return await self._meter.measure_one(connection.launcher_pid)
 
     def _discard(self, container_id: str) -> None:
         trash = self._directory.remove(container_id)
@@ -327,36 +298,8 @@ class WasmtimeProvider:
         elif container.ended:
             self._on_exit(container.state)
 
-    def _connected_to(self, connection: Connection) -> None:
-        self._connection = connection
-        self._connected.set()
-        connection.closed.add_done_callback(self._disconnected)
-
-    def _disconnected(self, _closed: asyncio.Future[None]) -> None:
-        self._connection = None
-        self._connected.clear()
-
-    async def _supervise(self) -> None:
-        """Have a launcher, always; when one ends, watch the containers that it would have told of."""
-        delay = _RETRY_SECONDS
-        while True:
-            connection = self._connection
-            if connection is not None:
-                await asyncio.shield(connection.closed)
-                _log.warning("the launcher is gone; its containers run on")
-                self._watch_all()
-            try:
-                self._connected_to(
-                    await launcher.connect(self._directory.path, self._on_ended, self._program)
-                )
-                delay = _RETRY_SECONDS
-            except ProviderError as error:
-                self._trouble = str(error)
-                _log.error("no launcher, trying again in %.0f s: %s", delay, error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _RETRY_MAX_SECONDS)
-
     def _watch_all(self) -> None:
+        """Watch what a launcher that is gone would have told of."""
         running = [(found.state.id, found.process) for found in self._containers.values() if not found.ended]
         running += [(instance.id, instance.process) for instance in self._instances.running()]
         for name, process in running:

@@ -122,8 +122,8 @@ class Node:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self.provider._connection is not None:
-            self.provider._connection.close()
+        if self.provider._launcher.connection is not None:
+            self.provider._launcher.connection.close()
         self.provider._watches.close()
         self.provider._directory.close()
         self.provider = None

@@ -26,7 +26,7 @@ def node(make_node: Make, shipped: Path) -> Node:
 
 
 def launcher_of(node: Node) -> int:
-    pid: int = node.provider._connection.launcher_pid
+    pid: int = node.provider._launcher.connection.launcher_pid
     return pid
 
 
@@ -34,7 +34,7 @@ async def kill_launcher(node: Node) -> None:
     """Kill the launcher with SIGKILL, and return when the agent has another."""
     old = launcher_of(node)
     os.kill(old, signal.SIGKILL)
-    await until(lambda: node.provider._connection is not None and launcher_of(node) != old)
+    await until(lambda: node.provider._launcher.connection is not None and launcher_of(node) != old)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -167,7 +167,7 @@ async def test_a_process_that_comes_late_does_not_run(node: Node) -> None:
     spec = await node.spec(guest("hello"))
     node.provider._directory.create(spec)
     assert node.provider._directory.withdraw(spec.id) is None
-    process = await node.provider._connection.start(spec.id)
+    process = await node.provider._launcher.connection.start(spec.id)
     await until(lambda: processes.stat(process.pid) is None)
     assert not spec.log_path.exists()
     await stop(node)

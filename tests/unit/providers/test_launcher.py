@@ -95,21 +95,21 @@ async def test_who_speaks_otherwise_is_let_go_of(node: Node, message: bytes) -> 
         assert await asyncio.to_thread(closed, client)
     # The same launcher goes on to serve.
     await node.open()
-    assert node.provider._connection.launcher_pid == launcher_pid
+    assert node.provider._launcher.connection.launcher_pid == launcher_pid
     ended, _ = await node.run(guest("hello"))
     assert ended.reason is ExitReason.COMPLETED
 
 
 async def without_agent(node: Node) -> int:
     """Leave the launcher, whose pid is returned, without the agent, so that it is ours to talk to."""
-    pid: int = node.provider._connection.launcher_pid
+    pid: int = node.provider._launcher.connection.launcher_pid
     await node.vanish()
     return pid
 
 
 async def test_a_start_of_what_is_not_there_is_refused(node: Node) -> None:
     with pytest.raises(ProviderError, match="opening the container's directory: No such file"):
-        await node.provider._connection.start("a" * 64)
+        await node.provider._launcher.connection.start("a" * 64)
 
 
 async def test_messages_may_come_in_any_pieces(node: Node) -> None:
@@ -130,7 +130,7 @@ async def test_an_agent_that_does_not_read_is_let_go_of(node: Node) -> None:
         request = b"".join(b"start %d %s\n" % (number, b"a" * 64) for number in range(1000))
         await asyncio.to_thread(_send_until_let_go, client, request)
     await node.open()
-    assert node.provider._connection.launcher_pid == launcher_pid
+    assert node.provider._launcher.connection.launcher_pid == launcher_pid
 
 
 async def test_a_newer_agent_takes_the_place_of_an_older(node: Node) -> None:
@@ -143,11 +143,11 @@ async def test_a_newer_agent_takes_the_place_of_an_older(node: Node) -> None:
 
 
 async def test_an_agent_that_closes_amid_a_reconnection_leaves_no_launcher(node: Node) -> None:
-    connection = node.provider._connection
+    connection = node.provider._launcher.connection
     connection.close()
     await connection.closed
     await node.provider.close()
-    assert node.provider._connection is None
+    assert node.provider._launcher.connection is None
     assert not (node.run_dir / "launcher.sock").exists()
 
 
@@ -179,8 +179,8 @@ async def test_only_its_own_user_may_speak(node: Node) -> None:
 
 async def test_sigterm_ends_the_launcher_and_no_container(node: Node) -> None:
     state = await node.start(guest("sleep"))
-    os.kill(node.provider._connection.launcher_pid, signal.SIGTERM)
-    await node.provider._connection.closed
+    os.kill(node.provider._launcher.connection.launcher_pid, signal.SIGTERM)
+    await node.provider._launcher.connection.closed
     ended, _ = await node.run(guest("hello"))
     assert ended.reason is ExitReason.COMPLETED
     assert processes.stat(state.pid) is not None
@@ -203,11 +203,11 @@ async def test_a_launcher_of_another_version_is_replaced(
     node = make_node(older)
     await node.open()
     asleep = await node.start(guest("nap"))
-    old = node.provider._connection.launcher_pid
+    old = node.provider._launcher.connection.launcher_pid
     await node.vanish()
     node.program = shipped
     assert [state.id for state in await node.open()] == [asleep.id]
-    assert node.provider._connection.launcher_pid != old
+    assert node.provider._launcher.connection.launcher_pid != old
     ended, _ = await node.run(guest("hello"))
     assert ended.reason is ExitReason.COMPLETED
     await stop(node)
@@ -321,7 +321,7 @@ async def test_descriptors_that_are_no_three_are_refused_and_closed(node: Node, 
     assert await asyncio.to_thread(os.read, ours, 1) == b""
     os.close(ours)
     await node.open()
-    assert node.provider._connection.launcher_pid == launcher_pid
+    assert node.provider._launcher.connection.launcher_pid == launcher_pid
 
 
 async def test_descriptors_ahead_of_all_lines_are_refused_and_closed(node: Node) -> None:

@@ -71,7 +71,7 @@ Run = Callable[..., Any]
 @pytest.fixture
 async def descriptors(node: Node) -> AsyncIterator[None]:
     """Looks after the test whether anything stayed, here, in the launcher or in the run directory."""
-    places = (os.getpid(), node.provider._connection.launcher_pid)
+    places = (os.getpid(), node.provider._launcher.connection.launcher_pid)
     await complete(node, "hello")  # what is opened once is open now
     before = [count(pid) for pid in places]
     yield
@@ -346,7 +346,7 @@ async def test_it_ends_with_its_agent(other: Node) -> None:
 
 async def test_it_ends_when_another_agent_takes_the_place(other: Node) -> None:
     running = await begin(other, "copy")
-    other.provider._connection.close()
+    other.provider._launcher.connection.close()
     with contextlib.closing(running):
         ended = await running.task
     assert (ended.code, ended.reason) == (137, ExitReason.KILLED)
@@ -355,8 +355,8 @@ async def test_it_ends_when_another_agent_takes_the_place(other: Node) -> None:
 
 async def test_it_survives_its_launcher_and_its_end_is_seen(other: Node) -> None:
     running = await begin(other, "copy")
-    os.kill(other.provider._connection.launcher_pid, signal.SIGKILL)
-    await other.provider._connection.closed
+    os.kill(other.provider._launcher.connection.launcher_pid, signal.SIGKILL)
+    await other.provider._launcher.connection.closed
     with contextlib.closing(running):
         await running.write(b"still there")
         running.close_stdin()
@@ -368,9 +368,9 @@ async def test_it_survives_its_launcher_and_its_end_is_seen(other: Node) -> None
 
 async def test_the_next_agent_ends_what_lost_launcher_and_agent(other: Node) -> None:
     running = await begin(other, "copy")
-    launcher = other.provider._connection.launcher_pid
+    launcher = other.provider._launcher.connection.launcher_pid
     os.kill(launcher, signal.SIGKILL)
-    await other.provider._connection.closed
+    await other.provider._launcher.connection.closed
     with lone(running):
         await other.vanish()
         assert processes.stat(running.pid) is not None
@@ -383,7 +383,7 @@ async def test_the_next_agent_ends_what_lost_launcher_and_agent(other: Node) -> 
 
 async def test_an_agent_that_closes_ends_it(other: Node) -> None:
     running = await begin(other, "copy")
-    launcher = other.provider._connection.launcher_pid
+    launcher = other.provider._launcher.connection.launcher_pid
     await other.provider.close()
     with contextlib.closing(running):
         assert (await running.task).code == 137
