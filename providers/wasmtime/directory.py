@@ -107,6 +107,9 @@ class RunDirectory:
         directory = f"{self._containers}/{spec.id}"
         try:
             os.mkdir(directory, 0o700)
+            if spec.root is None:
+                # Here and not by the process: an instance may be asked for as soon as the container is there.
+                os.mkdir(f"{directory}/rootfs", 0o755)
             _write(f"{directory}/spec", encoded)
         except FileExistsError as error:
             raise ProviderError(f"container {spec.id} exists already") from error

@@ -83,10 +83,6 @@ static void run(const struct runtime *runtime, struct given given, struct ending
         fail(ending, "opening the log", spec.log_path, strerror(errno));
         return;
     }
-    if (spec.root == NULL && mkdirat(DIRECTORY, "rootfs", 0755) < 0) {
-        fail(ending, "making the root directory", "", strerror(errno));
-        return;
-    }
     wrong = sandbox_enter();
     if (wrong != NULL) {
         fail(ending, "entering the sandbox:", wrong, strerror(errno));

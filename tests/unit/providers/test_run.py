@@ -279,7 +279,6 @@ async def test_an_instance_in_a_containers_root(node: Node, tmp_path: Path) -> N
     (tmp_path / "volume" / "given").write_text("there")
     volumes = (Preopen(tmp_path / "volume", "/data", read_only=True),)
     state = await node.start(guest("nap"), preopens=volumes)
-    await until((node.container(state.id) / "rootfs").is_dir)
     root = node.provider.root(state.id)
     (root / "own").write_text("text")
     told = ["read", "/own", "read", "/data/given", "write", "/new", "thing"]
