@@ -47,7 +47,9 @@ async def connect(run_dir: Path, on_ended: Callable[[str], None], program: Path 
         connection.shut_down()
         try:
             async with asyncio.timeout(_HELLO_SECONDS):
-                await connection.closed
+                await asyncio.shield(connection.closed)
+        except TimeoutError as error:
+            raise ProviderError(f"{run_dir}: the launcher of another version does not end") from error
         finally:
             connection.close()
     raise ProviderError(f"no launcher serves {run_dir}")

@@ -283,6 +283,30 @@ async def test_a_launcher_that_does_not_speak_is_given_up(
     os.close(directory)
 
 
+async def test_a_launcher_of_another_version_that_does_not_end_is_given_up(
+    make_node: Callable[[Path], Node], shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launcher, "_HELLO_SECONDS", 0.2)
+    node = make_node(shipped)
+    (node.run_dir).mkdir()
+    directory = os.open(node.run_dir, os.O_PATH)
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"launcher of another version\n")
+        heard.set_result(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_unix_server(greet, f"/proc/self/fd/{directory}/launcher.sock")
+    with pytest.raises(ProviderError, match="another version does not end"):
+        await node.open()
+    async with asyncio.timeout(30):
+        assert await heard == b"shutdown\n"
+    server.close()
+    await server.wait_closed()
+    os.close(directory)
+
+
 async def test_a_launcher_that_speaks_nonsense_is_let_go_of(caplog: pytest.LogCaptureFixture) -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
