@@ -55,6 +55,30 @@ class Preopen:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FileMount:
+    """A single host file that the guest sees at an absolute guest path.
+
+    WASI can give a guest directories only, so the file is made to appear in the container's root directory
+    when the container starts: as a hard link to the host's file where it is writable and on the same file
+    system, else as a copy, which does not follow later changes of the host's file (as Kubernetes' `subPath`
+    mounts do not).
+    """
+
+    host: Path
+    guest: str
+    read_only: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom a container's process runs as: user, primary group and all supplementary groups."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """All that a provider needs to start one container.
 
@@ -68,6 +92,14 @@ class ContainerSpec:
     an instance inside it. `tty` gives the guest a terminal as its standard files. `stdin` keeps its standard
     input open for those who attach, `stdin_once` until the first of them has gone; both mean what they mean
     in a pod's spec, and nothing to `run`. `network` lets the guest use the host's network.
+
+    `read_only_root` makes `/` read-only; `preopens` keep their own mode, and nothing in `files`, which appear
+    in `/`, can be written then. `identity` is whom the process becomes before the guest's first instruction,
+    None for whom the node runs as; the directory of the log becomes that user's, who rotates the log, so it
+    must be this container's alone. `stop_file` gives the guest a read-only directory `/.vkubelet`, where
+    `Provider.stop` makes the file `stop` appear. `cpu_limit` and `cpu_request` are in thousandths of a
+    processor, `process_limit` in processes and threads; what of them and of `memory_limit` this host can
+    enforce, `Provider.capabilities` tells, and what it cannot is not enforced.
     """
 
     id: str
@@ -86,6 +118,29 @@ class ContainerSpec:
     stdin_once: bool = False
     tty: bool = False
     network: bool = False
+    read_only_root: bool = False
+    files: tuple[FileMount, ...] = ()
+    identity: Identity | None = None
+    stop_file: bool = False
+    cpu_limit: int | None = None
+    cpu_request: int | None = None
+    process_limit: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this host lets the provider enforce, known once the provider is open.
+
+    Linear memory is bounded by `ContainerSpec.memory_limit` in any case. `missing` says, for people, why what
+    is false is false; it is empty where nothing is.
+    """
+
+    identities: bool  # a container may have another identity than the node's own
+    memory: bool  # all memory of a container's processes together is bounded, not linear memory alone
+    cpu_limit: bool
+    cpu_request: bool  # as a weight, when processors are contended for
+    processes: bool
+    missing: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -238,6 +293,34 @@ class Provider(Protocol):
 
         Killing what has ended or is not known does nothing.
         """
+        ...
+
+    async def stop(self, container_id: str, grace_seconds: float) -> None:
+        """Ask a container to end, and end it when it has not within the grace; the end reaches `on_exit`.
+
+        A guest gets no signal. One that was started with `stop_file` sees the file `/.vkubelet/stop` appear;
+        one with `stdin` reads the end of its input. A guest that has neither could never know: it is killed
+        at once. Returns when it was asked. Asked again, the sooner end holds. Stopping what has ended or is
+        not known does nothing.
+        """
+        ...
+
+    async def update(
+        self,
+        container_id: str,
+        *,
+        memory_limit: int | None,
+        cpu_limit: int | None,
+        cpu_request: int | None,
+    ) -> None:
+        """Change the limits of a running container, all of them, at once and for its later instances too.
+
+        Raises ProviderError, also where a limit cannot be changed without a restart.
+        """
+        ...
+
+    def capabilities(self) -> Capabilities:
+        """What this host can enforce."""
         ...
 
     async def remove(self, container_id: str) -> None:

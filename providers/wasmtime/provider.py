@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from providers.base import (
     Artifact,
+    Capabilities,
     ContainerSpec,
     ContainerState,
     Exit,
@@ -228,6 +229,32 @@ class WasmtimeProvider:
         container.kill = True
         if container.process is not None:
             processes.kill(container.process.pid, container.process.start_time)
+
+    async def stop(self, container_id: str, grace_seconds: float) -> None:
+        """See Provider.stop."""
+        await self.kill(container_id)
+
+    async def update(
+        self,
+        container_id: str,
+        *,
+        memory_limit: int | None,
+        cpu_limit: int | None,
+        cpu_request: int | None,
+    ) -> None:
+        """See Provider.update."""
+        raise ProviderError(f"container {container_id}: its limits change with a restart only")
+
+    def capabilities(self) -> Capabilities:
+        """See Provider.capabilities."""
+        return Capabilities(
+            identities=False,
+            memory=False,
+            cpu_limit=False,
+            cpu_request=False,
+            processes=False,
+            missing="processes are not bounded on this node",
+        )
 
     async def remove(self, container_id: str) -> None:
         """See Provider.remove. Raises ProviderError if it still runs."""

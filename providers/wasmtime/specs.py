@@ -9,15 +9,37 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from providers.base import Artifact, ContainerSpec, InvalidSpecError, ModuleKind, Preopen
+from providers.base import (
+    Artifact,
+    ContainerSpec,
+    FileMount,
+    Identity,
+    InvalidSpecError,
+    ModuleKind,
+    Preopen,
+)
 from providers.wasmtime.files import CorruptFileError, strings
 
 FORMAT = "vkubelet container 1"
 ARGUMENTS_MAX = 1536 * 1024
 """Bytes that arguments and environment may take together, one more for each string."""
 
-_FLAGS = (("i", "stdin"), ("c", "stdin_once"), ("t", "tty"), ("u", "network"))
+_FLAGS = (
+    ("i", "stdin"),
+    ("c", "stdin_once"),
+    ("t", "tty"),
+    ("u", "network"),
+    ("p", "read_only_root"),
+    ("s", "stop_file"),
+)
+_NUMBERS = (
+    ("y", "memory_limit"),
+    ("x", "cpu_limit"),
+    ("q", "cpu_request"),
+    ("z", "process_limit"),
+)
 
 
 def encode(spec: ContainerSpec) -> bytes:
@@ -31,14 +53,22 @@ def encode(spec: ContainerSpec) -> bytes:
         fields.append(("l", "log_path", str(spec.log_path)))
     fields.append(("b", "log_max_bytes", str(spec.log_max_bytes)))
     fields.append(("f", "log_max_files", str(spec.log_max_files)))
-    if spec.memory_limit is not None:
-        fields.append(("y", "memory_limit", str(spec.memory_limit)))
+    for tag, name in _NUMBERS:
+        number = getattr(spec, name)
+        if number is not None:
+            fields.append((tag, name, str(number)))
     if spec.root is not None:
         fields.append(("o", "root", str(spec.root)))
     fields += [(tag, name, "") for tag, name in _FLAGS if getattr(spec, name)]
     for preopen in spec.preopens:
         fields.append(("r" if preopen.read_only else "w", "preopens", str(preopen.host)))
         fields.append(("g", "preopens", preopen.guest))
+    for file in spec.files:
+        fields.append(("R" if file.read_only else "W", "files", str(file.host)))
+        fields.append(("G", "files", file.guest))
+    if spec.identity is not None:
+        numbers = (spec.identity.uid, spec.identity.gid, *spec.identity.groups)
+        fields += [("e", "identity", str(number)) for number in numbers]
     passed = [("d", "working_dir", spec.working_dir)]
     passed += [("a", f"args[{index}]", argument) for index, argument in enumerate(spec.args)]
     for name, value in spec.env:
@@ -67,6 +97,8 @@ def decode(container_id: str, data: bytes) -> ContainerSpec:
     args: list[str] = []
     env: list[tuple[str, str]] = []
     preopens: list[Preopen] = []
+    mounts: list[FileMount] = []
+    identity: list[int] = []
     single: dict[str, str] = {}
     try:
         for text in texts:
@@ -77,9 +109,15 @@ def decode(container_id: str, data: bytes) -> ContainerSpec:
                 env.append((value, _second(texts, "v")))
             elif tag in {"r", "w"}:
                 preopens.append(Preopen(Path(value), _second(texts, "g"), read_only=tag == "r"))
+            elif tag in {"R", "W"}:
+                mounts.append(FileMount(Path(value), _second(texts, "G"), read_only=tag == "R"))
+            elif tag == "e":
+                identity.append(int(value))
             else:
                 single[tag] = value
-        limit, log_path, root = single.get("y"), single.get("l"), single.get("o")
+        log_path, root = single.get("l"), single.get("o")
+        optional: dict[str, Any] = {name: tag in single for tag, name in _FLAGS}
+        optional |= {name: int(single[tag]) for tag, name in _NUMBERS if tag in single}
         return ContainerSpec(
             id=container_id,
             labels=_labels(single["j"]),
@@ -90,14 +128,12 @@ def decode(container_id: str, data: bytes) -> ContainerSpec:
             # Earlier versions wrote it into the environment only.
             working_dir=single.get("d", "/"),
             preopens=tuple(preopens),
-            memory_limit=int(limit) if limit is not None else None,
             log_max_bytes=int(single["b"]),
             log_max_files=int(single["f"]),
             root=Path(root) if root is not None else None,
-            stdin="i" in single,
-            stdin_once="c" in single,
-            tty="t" in single,
-            network="u" in single,
+            files=tuple(mounts),
+            identity=_identity(identity),
+            **optional,
         )
     except KeyError as error:
         raise CorruptFileError(f"spec: the field {error} is missing") from error
@@ -111,6 +147,14 @@ def _second(texts: Iterator[str], tag: str) -> str:
     if not text.startswith(tag):
         raise ValueError(f"a field is not followed by its field {tag}")
     return text[1:]
+
+
+def _identity(numbers: list[int]) -> Identity | None:
+    if not numbers:
+        return None
+    if len(numbers) == 1:
+        raise ValueError("an identity is a user, a group and more groups")
+    return Identity(numbers[0], numbers[1], tuple(numbers[2:]))
 
 
 def _labels(text: str) -> dict[str, str]:

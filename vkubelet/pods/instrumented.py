@@ -13,6 +13,7 @@ from pathlib import Path
 
 from providers.base import (
     Artifact,
+    Capabilities,
     ContainerSpec,
     ContainerState,
     Exit,
@@ -82,6 +83,29 @@ class InstrumentedProvider:
         """See Provider."""
         with _operation("stop_container"):
             await self._provider.kill(container_id)
+
+    async def stop(self, container_id: str, grace_seconds: float) -> None:
+        """See Provider."""
+        with _operation("stop_container"):
+            await self._provider.stop(container_id, grace_seconds)
+
+    async def update(
+        self,
+        container_id: str,
+        *,
+        memory_limit: int | None,
+        cpu_limit: int | None,
+        cpu_request: int | None,
+    ) -> None:
+        """See Provider."""
+        with _operation("update_container"):
+            await self._provider.update(
+                container_id, memory_limit=memory_limit, cpu_limit=cpu_limit, cpu_request=cpu_request
+            )
+
+    def capabilities(self) -> Capabilities:
+        """See Provider."""
+        return self._provider.capabilities()
 
     async def remove(self, container_id: str) -> None:
         """See Provider."""

@@ -18,17 +18,20 @@ static bool to_number(const char *text, uint64_t *number) {
 
 // Room for as many of each as the text can hold, and for PWD; at least one, so that no array is NULL.
 static bool allocate(struct spec *spec, const char *text, const char *end) {
-    size_t arguments = 1, variables = 2, preopens = 1;
+    size_t arguments = 1, variables = 2, preopens = 1, identity = 1;
     for (const char *at = text; at < end; at += strlen(at) + 1) {
         arguments += *at == 'a';
         variables += *at == 'n';
         preopens += *at == 'w' || *at == 'r';
+        identity += *at == 'e';
     }
     spec->arguments = calloc(arguments, sizeof *spec->arguments);
     spec->names = calloc(variables, sizeof *spec->names);
     spec->values = calloc(variables, sizeof *spec->values);
     spec->preopens = calloc(preopens, sizeof *spec->preopens);
-    return spec->arguments != NULL && spec->names != NULL && spec->values != NULL && spec->preopens != NULL;
+    spec->identity = calloc(identity, sizeof *spec->identity);
+    return spec->arguments != NULL && spec->names != NULL && spec->values != NULL && spec->preopens != NULL &&
+           spec->identity != NULL;
 }
 
 static bool *flag(struct spec *spec, char tag) {
@@ -41,6 +44,10 @@ static bool *flag(struct spec *spec, char tag) {
         return &spec->terminal;
     case 'u':
         return &spec->network;
+    case 'p':
+        return &spec->read_only_root;
+    case 's':
+        return &spec->stop_file;
     default:
         return NULL;
     }
@@ -54,6 +61,8 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
         return "an environment variable is not a name and a value";
     if ((before == 'w' || before == 'r') != (tag == 'g'))
         return "a preopen is not a host directory and a guest path";
+    if ((before == 'W' || before == 'R') != (tag == 'G'))
+        return "a file is not a host file and a guest path";
     switch (tag) {
     case 'k':
         spec->is_component = strcmp(rest, "component") == 0;
@@ -101,7 +110,19 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
     case 'd':
         spec->working_directory = rest;
         return NULL;
+    case 'e':
+        // The last number stands for none (chown(2)).
+        if (!to_number(rest, &number) || number >= UINT32_MAX)
+            return "a number of the identity is none";
+        spec->identity[spec->identity_count++] = (unsigned)number;
+        return NULL;
     case 'j':
+    case 'W':
+    case 'R':
+    case 'G':
+    case 'x':
+    case 'q':
+    case 'z':
         return NULL;
     default:
         if (flag(spec, tag) == NULL)
@@ -138,8 +159,10 @@ const char *spec_decode(char *text, size_t size, struct spec *spec) {
         before = *at;
         at += length + 1;
     }
-    if (before == 'n' || before == 'w' || before == 'r')
+    if (before == 'n' || before == 'w' || before == 'r' || before == 'W' || before == 'R')
         return "ends within a pair";
+    if (spec->identity_count == 1)
+        return "the identity is a user without a group";
     if (spec->code == NULL || spec->log_max_bytes == 0 || spec->log_max_files == 0)
         return "compiled code or the log's limits are missing";
     if (spec->working_directory != NULL)
@@ -179,4 +202,5 @@ void spec_free(struct spec *spec) {
     free(spec->names);
     free(spec->values);
     free(spec->preopens);
+    free(spec->identity);
 }

@@ -11,6 +11,13 @@
 //   y  memory limit in bytes, if any      j  labels, which are the agent's own business
 //   a  one argument                       d  PWD, unless it is in the environment
 //   o  host directory that is the guest's root, in the place of one of its own
+//   e  a number of the identity: user, group, and every supplementary group
+//
+// those that are the agent's own business too,
+//
+//   W  host file, writable, or            x  processor time, in thousandths
+//   R  host file, read-only, followed by  q  the same that is requested
+//   G  the guest's path of it             z  number of processes and threads
 //
 // and of those that say all by being there, with nothing behind them,
 //
@@ -18,6 +25,8 @@
 //   c  it ends when the first of them has gone
 //   t  the standard files are a terminal
 //   u  the host's network can be used
+//   p  the guest's root directory is read-only
+//   s  the guest is asked to stop by a file
 //
 // Without a log the standard files are those that the process was given.
 //
@@ -44,7 +53,9 @@ struct spec {
     int64_t memory_limit; // -1 for none
     char *root;           // NULL for one of its own
     char *working_directory;
-    bool input, input_once, terminal, network;
+    bool input, input_once, terminal, network, read_only_root, stop_file;
+    size_t identity_count; // 0, or 2 and as many as there are supplementary groups
+    unsigned *identity;
     size_t argument_count;
     char **arguments;
     size_t variable_count;

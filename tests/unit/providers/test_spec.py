@@ -12,7 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from providers.base import Artifact, ContainerSpec, InvalidSpecError, ModuleKind, Preopen
+from providers.base import (
+    Artifact,
+    ContainerSpec,
+    FileMount,
+    Identity,
+    InvalidSpecError,
+    ModuleKind,
+    Preopen,
+)
 from providers.wasmtime import specs
 from providers.wasmtime.files import CorruptFileError
 
@@ -58,6 +66,7 @@ def paths() -> st.SearchStrategy[Path]:
     )
 
 
+NUMBERS = st.integers(0, 2**32 - 2)
 SPECS = st.builds(
     ContainerSpec,
     id=st.just("0" * 64),
@@ -76,8 +85,22 @@ SPECS = st.builds(
     stdin_once=st.booleans(),
     tty=st.booleans(),
     network=st.booleans(),
+    read_only_root=st.booleans(),
+    files=st.lists(st.builds(FileMount, paths(), NAME, st.booleans()), max_size=3).map(tuple),
+    identity=st.none() | st.builds(Identity, NUMBERS, NUMBERS, st.lists(NUMBERS, max_size=3).map(tuple)),
+    stop_file=st.booleans(),
+    cpu_limit=st.none() | st.integers(1, 10**9),
+    cpu_request=st.none() | st.integers(0, 10**9),
+    process_limit=st.none() | st.integers(1, 10**6),
 )
-FLAGS = {"input ": "stdin", "once ": "stdin_once", "terminal ": "tty", "network ": "network"}
+FLAGS = {
+    "input ": "stdin",
+    "once ": "stdin_once",
+    "terminal ": "tty",
+    "network ": "network",
+    "read-only ": "read_only_root",
+    "stop ": "stop_file",
+}
 
 
 def fields(spec: ContainerSpec) -> list[str]:
@@ -86,9 +109,11 @@ def fields(spec: ContainerSpec) -> list[str]:
     if "PWD" not in dict(env):
         env.append(("PWD", spec.working_dir))
     limit = -1 if spec.memory_limit is None else spec.memory_limit
+    who = () if spec.identity is None else (spec.identity.uid, spec.identity.gid, *spec.identity.groups)
     return [
         *(spec.artifact.kind.value, str(spec.log_max_bytes), str(spec.log_max_files), str(limit)),
         "".join(text for text, name in FLAGS.items() if getattr(spec, name)),
+        "".join(f"{number} " for number in who),
         *(str(path or "(none)") for path in (spec.artifact.path, spec.log_path, spec.root)),
         *spec.args,
         "",
@@ -159,7 +184,7 @@ def test_junk_is_refused_and_harms_nobody(decoder: Decoder, junk: bytes) -> None
         ("a", "missing"),
         ("", "unknown field"),
         ("kscript", "unknown kind"),
-        ("x", "unknown field"),
+        ("X", "unknown field"),
         ("nA\0nB\0vC", "name and a value"),
         ("vC", "name and a value"),
         ("w/a\0a", "host directory and a guest path"),
@@ -171,6 +196,13 @@ def test_junk_is_refused_and_harms_nobody(decoder: Decoder, junk: bytes) -> None
         ("f0", "number of log files"),
         ("f1x", "number of log files"),
         ("y", "memory limit"),
+        ("e1\0e", "number of the identity"),
+        ("e4294967295", "number of the identity"),
+        ("e1", "user without a group"),
+        ("W/a\0g/b", "host directory and a guest path"),
+        ("W/a\0a", "host file and a guest path"),
+        ("G/a", "host file and a guest path"),
+        ("R/a", "within a pair"),
         ("tyes", "more to it"),
     ],
 )
