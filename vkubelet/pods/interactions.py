@@ -32,7 +32,8 @@ from vkubelet.pods.interaction import (
 )
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.records import image_of
-from vkubelet.pods.worker import PodWorker, RunningContainer
+from vkubelet.pods.running import RunningContainer
+from vkubelet.pods.worker import PodWorker
 from vkubelet.toolbox import Toolbox, ToolboxError
 
 logger = logging.getLogger(__name__)

@@ -44,6 +44,7 @@ from vkubelet.pods.plan import (
 )
 from vkubelet.pods.records import Record, attempt, record
 from vkubelet.pods.reporter import Reporter
+from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.seed import seed
 from vkubelet.pods.signal import Signal
 from vkubelet.pods.starter import Starter, StartError, container_reference, log_file, pod_log_dir
@@ -70,16 +71,6 @@ class Services:
     recorder: EventRecorder
     reporter: Reporter
     host_ip: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RunningContainer:
-    """A container that runs, for those who talk to it. `end` is set when it has ended."""
-
-    spec: Container
-    state: ContainerState
-    restarts: int
-    end: asyncio.Event
 
 
 class PodWorker:
@@ -171,7 +162,7 @@ class PodWorker:
             return None
         state = self._states[view.running.id]
         spec = next(item for item in self.pod.spec.all_containers() if item.name == container)
-        return RunningContainer(spec, state, view.running.number, self._end_of(state))
+        return RunningContainer(spec, state, view.running.number, self._end_of(state), self.show_info)
 
     def all_running(self) -> list[RunningContainer]:
         """All containers of the pod that run."""
