@@ -37,13 +37,11 @@ from vkubelet.node.certificates import (
 from vkubelet.node.identity import NodeNameTakenError
 from vkubelet.node.node import Node, RegistrationError
 from vkubelet.node.status import NodeImage
-from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.instrumented import InstrumentedProvider
 from vkubelet.pods.interactions import PodInteractions
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.reporter import Reporter
-from vkubelet.pods.starter import Starter
-from vkubelet.pods.worker import Services
+from vkubelet.pods.runtime import PodRuntime
 from vkubelet.server.app import KubeletServer, ListenError, RouteGroup
 from vkubelet.server.auth import AlwaysAllow, KubeletAuth
 from vkubelet.server.auth_reviews import AccessReviewer, TokenReviewer
@@ -200,12 +198,17 @@ class _Agent:
         await self._node.prepare()
         await asyncio.to_thread(self._images.open)
         toolbox = Toolbox(enabled=config.toolbox)
-        builtin = BuiltinImages(toolbox)
-        starter = Starter(config, self._provider, self._images, builtin, self._recorder)
-        manager = PodManager(
-            Services(config, self._provider, starter, self._recorder, self._reporter, self._node.host_ip)
+        runtime = PodRuntime(
+            config,
+            self._provider,
+            self._images,
+            toolbox=toolbox,
+            recorder=self._recorder,
+            statuses=self._reporter,
+            host_ip=self._node.host_ip,
         )
-        manager.adopt(await self._provider.open(manager.on_exit))
+        manager = runtime.manager
+        await runtime.open()
         observer = Observer(manager, self._provider, lambda: usage.read(config, self._node.capacity))
         certificate = ServingCertificate(config, self._client, self._node.host_ip)
         reader = LogReader()
@@ -235,7 +238,7 @@ class _Agent:
                     for name, part in {
                         "events": self._recorder.run(),
                         "statuses": self._reporter.run(),
-                        "pods": manager.run(),
+                        **runtime.tasks(),
                         "node": self._node.run(),
                         "informer": informer.run(),
                         "client certificate": client_certificate.run(),

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import msgspec
 
@@ -52,6 +52,14 @@ class _Happened:
     reason: str
     message: str
     at: float
+
+
+class Recorder(Protocol):
+    """Takes in what happens to an object, for people; where it goes is the recorder's affair."""
+
+    def event(self, ref: ObjectReference, type: str, reason: str, message: str) -> None:  # noqa: A002
+        """Something happened to `ref`; `type` is Normal or Warning. Never blocks, never raises."""
+        ...
 
 
 class EventRecorder:

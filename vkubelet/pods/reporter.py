@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import random
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from vkubelet import telemetry
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
@@ -23,6 +23,25 @@ logger = logging.getLogger(__name__)
 SENDERS = 8
 CALM = 0.1  # seconds without a new status after which nobody is kept waiting by anything else
 RETRY_FIRST, RETRY_MOST = 0.2, 5.0  # seconds; statuses reach the server within 5 s of its return
+
+
+class StatusSink(Protocol):
+    """Takes the statuses of pods, for whoever wants to know of them."""
+
+    def report(self, pod: Pod, status: PodStatus) -> None:
+        """`status` is the pod's from now on. Never blocks."""
+        ...
+
+    async def finish(self, pod: Pod, status: PodStatus | None) -> None:
+        """The pod has ended on this node for good (None: its status stays as it is); nothing runs any more.
+
+        Returns when what is left of it on this node may be removed.
+        """
+        ...
+
+    def forget(self, uid: str) -> None:
+        """The pod's object does not exist any more."""
+        ...
 
 
 @dataclasses.dataclass(slots=True)

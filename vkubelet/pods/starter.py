@@ -20,7 +20,7 @@ from oci.reference import Reference, parse
 from providers.base import Artifact, ContainerSpec, ContainerState, Preopen, Provider, ProviderError
 from vkubelet import telemetry
 from vkubelet.api.containers import Container
-from vkubelet.api.events import EventRecorder
+from vkubelet.api.events import Recorder
 from vkubelet.api.objects import ObjectReference, Pod, pod_reference
 from vkubelet.config import Config
 from vkubelet.pods import records
@@ -61,7 +61,7 @@ class Starter:
         provider: Provider,
         images: Images,
         builtin: BuiltinImages,
-        recorder: EventRecorder,
+        recorder: Recorder,
     ) -> None:
         """All of them outlive every start."""
         self._config = config

@@ -20,7 +20,7 @@ from providers.base import ContainerState, Preopen, Provider
 from vkubelet import telemetry
 from vkubelet.api import times
 from vkubelet.api.containers import Container
-from vkubelet.api.events import EventRecorder
+from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.config import Config
 from vkubelet.pods import podinfo
@@ -43,7 +43,7 @@ from vkubelet.pods.plan import (
     plan,
 )
 from vkubelet.pods.records import Record, attempt, record
-from vkubelet.pods.reporter import Reporter
+from vkubelet.pods.reporter import StatusSink
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.seed import seed
 from vkubelet.pods.signal import Signal
@@ -68,8 +68,8 @@ class Services:
     config: Config
     provider: Provider
     starter: Starter
-    recorder: EventRecorder
-    reporter: Reporter
+    recorder: Recorder
+    reporter: StatusSink
     host_ip: str
 
 
