@@ -1,0 +1,40 @@
+"""What can go wrong with a volume, in the kubelet's words.
+
+It exists so that each kind of volume says only its own cause, and the pod's events still read as a kubelet's.
+It must not know any kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SetUpError(Exception):
+    """One volume cannot be set up; the text is the cause alone, as the kubelet's plugin words it.
+
+    `step` is the kubelet's name of what failed; empty for a cause that the kubelet tells of on its own.
+    `name` is what the message calls the volume, if not by its name in the pod: a claim's is its PV's.
+    """
+
+    def __init__(self, cause: str, *, step: str = "MountVolume.SetUp failed", name: str = "") -> None:
+        super().__init__(cause)
+        self.step = step
+        self.name = name
+
+    def message(self, volume: str) -> str:
+        """The text of the event about the volume that the pod calls `volume`."""
+        if not self.step:
+            return str(self)
+        return f'{self.step} for volume "{self.name or volume}" : {self}'
+
+
+class VolumeError(Exception):
+    """A pod's volumes are not all there. `reason` is that of the events, `messages` the text of each.
+
+    What could be mounted is, and stays so while the rest is tried again.
+    """
+
+    def __init__(self, messages: Sequence[str], reason: str = "FailedMount") -> None:
+        super().__init__("; ".join(messages))
+        self.reason = reason
+        self.messages = tuple(messages)

@@ -1,0 +1,80 @@
+"""hostPath: a file or directory of the machine, of the type that the pod says.
+
+It exists to hold the kubelet's checks and their texts. It must not know who mounts it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from vkubelet.api.volumes import HostPathVolumeSource
+from vkubelet.pods.volumes.errors import SetUpError
+
+# type -> what the kubelet's message calls it.
+_EXPECTED = {
+    "Directory": "directory",
+    "File": "file",
+    "Socket": "socket file",
+    "CharDevice": "character device",
+    "BlockDevice": "block device",
+}
+_OR_CREATE = "OrCreate"
+
+
+def check(source: HostPathVolumeSource) -> Path:
+    """The path, once it is what it should be; made if the type says so. Blocks.
+
+    Raises SetUpError and OSError.
+    """
+    path = source.path
+    if ".." in path.split("/"):
+        raise SetUpError(f"invalid HostPath `{path}`: must not contain '..'")
+    if not path.startswith("/"):
+        raise SetUpError(f"invalid HostPath `{path}`: must be an absolute path")
+    if not source.type:
+        return Path(path)
+    wanted = source.type.removesuffix(_OR_CREATE)
+    if wanted not in _EXPECTED or (source.type != wanted and wanted not in ("Directory", "File")):
+        raise SetUpError(f"{source.type} is an invalid volume type")
+    if source.type != wanted and not Path(path).exists():
+        _make(Path(path), wanted)
+        return Path(path)
+    try:
+        found = _type_of(Path(path))
+    except OSError as error:
+        cause = f"stat {path}: {os.strerror(error.errno or 0).lower()}"
+        if error.errno == 2:
+            cause = f'path "{path}" does not exist'
+        raise SetUpError(
+            f"hostPath type check failed, {path} is not a {_EXPECTED[wanted]}, "
+            f"unable to determine its type: {cause}"
+        ) from error
+    if found != wanted:
+        raise SetUpError(f"hostPath type check failed: {path} is not a {_EXPECTED[wanted]}, it's a {found}")
+    return Path(path)
+
+
+def _make(path: Path, wanted: str) -> None:
+    if wanted == "Directory":
+        path.mkdir(parents=True, exist_ok=True, mode=0o755)
+        return
+    with contextlib.suppress(FileExistsError):
+        path.touch(mode=0o644, exist_ok=False)
+
+
+def _type_of(path: Path) -> str:
+    """The API's name of what is there. Raises OSError; SetUpError for what the API has no name of."""
+    mode = path.stat().st_mode
+    for is_type, name in (
+        (stat.S_ISSOCK, "Socket"),
+        (stat.S_ISBLK, "BlockDevice"),
+        (stat.S_ISCHR, "CharDevice"),
+        (stat.S_ISDIR, "Directory"),
+        (stat.S_ISREG, "File"),
+    ):
+        if is_type(mode):
+            return name
+    raise SetUpError("only recognise file, directory, socket, block device and character device")

@@ -1,0 +1,35 @@
+"""The interface between a pod's volumes and the kinds of volume.
+
+It exists so that the sequence (fetch what is needed, then write it in a thread, then let containers see it)
+is one for all kinds. It must not know any kind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from vkubelet.api.objects import Pod
+from vkubelet.api.volumes import Volume
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mounted:
+    """A volume that is there. `read_only` holds for every mount of it, as for those of a config map."""
+
+    path: Path
+    read_only: bool = False
+
+
+Apply = Callable[[], Mounted]
+"""Makes a volume, or brings it up to date: blocks, and may be called again. Raises SetUpError, OSError."""
+
+
+class Kind(Protocol):
+    """One kind of volume."""
+
+    async def prepare(self, pod: Pod, volume: Volume) -> Apply:
+        """Fetch what the volume needs; what is left to do needs no network. Raises SetUpError."""
+        ...
