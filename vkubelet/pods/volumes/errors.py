@@ -31,10 +31,11 @@ class SetUpError(Exception):
 class VolumeError(Exception):
     """A pod's volumes are not all there. `reason` is that of the events, `messages` the text of each.
 
-    What could be mounted is, and stays so while the rest is tried again.
+    What could be mounted is, and stays so while the rest is tried again after `retry_after` seconds.
     """
 
-    def __init__(self, messages: Sequence[str], reason: str = "FailedMount") -> None:
+    def __init__(self, messages: Sequence[str], *, retry_after: float, reason: str = "FailedMount") -> None:
         super().__init__("; ".join(messages))
+        self.retry_after = retry_after
         self.reason = reason
         self.messages = tuple(messages)

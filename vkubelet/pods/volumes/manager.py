@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,13 +31,15 @@ class VolumeManager:
         self._layout = Layout.of(Path(config.root_dir), Path(config.run_dir))
         self._kinds: dict[str, Kind] = {"emptyDir": _EmptyDir(self._layout), "hostPath": _HostPath()}
 
-    def pod(self, pod: Pod) -> PodVolumes:
+    def pod(self, pod: Pod, available: Callable[[], None]) -> PodVolumes:
         """The volumes of a pod that this node has taken. Nothing is done yet: `mount` sets them up.
+
+        `available` is called when something that a mount failed for may be there now: it is worth another try.
 
         Also for a pod whose containers an earlier agent started: `mount` then finds what is there and
         brings it up to date, and `unmount` removes it.
         """
-        return PodVolumes(pod, self._kinds, self._layout)
+        return PodVolumes(pod, self._kinds, self._layout, available)
 
     def remove_others(self, uids: Collection[str]) -> None:
         """Remove what an earlier agent left of pods that are not among `uids`. Blocks."""

@@ -16,7 +16,6 @@ from vkubelet.api.backoff import Backoff
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.api.volumes import Volume
-from vkubelet.pods.signal import Signal
 from vkubelet.pods.starter import StartError
 from vkubelet.pods.volumes.errors import SetUpError, VolumeError
 from vkubelet.pods.volumes.kinds import Apply, Kind, Mounted
@@ -33,19 +32,23 @@ Result = TypeVar("Result")
 class PodVolumes:
     """See `VolumeManager.pod`."""
 
-    def __init__(self, pod: Pod, kinds: Mapping[str, Kind], layout: Layout) -> None:
+    def __init__(
+        self, pod: Pod, kinds: Mapping[str, Kind], layout: Layout, available: Callable[[], None]
+    ) -> None:
         """`kinds` are by the API's name of each."""
         self._uid = pod.metadata.uid
         self._kinds = kinds
         self._layout = layout
         self._mounted: dict[str, Mounted] = {}
         self._one_at_a_time = asyncio.Lock()
-        self._woken = Signal()
+        self._backoff = Backoff(RETRY_FIRST, RETRY_LIMIT)
+        self._available = available
 
     async def mount(self, pod: Pod) -> None:
         """Set up every volume that a container mounts and that is not there yet.
 
-        One try; what is there stays. Raises VolumeError with a kubelet's events for the rest.
+        One try; what is there stays. Raises VolumeError with a kubelet's events for the rest, and when to try
+        again; `available`, which `VolumeManager.pod` was given, is called if there is a reason to sooner.
         """
         async with self._one_at_a_time:
             wanted = used_volumes(pod)
@@ -56,30 +59,8 @@ class PodVolumes:
             ]
             failed = await self._set_up(pod, absent)
         if failed:
-            raise VolumeError(failed)
-
-    async def mount_when_possible(
-        self, latest: Callable[[], Pod], failed: Callable[[VolumeError], None]
-    ) -> None:
-        """Mount, trying again with the kubelet's back-off, or sooner when what was missing appears.
-
-        `latest` gives the pod's object at each try, `failed` is told of each that failed. Ends when all is
-        mounted; cancel it when the pod is not wanted any more.
-        """
-        backoff = Backoff(RETRY_FIRST, RETRY_LIMIT)
-        while True:
-            self._woken.clear()
-            try:
-                await self.mount(latest())
-            except VolumeError as error:
-                failed(error)
-            else:
-                return
-            alarm = asyncio.get_running_loop().call_later(backoff.delay(), self._woken.set)
-            try:
-                await self._woken.wait()
-            finally:
-                alarm.cancel()
+            raise VolumeError(failed, retry_after=self._backoff.delay())
+        self._backoff.reset()
 
     def mounts(self, pod: Pod, container: Container, env: Mapping[str, str]) -> Mounts:
         """What the container sees; `env` is its environment, for subPathExpr.

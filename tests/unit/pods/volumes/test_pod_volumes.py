@@ -26,6 +26,10 @@ def pod(*volumes: dict[str, Any], mounts: list[dict[str, Any]] | None = None) ->
     return msgspec.convert(document, Pod)
 
 
+def nothing() -> None:
+    pass
+
+
 @pytest.fixture
 def manager(tmp_path: Path) -> VolumeManager:
     return VolumeManager(Config(root_dir=str(tmp_path / "root"), run_dir=str(tmp_path / "run")))
@@ -33,13 +37,13 @@ def manager(tmp_path: Path) -> VolumeManager:
 
 async def test_an_empty_dir_is_made_kept_and_removed(manager: VolumeManager, tmp_path: Path) -> None:
     wanted = pod({"name": "data", "emptyDir": {}})
-    volumes = manager.pod(wanted)
+    volumes = manager.pod(wanted, nothing)
     await volumes.mount(wanted)
     path = volumes.host_path("data")
     assert path is not None
     assert path.stat().st_mode & 0o777 == 0o777
     (path / "kept").write_text("x")
-    await manager.pod(wanted).mount(wanted)
+    await manager.pod(wanted, nothing).mount(wanted)
     assert (path / "kept").read_text() == "x"
     (mount,) = volumes.mounts(wanted, wanted.spec.containers[0], {}).preopens  # type: ignore[index]
     assert (mount.host, mount.guest, mount.read_only) == (path, "/mnt/data", False)
@@ -50,7 +54,7 @@ async def test_an_empty_dir_is_made_kept_and_removed(manager: VolumeManager, tmp
 
 async def test_a_volume_that_no_container_mounts_is_not_made(manager: VolumeManager) -> None:
     wanted = pod({"name": "data", "emptyDir": {}}, mounts=[])
-    volumes = manager.pod(wanted)
+    volumes = manager.pod(wanted, nothing)
     await volumes.mount(wanted)
     assert volumes.host_path("data") is None
 
@@ -63,7 +67,7 @@ async def test_failures_are_told_as_a_kubelet_does_and_the_rest_is_mounted(
         {"name": "huge", "emptyDir": {"medium": "HugePages-2Mi"}},
         {"name": "host", "hostPath": {"path": str(tmp_path / "f"), "type": "File"}},
     )
-    volumes = manager.pod(wanted)
+    volumes = manager.pod(wanted, nothing)
     with pytest.raises(VolumeError) as failure:
         await volumes.mount(wanted)
     assert failure.value.reason == "FailedMount"
@@ -80,7 +84,7 @@ async def test_failures_are_told_as_a_kubelet_does_and_the_rest_is_mounted(
 
 async def test_what_is_left_of_other_pods_is_removed(manager: VolumeManager) -> None:
     wanted = pod({"name": "data", "emptyDir": {}})
-    volumes = manager.pod(wanted)
+    volumes = manager.pod(wanted, nothing)
     await volumes.mount(wanted)
     path = volumes.host_path("data")
     assert path is not None
