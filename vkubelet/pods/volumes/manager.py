@@ -34,7 +34,7 @@ class VolumeManager:
     def pod(self, pod: Pod, available: Callable[[], None]) -> PodVolumes:
         """The volumes of a pod that this node has taken. Nothing is done yet: `mount` sets them up.
 
-        `available` is called when something that a mount failed for may be there now: it is worth another try.
+        `available` is called when something that a mount failed for may be there now: worth another try.
 
         Also for a pod whose containers an earlier agent started: `mount` then finds what is there and
         brings it up to date, and `unmount` removes it.
