@@ -9,8 +9,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 
+from vkubelet.inotify import DirectoryWatcher
 from vkubelet.pods.directory import LogSource
-from vkubelet.server.inotify import DirectoryWatcher
 from vkubelet.server.log_options import LogOptions
 from vkubelet.server.log_stream import LogStream, open_log
 

@@ -13,9 +13,9 @@ import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor, Future
 
+from vkubelet.inotify import DirectoryWatcher, Watch
 from vkubelet.pods.directory import LogSource
 from vkubelet.server.cri_log import LogFilter
-from vkubelet.server.inotify import DirectoryWatcher, Watch
 from vkubelet.server.log_file import BLOCK, LogFile, Place
 from vkubelet.server.log_options import LogOptions
 

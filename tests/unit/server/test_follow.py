@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from log_clients import large, open_logs
 
+from vkubelet.inotify import DirectoryWatcher
 from vkubelet.server import log_stream
-from vkubelet.server.inotify import DirectoryWatcher
 from vkubelet.server.log_file import LogFile
 from vkubelet.server.log_options import LogOptions
 

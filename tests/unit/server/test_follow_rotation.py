@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from log_clients import accepted, open_logs, raw_follower, read_body
 
+from vkubelet.inotify import DirectoryWatcher
 from vkubelet.pods.directory import LogSource
 from vkubelet.server import log_stream
-from vkubelet.server.inotify import DirectoryWatcher
 from vkubelet.server.log_options import LogOptions
 
 

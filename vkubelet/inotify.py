@@ -2,8 +2,8 @@
 
 It exists because the standard library has no inotify, and because following five hundred silent logs must
 cost nothing: no polling, no thread, no descriptor each. A watch fires once and is armed again by whoever
-wants to hear more, so that a busy log makes no more events than its followers can take. It must not know
-what is in the directories.
+wants to hear more, so that a busy directory makes no more events than its watchers can take. It must not
+know what is in the directories.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 IN_MODIFY = 0x00000002
+IN_ATTRIB = 0x00000004
+IN_CLOSE_WRITE = 0x00000008
+IN_MOVED_FROM = 0x00000040
 IN_MOVED_TO = 0x00000080
 IN_CREATE = 0x00000100
 IN_DELETE = 0x00000200
@@ -25,8 +28,11 @@ IN_MOVE_SELF = 0x00000800
 IN_Q_OVERFLOW = 0x00004000
 IN_ONLYDIR = 0x01000000
 IN_ONESHOT = 0x80000000
-_CHANGES = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF
-_MASK = _CHANGES | IN_ONLYDIR | IN_ONESHOT
+
+WRITTEN = IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF
+"""What matters to whoever reads files that are written and renamed in a directory."""
+ANY = WRITTEN | IN_MOVED_FROM | IN_CLOSE_WRITE | IN_ATTRIB
+"""Whatever can change what is in a directory, and who may read it."""
 
 _HEADER = struct.Struct("iIII")
 _BUFFER = 64 * 1024
@@ -83,8 +89,9 @@ class Watch:
 class DirectoryWatcher:
     """The shared inotify instance. It belongs to the event loop that runs when it is made."""
 
-    def __init__(self) -> None:
-        """Raises OSError when the system's limit of inotify instances is reached."""
+    def __init__(self, changes: int = WRITTEN) -> None:
+        """`changes` are what wakes waiters. Raises OSError: the limit of inotify instances is reached."""
+        self._mask = changes | IN_ONLYDIR | IN_ONESHOT
         self._inotify = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify")
         self._armed: dict[int, set[Watch]] = {}
         self._loop = asyncio.get_running_loop()
@@ -107,7 +114,7 @@ class DirectoryWatcher:
 
     def add(self, directory: Path, watch: Watch) -> int:
         """Arm `watch`; waiters for one directory share what this returns. Raises OSError."""
-        added = _libc.inotify_add_watch(self._inotify, os.fsencode(directory), _MASK)
+        added = _libc.inotify_add_watch(self._inotify, os.fsencode(directory), self._mask)
         descriptor = _checked(added, str(directory))
         self._armed.setdefault(descriptor, set()).add(watch)
         return descriptor
