@@ -49,7 +49,7 @@ def _term(term: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> bool
 
 def _expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     value = labels.get(expression.get("key", ""))
-    operator, values = expression.get("operator"), expression.get("values") or ()
+    operator, values = expression.get("operator"), list(expression.get("values") or ())
     match operator:
         case "In":
             return value is not None and value in values
@@ -69,7 +69,7 @@ def _expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> boo
 
 def _field(expression: Mapping[str, Any], name: str) -> bool:
     """Only metadata.name is a field of nodes, and only one value may be given."""
-    operator, values = expression.get("operator"), expression.get("values") or ()
+    operator, values = expression.get("operator"), list(expression.get("values") or ())
     if operator not in ("In", "NotIn") or len(values) != 1:
         return False
     found = name if expression.get("key") == _NAME_FIELD else ""
