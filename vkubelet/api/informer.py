@@ -29,6 +29,9 @@ _LIST_TIMEOUT = 60.0
 _IDLE_TIMEOUT = 180.0
 """Bookmarks come about once a minute, so that three minutes of silence are a dead or hung server."""
 
+_WATCH_SECONDS = (300, 600)
+"""After how long the server is asked to end a watch: client-go's bounds."""
+
 _GONE = 410
 
 
@@ -70,8 +73,8 @@ class Informer(Generic[Item]):
 
     It calls `on_change` and `on_delete` from inside `run`: a new or changed object is handed to `on_change`
     once a version; one that was deleted, or that a new list no longer holds, to `on_delete`, once, in the
-    last version known. An object replaced by another of its name is two: they are told apart by uid. What
-    the callbacks raise ends `run`.
+    last version known. An object replaced by another of its name is two: they are told apart by uid. When a
+    complete list has been delivered, `on_list` is called. What the callbacks raise ends `run`.
     """
 
     def __init__(
@@ -83,8 +86,10 @@ class Informer(Generic[Item]):
         *,
         on_change: Callable[[Item], None],
         on_delete: Callable[[Item], None],
+        on_list: Callable[[], None] | None = None,
         backoff: Backoff | None = None,
         idle_timeout: float = _IDLE_TIMEOUT,
+        watch_seconds: tuple[int, int] = _WATCH_SECONDS,
     ) -> None:
         self._client = client
         self._path = path
@@ -92,9 +97,11 @@ class Informer(Generic[Item]):
         self._decoder = msgspec.json.Decoder(kind)
         self._on_change = on_change
         self._on_delete = on_delete
+        self._on_list = on_list
         # client-go's reflector: 0.8 s doubling to 30 s.
         self._backoff = backoff or Backoff(0.8, 30.0)
         self._idle_timeout = idle_timeout
+        self._watch_seconds = watch_seconds
         self._items: dict[str, Item] = {}
         self._version: str | None = None
         self.synced = asyncio.Event()
@@ -116,19 +123,21 @@ class Informer(Generic[Item]):
                 if self._version is None:
                     self._version = await self._list()
                     self.synced.set()
+                    if self._on_list is not None:
+                        self._on_list()
                 # A server that accepts watches and ends them at once must not be asked in a tight loop.
                 if not await self._watch(self._version):
                     pause = self._backoff.delay()
             except ApiUnavailableError as error:
                 # Nothing is missed: the next watch goes on from the last version that was taken in.
-                log.warning("%s not listed or watched: %s", self._path, error)
+                log.warning("%s of %s not listed or watched: %s", self._selector, self._path, error)
                 pause = self._backoff.delay()
             except ApiError as error:
                 pause = self._backoff.delay(error.retry_after)
                 if error.status == _GONE:
                     log.info("history of %s was compacted, listing again: %s", self._path, error)
                 else:
-                    log.warning("%s not listed or watched: %s", self._path, error)
+                    log.warning("%s of %s not listed or watched: %s", self._selector, self._path, error)
                 if error.status != 429:
                     self._version = None
             if pause is not None:
@@ -177,8 +186,8 @@ class Informer(Generic[Item]):
 
     async def _watch(self, version: str) -> bool:
         """Follow the changes since `version` until the watch ends; whether it was of any use."""
-        # Spread over time, so that not all watches of a cluster end together; client-go's bounds.
-        seconds = random.randint(300, 600)  # noqa: S311
+        # Spread over time, so that not all watches of a cluster end together.
+        seconds = random.randint(*self._watch_seconds)  # noqa: S311
         query = {
             "watch": "1",
             "fieldSelector": self._selector,
