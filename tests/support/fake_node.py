@@ -23,12 +23,16 @@ from providers.base import (
     ModuleKind,
     Streams,
 )
+from vkubelet.api.containers import Container, LifecycleHandler
 from vkubelet.api.objects import ObjectReference, Pod, PodStatus
 from vkubelet.config import Config
 from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.manager import PodManager
+from vkubelet.pods.probes.state import ProbeKind
+from vkubelet.pods.running import RunningContainer
+from vkubelet.pods.services import Services
 from vkubelet.pods.starter import Starter
-from vkubelet.pods.worker import Services
+from vkubelet.pods.volumes.manager import VolumeManager
 from vkubelet.toolbox import Toolbox
 
 
@@ -45,6 +49,7 @@ class Provider:
         self.before_start: Callable[[ContainerSpec], Any] = lambda spec: None
         self.ends_at_once: int | None = None
         self.removed = asyncio.Event()
+        self.graces: dict[str, float] = {}
 
     async def open(self, on_exit: ExitListener) -> list[ContainerState]:
         self.on_exit = on_exit
@@ -91,6 +96,10 @@ class Provider:
         return Exit(0, ExitReason.COMPLETED, "", 1, 2)
 
     async def kill(self, container_id: str) -> None:
+        asyncio.get_running_loop().call_soon(self.end, container_id, 137)
+
+    async def stop(self, container_id: str, grace_seconds: float) -> None:
+        self.graces[container_id] = grace_seconds
         asyncio.get_running_loop().call_soon(self.end, container_id, 137)
 
     async def remove(self, container_id: str) -> None:
@@ -151,11 +160,39 @@ class Told:
         return state.reason if state is not None else ""
 
 
+class Watched:
+    """Probes whose results the test gives, and hooks that end as it says."""
+
+    def __init__(self) -> None:
+        self.probed: dict[str, Callable[[ProbeKind, bool], None]] = {}
+        self.hook: Callable[[LifecycleHandler, RunningContainer], Any] = lambda handler, running: None
+
+    def start(
+        self,
+        pod: Pod,
+        container: Container,
+        running: RunningContainer,
+        on_result: Callable[[ProbeKind, bool], None],
+    ) -> None:
+        self.probed[running.state.id] = on_result
+
+    def stop(self, container_id: str) -> None:
+        self.probed.pop(container_id, None)
+
+    async def run(
+        self, pod: Pod, container: Container, running: RunningContainer, handler: LifecycleHandler
+    ) -> None:
+        waited = self.hook(handler, running)
+        if waited is not None:
+            await waited
+
+
 @dataclasses.dataclass
 class Setting:
     provider: Provider
     told: Told
     manager: PodManager
+    watched: Watched
 
     def phase(self, uid: str = "u") -> str:
         return self.told.statuses[uid].phase if uid in self.told.statuses else ""
@@ -169,13 +206,24 @@ async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> Asy
     recorder, reporter = cast("Any", told), cast("Any", told)
     builtin = BuiltinImages(toolbox or Toolbox(enabled=False))
     starter = Starter(config, cast("Any", provider), Images(), builtin, recorder)
-    services = Services(config, cast("Any", provider), starter, recorder, reporter, "10.0.0.1")
+    watched = Watched()
+    services = Services(
+        config=config,
+        provider=cast("Any", provider),
+        starter=starter,
+        volumes=VolumeManager(config),
+        probes=watched,
+        hooks=watched,
+        recorder=recorder,
+        reporter=reporter,
+        host_ip="10.0.0.1",
+    )
     manager = PodManager(services)
     manager.adopt(await provider.open(manager.on_exit))
     task = asyncio.create_task(manager.run())
     await asyncio.sleep(0)
     try:
-        yield Setting(provider, told, manager)
+        yield Setting(provider, told, manager, watched)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

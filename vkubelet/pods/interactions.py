@@ -58,7 +58,7 @@ class PodInteractions:
         worker, container = self._find(target)
         if container.spec.stdin or container.spec.tty:
             return None
-        return worker.log_source(target.container, previous=False)
+        return worker.containers.log_source(target.container, previous=False)
 
     def has_tty(self, target: Target) -> bool:
         """See Interactions. Raises InteractionError."""
@@ -67,7 +67,7 @@ class PodInteractions:
     def check_pod(self, namespace: str, pod: str, uid: str | None) -> None:
         """See Interactions."""
         worker = self._worker(namespace, pod, uid)
-        if not worker.all_running():
+        if not worker.containers.all_running():
             raise InteractionError(500, f'pod not found ("{pod}_{namespace}")')
 
     @contextlib.asynccontextmanager
@@ -100,7 +100,7 @@ class PodInteractions:
             artifact = started.artifact
         else:
             artifact = await self._applet(found)
-            preopens = (*preopens, Preopen(worker.show_info(), podinfo.GUEST_PATH, read_only=True))
+            preopens = (*preopens, Preopen(worker.containers.show_info(), podinfo.GUEST_PATH, read_only=True))
         return dataclasses.replace(
             started,
             id=secrets.token_hex(32),
@@ -157,7 +157,7 @@ class PodInteractions:
     async def connect(self, namespace: str, pod: str, uid: str | None, port: int) -> socket.socket:
         """See Interactions. Reaches only what the pod's own processes listen on."""
         try:
-            containers = self._worker(namespace, pod, uid).all_running()
+            containers = self._worker(namespace, pod, uid).containers.all_running()
         except InteractionError as error:
             raise ForwardError(str(error)) from error
         return await forwarding.connect([container.state.pid for container in containers], port)
@@ -170,7 +170,7 @@ class PodInteractions:
 
     def _find(self, target: Target) -> tuple[PodWorker, RunningContainer]:
         worker = self._worker(target.namespace, target.pod, target.uid)
-        container = worker.running(target.container)
+        container = worker.containers.running(target.container)
         if container is None:
             raise InteractionError(500, f'container not found ("{target.container}")')
         return worker, container

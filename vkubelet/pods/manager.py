@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from providers.base import ContainerState, ProviderError
 from vkubelet.api.objects import Pod, pod_reference
-from vkubelet.pods import podinfo
+from vkubelet.pods import podinfo, termination
 from vkubelet.pods.admission import has_token_volume
 from vkubelet.pods.directory import (
     LogSource,
@@ -24,8 +24,9 @@ from vkubelet.pods.directory import (
 )
 from vkubelet.pods.inventory import PodEntry
 from vkubelet.pods.records import ForeignContainerError, Record, record
+from vkubelet.pods.services import Services
 from vkubelet.pods.starter import pod_log_dir
-from vkubelet.pods.worker import PodWorker, Services
+from vkubelet.pods.worker import PodWorker
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class PodManager:
         self._adopted: dict[str, dict[str, Record]] = {}
         self._orphans: asyncio.Queue[Record] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
+        self._leftovers = asyncio.Event()
         self._told: set[tuple[str, str]] = set()
 
     def adopt(self, states: Iterable[ContainerState]) -> None:
@@ -95,7 +97,7 @@ class PodManager:
         """Every pod of this node is known: containers that belong to none of them must end."""
         orphans = [found for records in self._adopted.values() for found in records.values()]
         self._adopted.clear()
-        podinfo.remove_others(Path(self._services.config.run_dir), self._workers.keys())
+        self._leftovers.set()
         for found in orphans:
             logger.info("pod %s/%s is gone: ending container %s", found.namespace, found.pod, found.container)
             self._orphans.put_nowait(found)
@@ -105,6 +107,7 @@ class PodManager:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._end_orphans(), name="orphans")
+            group.create_task(self._sweep(), name="leftovers")
         raise AssertionError("the orphans' task never ends")
 
     async def drain(self, timeout: float) -> None:
@@ -125,7 +128,7 @@ class PodManager:
         worker = self.find(namespace, pod, uid)
         if worker is None:
             raise PodNotFoundError(pod)
-        return worker.log_source(container, previous=previous)
+        return worker.containers.log_source(container, previous=previous)
 
     def pods(self) -> list[PodEntry]:
         """See Inventory."""
@@ -159,6 +162,14 @@ class PodManager:
                 continue
             logs = pod_log_dir(self._services.config, found.namespace, found.pod, found.uid)
             await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
+
+    async def _sweep(self) -> None:
+        """Once every pod of this node is known, remove what an earlier agent left of others."""
+        await self._leftovers.wait()
+        run_dir, uids = Path(self._services.config.run_dir), frozenset(self._workers)
+        await asyncio.to_thread(podinfo.remove_others, run_dir, uids)
+        await asyncio.to_thread(termination.remove_others, run_dir, uids)
+        await asyncio.to_thread(self._services.volumes.remove_others, uids)
 
     def _tell_of_token(self, pod: Pod) -> None:
         """Say once for each service account that its token is not mounted, unless the pod needs none."""

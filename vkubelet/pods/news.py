@@ -7,7 +7,7 @@ planned and its status made once more for nothing. It must not know what follows
 from __future__ import annotations
 
 from vkubelet.api.objects import Pod
-from vkubelet.pods.plan import TERMINAL_PHASES
+from vkubelet.pods.phase import TERMINAL_PHASES
 
 
 def is_news(before: Pod, after: Pod) -> bool:

@@ -17,14 +17,34 @@ NO_BACKOFF = Backoff()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Probed:
+    """What the probes of a running attempt have come to; None while one has come to nothing, or is not there.
+
+    `startup` and `liveness` are False once they failed for good, `readiness` may change both ways.
+    """
+
+    startup: bool | None = None
+    readiness: bool | None = None
+    liveness: bool | None = None
+
+
+NOT_PROBED = Probed()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Attempt:
-    """One container that was started: its number is the restart count it stands for."""
+    """One container that was started: its number is the restart count it stands for.
+
+    `past` tells that it was of an earlier boot of the node, known from the reported status only: its pod
+    begins anew, with its init containers.
+    """
 
     id: str
     number: int
     image_id: str
     started_at: int
     exit: Exit | None = None
+    past: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,13 +59,20 @@ class Waiting:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ContainerView:
-    """What is known of one container of the pod: its last attempts, and a start under way or failed."""
+    """What is known of one container of the pod: its last attempts, and a start under way or failed.
+
+    `starting` holds until the start's last step is done, which is the postStart hook: until then a container
+    whose process is there already is not shown as running. `restart` asks for it anew once it has ended,
+    whatever its restart policy says: it was ended to be restarted.
+    """
 
     latest: Attempt | None = None
     previous: Attempt | None = None
     waiting: Waiting | None = None
     starting: bool = False
     backoff: Backoff = NO_BACKOFF
+    probed: Probed = NOT_PROBED
+    restart: bool = False
 
     @property
     def running(self) -> Attempt | None:
@@ -61,6 +88,7 @@ class StopCause(enum.Enum):
     TERMINAL = "terminal"  # its phase is Succeeded or Failed already: what still runs must end
     REJECTED = "rejected"  # admission refused it: phase Failed
     DEADLINE = "deadline"  # activeDeadlineSeconds is over: phase Failed
+    EVICTED = "evicted"  # the node lacks a resource, or the pod uses too much of one: phase Failed
     SHUTDOWN = "shutdown"  # the node drains: phase Failed
 
 
@@ -73,11 +101,35 @@ class Rejection:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Eviction:
+    """Why a running pod is ended by the node: the message of its status, and the seconds its containers
+    get.
+    """
+
+    message: str
+    grace_seconds: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VolumesView:
+    """What is known of the pod's volumes. `retry_at` is when mounts that failed are tried again."""
+
+    mounted: bool = True
+    mounting: bool = False
+    retry_at: float = 0.0
+
+
+NO_VOLUMES = VolumesView()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Observed:
     """All that was seen of a pod. `started_at` is when this node first took it, whole seconds."""
 
     containers: Mapping[str, ContainerView]
     started_at: float
+    volumes: VolumesView = NO_VOLUMES
     rejection: Rejection | None = None
+    eviction: Eviction | None = None
     gone: bool = False
     draining: bool = False

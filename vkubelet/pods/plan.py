@@ -1,8 +1,8 @@
 """What to do next for a pod: a pure function of its spec, what was observed and the clock.
 
-It exists so that the hard semantics of a kubelet (restart policy, crash back-off, deletion, deadline) are
-in one place that tables and Hypothesis can try without a process or a server. It must not await, read a
-file or ask the time; workers carry its actions out.
+It exists so that the hard semantics of a kubelet (the order of init containers and sidecars, restart policy,
+crash back-off, probes, deletion, deadline) are in one place that tables and Hypothesis can try without a
+process or a server. It must not await, read a file or ask the time; workers carry its actions out.
 """
 
 from __future__ import annotations
@@ -14,13 +14,22 @@ from typing import TypeAlias
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods.backoff import go_duration
-from vkubelet.pods.observed import Attempt, ContainerView, Observed, StopCause, Waiting
+from vkubelet.pods.ending import grace_seconds, prerequisites
+from vkubelet.pods.health import is_started, unhealthy
+from vkubelet.pods.observed import ContainerView, Observed, StopCause, Waiting
+from vkubelet.pods.phase import TERMINAL_PHASES
+from vkubelet.pods.restarts import restarts_when_killed, should_restart
 from vkubelet.pods.text import pod_text
 
 SECOND = 1_000_000_000
 # How long a failed pull is shown as ErrImagePull before it turns to ImagePullBackOff: one sync of a kubelet.
 PULL_ERROR_SHOWN = 1.0
-TERMINAL_PHASES = ("Succeeded", "Failed")
+_NOT_SEEN = ContainerView()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mount:
+    """Make the pod's volumes ready; no container starts before."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,10 +42,17 @@ class Start:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kill:
-    """End a running container."""
+    """End a running container, once those in `after` have ended, within `grace` seconds in all.
+
+    `message` is its Killing event's. `restart` tells that it is ended to be started anew.
+    """
 
     container: str
     id: str
+    grace: int
+    message: str
+    after: tuple[str, ...] = ()
+    restart: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +70,7 @@ class BackOff:
     waiting: Waiting
 
 
-Action: TypeAlias = Start | Kill | CancelStart | BackOff
+Action: TypeAlias = Mount | Start | Kill | CancelStart | BackOff
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,67 +97,175 @@ def stop_cause(pod: Pod, observed: Observed, now: float) -> StopCause | None:
         return StopCause.TERMINAL
     if observed.rejection is not None:
         return StopCause.REJECTED
+    if observed.eviction is not None:
+        return StopCause.EVICTED
     deadline = pod.spec.active_deadline_seconds
     if deadline is not None and now >= observed.started_at + deadline:
         return StopCause.DEADLINE
     return StopCause.SHUTDOWN if observed.draining else None
 
 
-def should_restart(pod: Pod, container: Container, attempt: Attempt) -> bool:
-    """Whether the restart policy (the container's own, else the pod's) wants an ended container again."""
-    policy = container.restart_policy or pod.spec.restart_policy
-    if attempt.exit is None or policy == "Never":
-        return False
-    return policy == "Always" or attempt.exit.code != 0
-
-
 def plan(pod: Pod, observed: Observed, now: float) -> Plan:
     """What to do next. The same input gives the same plan; carrying it out twice does no harm."""
     stop = stop_cause(pod, observed, now)
     if stop is not None:
-        return _stop(observed, stop)
-    actions: list[Action] = []
-    wakes: list[float] = []
-    ended = True
-    for container in pod.spec.containers or ():
-        view = observed.containers.get(container.name, ContainerView())
-        if view.running is not None or view.starting:
-            ended = False
-            continue
-        if view.latest is not None and not should_restart(pod, container, view.latest):
-            continue
-        ended = False
-        _start_or_wait(pod, container, view, now, actions, wakes)
-    names = [container.name for container in pod.spec.ephemeral_containers or ()]
-    if ended:
-        # They do not keep a pod alive (the kubelet's getPhase does not look at them).
-        leaving = _end(observed, names)
-        return Plan(leaving, None, None, ended=not leaving)
-    for container in pod.spec.ephemeral_containers or ():
-        view = observed.containers.get(container.name, ContainerView())
-        if view.latest is None and not view.starting:
-            _start_or_wait(pod, container, view, now, actions, wakes)
-    if pod.spec.active_deadline_seconds is not None:
-        wakes.append(observed.started_at + pod.spec.active_deadline_seconds)
-    return Plan(tuple(actions), min(wakes, default=None), None, ended)
+        actions = _end(pod, observed, observed.containers)
+        return Plan(actions, None, stop, ended=not actions)
+    return _Turn(pod, observed, now).plan()
 
 
-def _start_or_wait(
-    pod: Pod, container: Container, view: ContainerView, now: float, actions: list[Action], wakes: list[float]
-) -> None:
-    """A container that should run and is not being started: now, or when its back-off is over."""
-    retry_at = _retry_at(view)
-    if retry_at <= now:
-        actions.append(Start(container, 0 if view.latest is None else view.latest.number + 1))
-        return
-    wakes.append(retry_at)
-    if view.waiting is None:
-        actions.append(BackOff(container.name, _crash_loop(pod, container, view, now)))
-    elif view.waiting.reason == "ErrImagePull":
-        if now >= view.waiting.since + PULL_ERROR_SHOWN:
-            actions.append(BackOff(container.name, _pull_back_off(container, view.waiting)))
+def over(pod: Pod, observed: Observed) -> bool:
+    """Whether no container of the pod's own runs, is being started or will be; nor can any, after its
+    init.
+    """
+    own = [
+        (container, observed.containers.get(container.name, _NOT_SEEN))
+        for container in pod.spec.containers or ()
+    ]
+    if all(_is_over(pod, container, view) for container, view in own):
+        return True
+    return not _initialized(own) and any(
+        _failed(pod, container, observed.containers.get(container.name, _NOT_SEEN))
+        for container in pod.spec.init_containers or ()
+    )
+
+
+def _is_over(pod: Pod, container: Container, view: ContainerView) -> bool:
+    if view.running is not None or view.starting or view.latest is None:
+        return False
+    return not should_restart(pod, container, view)
+
+
+def _initialized(own: Iterable[tuple[Container, ContainerView]]) -> bool:
+    """Once one of the pod's own containers has been started, no init container runs again."""
+    return any(view.latest is not None and not view.latest.past for _, view in own)
+
+
+def _failed(pod: Pod, container: Container, view: ContainerView) -> bool:
+    """An init container failed and is not tried again."""
+    if view.latest is None or view.latest.exit is None or view.latest.past or view.starting:
+        return False
+    return view.latest.exit.code != 0 and not should_restart(pod, container, view)
+
+
+class _Turn:
+    """One plan of a pod that may run."""
+
+    def __init__(self, pod: Pod, observed: Observed, now: float) -> None:
+        self.pod = pod
+        self.observed = observed
+        self.now = now
+        self.actions: list[Action] = []
+        self.wakes: list[float] = []
+
+    def plan(self) -> Plan:
+        spec = self.pod.spec
+        if over(self.pod, self.observed):
+            # Neither sidecars nor ephemeral containers keep a pod alive.
+            leaving = _end(self.pod, self.observed, self.observed.containers)
+            return Plan(leaving, None, None, ended=not leaving)
+        self._mount()
+        if self._initialize():
+            for container in spec.containers or ():
+                self._keep(container)
+        for container in spec.ephemeral_containers or ():
+            view = self._view(container)
+            if view.latest is None and not view.starting:
+                self._start_or_wait(container, view)
+        if spec.active_deadline_seconds is not None:
+            self.wakes.append(self.observed.started_at + spec.active_deadline_seconds)
+        return Plan(tuple(self.actions), min(self.wakes, default=None), None, ended=False)
+
+    def _view(self, container: Container) -> ContainerView:
+        return self.observed.containers.get(container.name, _NOT_SEEN)
+
+    def _mount(self) -> None:
+        volumes = self.observed.volumes
+        if volumes.mounted or volumes.mounting:
+            return
+        if volumes.retry_at <= self.now:
+            self.actions.append(Mount())
         else:
-            wakes.append(view.waiting.since + PULL_ERROR_SHOWN)
+            self.wakes.append(volumes.retry_at)
+
+    def _initialize(self) -> bool:
+        """Carry the init containers on; True once the pod's own containers may start (the kubelet's
+        computeInitContainerActions).
+        """
+        own = [(container, self._view(container)) for container in self.pod.spec.containers or ()]
+        initialized = _initialized(own)
+        for container in self.pod.spec.init_containers or ():
+            view = self._view(container)
+            if container.is_sidecar:
+                self._keep(container)
+                if not initialized and not is_started(container, view):
+                    return False
+            elif not initialized and not self._is_done(container, view):
+                self._keep(container)
+                return False
+        return True
+
+    @staticmethod
+    def _is_done(container: Container, view: ContainerView) -> bool:
+        """An init container that has succeeded, in this boot."""
+        latest = view.latest
+        return (
+            not view.starting
+            and latest is not None
+            and latest.exit is not None
+            and latest.exit.code == 0
+            and not latest.past
+            and not view.restart
+        )
+
+    def _keep(self, container: Container) -> None:
+        """Have a container run, as far as its restart policy wants it to."""
+        view = self._view(container)
+        if view.running is not None:
+            self._end_if_unhealthy(container, view)
+        elif not view.starting and (
+            self._is_first(container, view) or should_restart(self.pod, container, view)
+        ):
+            self._start_or_wait(container, view)
+
+    def _is_first(self, container: Container, view: ContainerView) -> bool:
+        """It has not run; after a reboot of the node, an init container has not either, whatever came of
+        it.
+        """
+        if view.latest is None:
+            return True
+        return view.latest.past and any(
+            item.name == container.name for item in self.pod.spec.init_containers or ()
+        )
+
+    def _end_if_unhealthy(self, container: Container, view: ContainerView) -> None:
+        found = unhealthy(container, view)
+        if found is None or view.running is None:
+            return
+        again = restarts_when_killed(self.pod, container)
+        kind = "Init container" if container.is_sidecar else "Container"
+        message = f"{kind} {container.name} failed {found.kind} probe"
+        if again and not container.is_sidecar:
+            message += ", will be restarted"
+        grace = grace_seconds(self.pod, found)
+        self.actions.append(Kill(container.name, view.running.id, grace, message, restart=again))
+
+    def _start_or_wait(self, container: Container, view: ContainerView) -> None:
+        """A container that should run and is not being started: now, or when its back-off is over."""
+        if not self.observed.volumes.mounted:
+            return
+        retry_at = _retry_at(view)
+        if retry_at <= self.now:
+            self.actions.append(Start(container, 0 if view.latest is None else view.latest.number + 1))
+            return
+        self.wakes.append(retry_at)
+        if view.waiting is None:
+            self.actions.append(BackOff(container.name, _crash_loop(self.pod, container, view, self.now)))
+        elif view.waiting.reason == "ErrImagePull":
+            if self.now >= view.waiting.since + PULL_ERROR_SHOWN:
+                self.actions.append(BackOff(container.name, _pull_back_off(container, view.waiting)))
+            else:
+                self.wakes.append(view.waiting.since + PULL_ERROR_SHOWN)
 
 
 def _retry_at(view: ContainerView) -> float:
@@ -168,18 +292,15 @@ def _pull_back_off(container: Container, failed: Waiting) -> Waiting:
     return Waiting("ImagePullBackOff", message, failed.since, failed.retry_at)
 
 
-def _stop(observed: Observed, stop: StopCause) -> Plan:
-    actions = _end(observed, observed.containers)
-    return Plan(actions, None, stop, ended=not actions)
-
-
-def _end(observed: Observed, names: Iterable[str]) -> tuple[Action, ...]:
+def _end(pod: Pod, observed: Observed, names: Iterable[str]) -> tuple[Action, ...]:
     """What ends these containers; nothing when none of them runs or is being started."""
+    grace = grace_seconds(pod, eviction=observed.eviction)
     actions: list[Action] = []
     for name in names:
-        view = observed.containers.get(name, ContainerView())
+        view = observed.containers.get(name, _NOT_SEEN)
         if view.starting:
             actions.append(CancelStart(name))
         if view.running is not None:
-            actions.append(Kill(name, view.running.id))
+            after = prerequisites(pod, name, observed.containers)
+            actions.append(Kill(name, view.running.id, grace, f"Stopping container {name}", after))
     return tuple(actions)

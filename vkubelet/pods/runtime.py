@@ -16,8 +16,9 @@ from vkubelet.config import Config
 from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.reporter import StatusSink
+from vkubelet.pods.services import Services
 from vkubelet.pods.starter import Starter
-from vkubelet.pods.worker import Services
+from vkubelet.pods.volumes.manager import VolumeManager
 from vkubelet.toolbox import Toolbox
 
 
@@ -38,7 +39,20 @@ class PodRuntime:
         """All of them outlive this."""
         self._provider = provider
         starter = Starter(config, provider, images, BuiltinImages(toolbox), recorder)
-        self.manager = PodManager(Services(config, provider, starter, recorder, statuses, host_ip))
+        self._volumes = VolumeManager(config)
+        self.manager = PodManager(
+            Services(
+                config=config,
+                provider=provider,
+                starter=starter,
+                volumes=self._volumes,
+                probes=_Unprobed(),
+                hooks=_Unprobed(),
+                recorder=recorder,
+                reporter=statuses,
+                host_ip=host_ip,
+            )
+        )
 
     async def open(self) -> None:
         """Take charge of what an earlier agent left; before any pod is named. Raises ProviderError."""
@@ -46,4 +60,17 @@ class PodRuntime:
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run for as long as there are pods, by name; to be called once, after `open`."""
-        return {"pods": self.manager.run()}
+        return {"pods": self.manager.run(), "volumes": self._volumes.run()}
+
+
+class _Unprobed:
+    """Admission refuses pods with probes and hooks."""
+
+    def start(self, *_: object) -> None:
+        raise AssertionError("a pod with probes was admitted")
+
+    def stop(self, container_id: str) -> None:
+        """Nothing is probed."""
+
+    async def run(self, *_: object) -> None:
+        raise AssertionError("a pod with hooks was admitted")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from providers.base import Exit, ExitReason
 from vkubelet.api import times
 from vkubelet.api.objects import ContainerStateTerminated, ContainerStatus, Pod
-from vkubelet.pods.observed import Attempt, ContainerView
+from vkubelet.pods.observed import NOT_PROBED, Attempt, ContainerView, Probed
 from vkubelet.pods.plan import SECOND
 from vkubelet.pods.records import Record
 
@@ -24,19 +24,33 @@ def seed(pod: Pod, records: Iterable[Record], now: float) -> dict[str, Container
     by_container: dict[str, list[Record]] = {}
     for found in sorted(records, key=lambda record: record.attempt.number):
         by_container.setdefault(found.container, []).append(found)
-    statuses = (pod.status.container_statuses, pod.status.ephemeral_container_statuses)
+    statuses = (
+        pod.status.init_container_statuses,
+        pod.status.container_statuses,
+        pod.status.ephemeral_container_statuses,
+    )
     reported = {status.name: status for group in statuses for status in group or ()}
     views = {}
     for container in pod.spec.all_containers():
         own = by_container.get(container.name)
         if own:
             previous = own[-2].attempt if len(own) > 1 else None
-            views[container.name] = ContainerView(own[-1].attempt, previous, backoff=own[-1].backoff)
+            probed = _probed(own[-1].attempt, reported.get(container.name))
+            views[container.name] = ContainerView(
+                own[-1].attempt, previous, backoff=own[-1].backoff, probed=probed
+            )
         elif container.name in reported:
             views[container.name] = _from_status(reported[container.name], now)
         else:
             views[container.name] = ContainerView()
     return views
+
+
+def _probed(attempt: Attempt, status: ContainerStatus | None) -> Probed:
+    """A container that goes on stays as ready as it was last said to be, until its probes are made again."""
+    if status is None or attempt.exit is not None or _identifier(status.container_id) != attempt.id:
+        return NOT_PROBED
+    return Probed(startup=status.started or None, readiness=status.ready)
 
 
 def _from_status(status: ContainerStatus, now: float) -> ContainerView:
@@ -47,9 +61,8 @@ def _from_status(status: ContainerStatus, now: float) -> ContainerView:
         started = _nanoseconds(status.state.running.started_at)
         end = Exit(137, ExitReason.KILLED, _LOST, started, int(now * SECOND))
         identifier = _identifier(status.container_id)
-        return ContainerView(
-            Attempt(identifier, status.restart_count, status.image_id, started, end), previous
-        )
+        latest = Attempt(identifier, status.restart_count, status.image_id, started, end, past=True)
+        return ContainerView(latest, previous)
     if status.last_state.terminated is not None:
         return ContainerView(_terminated(status, status.last_state.terminated, status.restart_count))
     return ContainerView()
@@ -65,7 +78,8 @@ def _terminated(status: ContainerStatus, end: ContainerStateTerminated | None, n
     }.get(end.reason, ExitReason.ERROR)
     started = _nanoseconds(end.started_at)
     record = Exit(end.exit_code, reason, end.message, started, _nanoseconds(end.finished_at), end.signal)
-    return Attempt(_identifier(end.container_id), max(number, 0), status.image_id, started, record)
+    identifier = _identifier(end.container_id)
+    return Attempt(identifier, max(number, 0), status.image_id, started, record, past=True)
 
 
 def _identifier(container_id: str) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from vkubelet.pods.backoff import Backoff, go_duration
 from vkubelet.pods.builtin import REGISTRY, BuiltinImages
 from vkubelet.pods.environment import ConfigValueError, arguments, environment, with_terminal
 from vkubelet.pods.text import quantity
+from vkubelet.pods.volumes.mounts import Mounts
 from vkubelet.toolbox import ToolboxError
 
 
@@ -40,6 +42,14 @@ class Images(Protocol):
 
     async def pull(self, reference: Reference) -> Image:
         """The image, pulled if need be. Raises OciError."""
+        ...
+
+
+class PodMounts(Protocol):
+    """What a start asks of the pod's volumes."""
+
+    def mounts(self, pod: Pod, container: Container, env: Mapping[str, str]) -> Mounts:
+        """What the container sees of them; `env` is its environment. Raises StartError."""
         ...
 
 
@@ -77,9 +87,12 @@ class Starter:
         number: int,
         backoff: Backoff,
         host_ip: str,
-        preopens: tuple[Preopen, ...] = (),
+        volumes: PodMounts,
+        beside: Callable[[tuple[Preopen, ...]], tuple[Preopen, ...]],
     ) -> ContainerState:
-        """Start attempt `number` of a container, which sees `preopens` too. Raises StartError.
+        """Start attempt `number` of a container. Raises StartError.
+
+        It sees what it mounts of `volumes`, and what `beside` gives for that, which may raise StartError too.
 
         Cancelled before the process is asked for, it leaves nothing; later, the provider decides whether
         the container exists.
@@ -87,7 +100,7 @@ class Starter:
         try:
             image = await self._image(pod, container)
             artifact = await self._prepare(image)
-            spec = self._spec(pod, container, number, backoff, host_ip, preopens, image, artifact)
+            spec = self._spec(pod, container, number, backoff, host_ip, volumes, beside, image, artifact)
             self._event(pod, container, "Normal", "Created", "Container created")
             state = await self._run(spec)
         except StartError as error:
@@ -159,7 +172,8 @@ class Starter:
         number: int,
         backoff: Backoff,
         host_ip: str,
-        preopens: tuple[Preopen, ...],
+        volumes: PodMounts,
+        beside: Callable[[tuple[Preopen, ...]], tuple[Preopen, ...]],
         image: Image,
         artifact: Artifact,
     ) -> ContainerSpec:
@@ -170,6 +184,7 @@ class Starter:
             memory_limit = int(quantity(limit)) if limit else None
         except ConfigValueError as error:
             raise StartError("CreateContainerConfigError", str(error)) from error
+        mounted = volumes.mounts(pod, container, dict(env))
         config = image.config
         module_name = image.reference.repository.rpartition("/")[2]
         log_path = log_file(self._config, pod, container.name, number)
@@ -182,7 +197,8 @@ class Starter:
             env=env,
             log_path=log_path,
             working_dir=container.working_dir or config.working_dir or "/",
-            preopens=preopens,
+            preopens=(*mounted.preopens, *beside(mounted.preopens)),
+            files=mounted.files,
             memory_limit=memory_limit,
             log_max_bytes=self._config.container_log_max_size,
             log_max_files=self._config.container_log_max_files,
@@ -215,8 +231,12 @@ class Starter:
 
 def container_reference(pod: Pod, container: str) -> ObjectReference:
     """The object that an event about a container is attached to."""
-    ephemeral = any(item.name == container for item in pod.spec.ephemeral_containers or ())
-    return pod_reference(pod, f"spec.{'ephemeralContainers' if ephemeral else 'containers'}{{{container}}}")
+    field = "containers"
+    if any(item.name == container for item in pod.spec.init_containers or ()):
+        field = "initContainers"
+    elif any(item.name == container for item in pod.spec.ephemeral_containers or ()):
+        field = "ephemeralContainers"
+    return pod_reference(pod, f"spec.{field}{{{container}}}")
 
 
 def image_id(image: Image) -> str:

@@ -1,8 +1,8 @@
 """One task a pod: observe, plan, act, report, wait for news.
 
 It exists to be the only owner of a pod's state on this node: news (a changed spec, a container's end, the
-object's deletion) is put in its mailbox, and everything done for the pod is done by its task or by a start
-that the task owns. It decides nothing itself: `plan` and `pod_status` do.
+object's deletion) is put in its mailbox, and everything done for the pod is done by its task or by those that
+it owns. It decides nothing itself: `plan` and `pod_status` do.
 """
 
 from __future__ import annotations
@@ -16,61 +16,34 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import assert_never
 
-from providers.base import ContainerState, Preopen, Provider
+from providers.base import ContainerState
 from vkubelet import telemetry
 from vkubelet.api import times
-from vkubelet.api.containers import Container
-from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference
-from vkubelet.config import Config
-from vkubelet.pods import podinfo
+from vkubelet.pods import podinfo, termination
 from vkubelet.pods.admission import admit
-from vkubelet.pods.backoff import Backoff
-from vkubelet.pods.builtin import is_builtin
-from vkubelet.pods.directory import ContainerNotFoundError, ContainerNotReadyError, LogSource
+from vkubelet.pods.attempts import Attempts
+from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.inventory import PodEntry, pod_entry
 from vkubelet.pods.news import is_news
-from vkubelet.pods.observed import ContainerView, Observed, Rejection, StopCause, Waiting
-from vkubelet.pods.plan import (
-    SECOND,
-    TERMINAL_PHASES,
-    Action,
-    BackOff,
-    CancelStart,
-    Kill,
-    Plan,
-    Start,
-    plan,
-)
-from vkubelet.pods.records import Record, attempt, record
-from vkubelet.pods.reporter import StatusSink
-from vkubelet.pods.running import RunningContainer
-from vkubelet.pods.seed import seed
+from vkubelet.pods.observed import Eviction, Observed, Rejection, StopCause, VolumesView, Waiting
+from vkubelet.pods.phase import TERMINAL_PHASES
+from vkubelet.pods.plan import Action, BackOff, CancelStart, Kill, Mount, Plan, Start, plan
+from vkubelet.pods.records import Record
+from vkubelet.pods.services import Services
 from vkubelet.pods.signal import Signal
-from vkubelet.pods.starter import Starter, StartError, container_reference, log_file, pod_log_dir
-from vkubelet.pods.status import pod_status, terminated_reason
+from vkubelet.pods.starter import container_reference, pod_log_dir
+from vkubelet.pods.status import pod_status
+from vkubelet.pods.stopper import Stopper
 from vkubelet.pods.text import pod_text
+from vkubelet.pods.volumes.errors import VolumeError
 
 logger = logging.getLogger(__name__)
 
-# Where an ephemeral container finds its target's files: where it would find them with a shared PID namespace.
-TARGET_ROOT = "/proc/1/root"
 # How long a status that only says "being made" is held back: most starts are over by then.
 CREATING_SHOWN_AFTER = 0.25
 # After a defect of our own in a pod's worker, the pause before the pod is tried again.
 DEFECT_PAUSE = 10.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Services:
-    """What every worker uses; all of it outlives them."""
-
-    config: Config
-    provider: Provider
-    starter: Starter
-    recorder: Recorder
-    reporter: StatusSink
-    host_ip: str
 
 
 class PodWorker:
@@ -79,34 +52,44 @@ class PodWorker:
     def __init__(self, pod: Pod, records: Iterable[Record], services: Services) -> None:
         """`records` are the containers of this pod that an earlier agent left."""
         found = list(records)
-        now = time.time()
         started = pod.status.start_time
         self.pod = pod
         self._services = services
-        self._views = seed(pod, found, now)
-        self._started_at = times.parse(started) if started else float(int(now))
+        self._news = Signal()
+        self.stopped = Signal()
+        self.containers = PodContainers(
+            pod, found, services.provider, Path(services.config.run_dir), self._news.set
+        )
+        self._stopper = Stopper(services.provider, services.hooks, services.recorder, self.containers)
+        self._pod_volumes = services.volumes.pod(pod, self.retry)
+        self._volumes = VolumesView(mounted=not pod.spec.volumes)
+        self._attempts = Attempts(services, self.containers, self._pod_volumes, self._stopper)
+        self._started_at = times.parse(started) if started else float(int(time.time()))
         self._rejection = self._admit() if not found else None
-        self._states = {record.state.id: record.state for record in found}
-        self._ends: dict[str, asyncio.Event] = {}
-        self._failures: dict[str, Backoff] = {}
-        self._starts: dict[str, asyncio.Task[None]] = {}
-        self._killed: set[str] = set()
+        self._eviction: Eviction | None = None
         self._shown_at = 0.0
-        self._awaited_since: float | None = None if found else time.monotonic()
         self._synced = bool(found)
         self._gone = False
         self._draining = False
-        self._info_shown = False
-        self._news = Signal()
-        self.stopped = Signal()
 
     def update(self, pod: Pod) -> None:
         """The object has changed; only the latest version counts."""
         before, self.pod = self.pod, pod
-        for container in pod.spec.ephemeral_containers or ():
-            self._views.setdefault(container.name, ContainerView())
+        self.containers.update(pod)
         if is_news(before, pod):
+            self._pod_volumes.update(pod)
             self._news.set()
+
+    def retry(self) -> None:
+        """What a mount or a start failed for may be there now: try again at once."""
+        self._volumes = dataclasses.replace(self._volumes, retry_at=0.0)
+        self._attempts.retry()
+        self._news.set()
+
+    def evict(self, eviction: Eviction) -> None:
+        """End the pod for the node's sake, or for the limit that it broke."""
+        self._eviction = eviction
+        self._news.set()
 
     def vanish(self) -> None:
         """The object does not exist any more."""
@@ -120,80 +103,23 @@ class PodWorker:
 
     def exited(self, state: ContainerState) -> None:
         """A container of this pod has ended (perhaps before its start was noted)."""
-        self._states[state.id] = state
-        if state.exit is not None:
-            kind, reason = self._kind(record(state).container), terminated_reason(state.exit.reason)
-            telemetry.TERMINATED_CONTAINERS.inc(kind, str(state.exit.code), reason)
-        if state.id in self._ends:
-            self._ends[state.id].set()
-        for name, view in self._views.items():
-            if view.latest is not None and view.latest.id == state.id:
-                self._set(name, latest=attempt(state))
-
-    def log_source(self, container: str, *, previous: bool) -> LogSource:
-        """The log that `kubectl logs` means by the container's name. Raises the directory's errors.
-
-        The rules are the kubelet's validateContainerLogStatus.
-        """
-        view, pod = self._views.get(container), self.pod.metadata.name
-        if view is None:
-            raise ContainerNotFoundError(container, pod)
-        wanted = view.latest
-        if previous and not (wanted is not None and wanted.exit is not None and view.waiting is not None):
-            wanted = view.previous  # else it waits to be restarted: what ran last is the previous one
-        if wanted is None:
-            if previous:
-                raise ContainerNotReadyError.no_previous(container, pod)
-            reason = "ContainerCreating" if view.waiting is None else view.waiting.reason
-            raise ContainerNotReadyError.waiting(container, pod, reason)
-        state = self._states.get(wanted.id)
-        if state is None:
-            raise ContainerNotReadyError.terminated(container, pod)
-        return LogSource(state.log_path, self._end_of(state))
+        self._services.probes.stop(state.id)
+        self.containers.exited(state)
 
     def entry(self) -> PodEntry:
         """What there is of this pod, for the node's inventory."""
-        return pod_entry(self.pod, self._started_at, self._views)
-
-    def running(self, container: str) -> RunningContainer | None:
-        """The container of this name, if it runs."""
-        view = self._views.get(container)
-        if view is None or view.running is None:
-            return None
-        state = self._states[view.running.id]
-        spec = next(item for item in self.pod.spec.all_containers() if item.name == container)
-        return RunningContainer(spec, state, view.running.number, self._end_of(state), self.show_info)
-
-    def all_running(self) -> list[RunningContainer]:
-        """All containers of the pod that run."""
-        found = [self.running(name) for name in self._views]
-        return [container for container in found if container is not None]
-
-    def show_info(self) -> Path:
-        """Write what a guest may know of its pod, and keep it true; the directory to let it see."""
-        self._info_shown = True
-        self._write_info()
-        return podinfo.directory(Path(self._services.config.run_dir), self.pod.metadata.uid)
-
-    def _write_info(self) -> None:
-        pids = {identifier: state.pid for identifier, state in self._states.items()}
-        where = podinfo.directory(Path(self._services.config.run_dir), self.pod.metadata.uid)
-        podinfo.write(where, podinfo.describe(self.pod, self._views, pids))
-
-    def _end_of(self, state: ContainerState) -> asyncio.Event:
-        """The event that is set when a container has ended; made for the first who asks."""
-        end = self._ends.setdefault(state.id, asyncio.Event())
-        if state.exit is not None:
-            end.set()
-        return end
+        return pod_entry(self.pod, self._started_at, self.containers.views)
 
     async def run(self) -> None:
         """Live as long as the pod does on this node."""
         try:
             async with asyncio.TaskGroup() as group:
+                self._attempts.resume(self.pod)
                 while not await self._sync_safely(group):
                     pass
         finally:
+            for identifier in self.containers.identifiers():
+                self._services.probes.stop(identifier)
             self.stopped.set()
 
     async def _sync_safely(self, group: asyncio.TaskGroup) -> bool:
@@ -212,14 +138,18 @@ class PodWorker:
         self._news.clear()
         now, began = time.time(), time.monotonic()
         decided = plan(self.pod, self._observe(), now)
+        if decided.stop is not None:
+            self._attempts.unready()
         for action in decided.actions:
-            await self._act(action, group, now)
+            self._act(action, group, now)
         if decided.ended and decided.stop in (StopCause.DELETED, StopCause.GONE):
             await self._tear_down(decided.stop)
             return True
         shown_at = self._creation_shown_at(decided, now)
         if shown_at is None:
             self._report(decided, now)
+        if decided.ended:
+            await self._pod_volumes.unmount()
         if decided.ended and decided.stop is not None:
             self.stopped.set()
         operation = "kill" if decided.stop is not None else "sync" if self._synced else "create"
@@ -229,7 +159,15 @@ class PodWorker:
         return False
 
     def _observe(self) -> Observed:
-        return Observed(self._views, self._started_at, self._rejection, self._gone, self._draining)
+        return Observed(
+            self.containers.views,
+            self._started_at,
+            self._volumes,
+            self._rejection,
+            self._eviction,
+            self._gone,
+            self._draining,
+        )
 
     def _admit(self) -> Rejection | None:
         if self.pod.status.phase in TERMINAL_PHASES or self.pod.metadata.deletion_timestamp:
@@ -241,120 +179,57 @@ class PodWorker:
             self._services.recorder.event(reference, "Warning", rejection.reason, rejection.message)
         return rejection
 
-    async def _act(self, action: Action, group: asyncio.TaskGroup, now: float) -> None:
+    def _act(self, action: Action, group: asyncio.TaskGroup, now: float) -> None:
         match action:
-            case Start(container, number):
-                view = self._views[container.name]
-                self._views[container.name] = dataclasses.replace(view, starting=True, waiting=None)
+            case Mount():
+                self._volumes = dataclasses.replace(self._volumes, mounting=True)
                 self._shown_at = now + CREATING_SHOWN_AFTER
-                self._starts[container.name] = group.create_task(
-                    self._start(container, number, now), name=f"start {self.pod.key} {container.name}"
-                )
-            case Kill(name, identifier):
-                if identifier not in self._killed:
-                    self._killed.add(identifier)
-                    self._container_event(name, "Normal", "Killing", f"Stopping container {name}")
-                await self._services.provider.kill(identifier)
+                group.create_task(self._mount(), name=f"mount {self.pod.key}")
+            case Start(container, number):
+                self._shown_at = now + CREATING_SHOWN_AFTER
+                self._attempts.start(self.pod, container, number, now, group)
+            case Kill():
+                if action.restart:
+                    self.containers.note(action.container, restart=True)
+                self._stopper.stop(self.pod, action, group)
             case CancelStart(name):
-                if not self._starts[name].cancelling():
-                    self._starts[name].cancel()
+                self._attempts.cancel(name)
             case BackOff(name, waiting):
-                self._views[name] = dataclasses.replace(self._views[name], waiting=waiting)
+                self.containers.note(name, waiting=waiting)
                 self._back_off_event(name, waiting)
             case _:
                 assert_never(action)
 
-    async def _start(self, container: Container, number: int, now: float) -> None:
-        """Start a container and note what came of it; owned by the worker's task group."""
-        name = container.name
+    async def _mount(self) -> None:
+        """Set the pod's volumes up, and note what came of it; owned by the worker's task group."""
         try:
-            await self._start_attempt(container, number, now)
-        except StartError as error:
-            failed = time.time()
-            again = self._failures.get(name, Backoff()).next(failed, failed)
-            self._failures[name] = again
-            waiting = Waiting(error.reason, str(error), failed, again.retry_at(failed))
-            self._set(name, waiting=waiting, starting=False)
-            telemetry.STARTED_CONTAINER_ERRORS.inc(self._kind(name), error.reason)
-        except asyncio.CancelledError:
-            self._set(name, starting=False)
-            raise
+            await self._pod_volumes.mount(self.pod)
+            self._volumes = VolumesView()
+        except VolumeError as error:
+            for message in error.messages:
+                self._services.recorder.event(pod_reference(self.pod), "Warning", error.reason, message)
+            self._volumes = VolumesView(mounted=False, retry_at=time.time() + error.retry_after)
         except Exception as error:
-            logger.exception("pod %s: start of container %s failed", self.pod.key, name)
+            logger.exception("pod %s: mounting its volumes failed", self.pod.key)
             text = f"defect in the node agent: {error!r}"
-            failed = time.time()
-            waiting = Waiting("CreateContainerError", text, failed, failed + DEFECT_PAUSE)
-            self._set(name, waiting=waiting, starting=False)
-
-    async def _start_attempt(self, container: Container, number: int, now: float) -> None:
-        name = container.name
-        view = self._views[name]
-        crash = view.backoff
-        if view.latest is not None and view.latest.exit is not None:
-            crash = crash.next(view.latest.exit.finished_at / SECOND, now)
-        services = self._services
-        preopens = self._preopens(container)
-        state = await services.starter.start(self.pod, container, number, crash, services.host_ip, preopens)
-        self._failures.pop(name, None)
-        latest = attempt(self._states.setdefault(state.id, state))
-        self._set(name, latest=latest, previous=view.latest, starting=False, backoff=crash)
-        self._count_start(name)
-        if view.previous is not None:
-            await self._discard(name, view.previous.id, view.previous.number)
-
-    def _preopens(self, container: Container) -> tuple[Preopen, ...]:
-        """What a container sees beside its own files. Raises StartError."""
-        shown = []
-        if is_builtin(container.image):
-            shown.append(Preopen(self.show_info(), podinfo.GUEST_PATH, read_only=True))
-        if container.target_container_name:
-            target = self.running(container.target_container_name)
-            if target is None:
-                text = f"unable to find target container {container.target_container_name}"
-                raise StartError("CreateContainerError", text)
-            shown.append(Preopen(self._services.provider.root(target.state.id), TARGET_ROOT))
-        return tuple(shown)
-
-    def _kind(self, name: str) -> str:
-        """What the kubelet's metrics call this kind of container."""
-        ephemeral = any(item.name == name for item in self.pod.spec.ephemeral_containers or ())
-        return "ephemeral_container" if ephemeral else "container"
-
-    def _count_start(self, name: str) -> None:
-        telemetry.STARTED_CONTAINERS.inc(self._kind(name))
-        started = all(self._views[item.name].latest for item in self.pod.spec.containers or ())
-        if started and self._awaited_since is not None:
-            telemetry.POD_START_DURATION.observe(time.monotonic() - self._awaited_since)
-            self._awaited_since = None
-
-    def _set(self, name: str, **changes: object) -> None:
-        self._views[name] = dataclasses.replace(self._views[name], **changes)  # type: ignore[arg-type]
+            self._services.recorder.event(pod_reference(self.pod), "Warning", "FailedMount", text)
+            self._volumes = VolumesView(mounted=False, retry_at=time.time() + DEFECT_PAUSE)
         self._news.set()
-
-    async def _discard(self, name: str, identifier: str, number: int) -> None:
-        """Forget an attempt that is neither the latest nor the one before, with its log."""
-        await self._services.provider.remove(identifier)
-        self._states.pop(identifier, None)
-        self._ends.pop(identifier, None)
-        self._killed.discard(identifier)
-        path = log_file(self._services.config, self.pod, name, number)
-        for part in path.parent.glob(f"{path.name}*"):
-            part.unlink(missing_ok=True)
 
     def _report(self, decided: Plan, now: float) -> None:
         if decided.stop is StopCause.GONE or (decided.stop is StopCause.TERMINAL and decided.ended):
             return
         status = pod_status(self.pod, self._observe(), self._services.host_ip, now)
-        if self._info_shown:
-            self._write_info()
+        self.containers.write_info()
         self._services.reporter.report(self.pod, status)
 
     def _creation_shown_at(self, decided: Plan, now: float) -> float | None:
         """When a status that only says "being made" is worth a patch; None: the status is due now."""
         if decided.stop is not None or now >= self._shown_at:
             return None
-        first = any(view.starting and view.latest is None for view in self._views.values())
-        return self._shown_at if first else None
+        views = self.containers.views.values()
+        making = self._volumes.mounting or any(view.starting and view.latest is None for view in views)
+        return self._shown_at if making else None
 
     async def _wait(self, *times: float | None) -> None:
         """Until there is news or the first of `times` has come."""
@@ -381,21 +256,22 @@ class PodWorker:
                 None if terminal else pod_status(self.pod, self._observe(), services.host_ip, time.time())
             )
             await services.reporter.finish(self.pod, status)
-        for identifier in list(self._states):
+        for identifier in self.containers.identifiers():
             await services.provider.remove(identifier)
-        meta = self.pod.metadata
-        podinfo.remove(podinfo.directory(Path(services.config.run_dir), meta.uid))
+        await self._pod_volumes.unmount()
+        meta, run_dir = self.pod.metadata, Path(services.config.run_dir)
+        podinfo.remove(podinfo.directory(run_dir, meta.uid))
         logs = pod_log_dir(services.config, meta.namespace, meta.name, meta.uid)
         await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
+        await asyncio.to_thread(termination.remove, termination.directory(run_dir, meta.uid))
 
     def _back_off_event(self, name: str, waiting: Waiting) -> None:
+        reference = container_reference(self.pod, name)
+        event = self._services.recorder.event
         if waiting.reason == "ImagePullBackOff":
-            image = next(item.image for item in self.pod.spec.all_containers() if item.name == name)
-            self._container_event(name, "Normal", "BackOff", f'Back-off pulling image "{image}"')
-            self._container_event(name, "Warning", "Failed", "Error: ImagePullBackOff")
+            image = self.containers.spec(name).image
+            event(reference, "Normal", "BackOff", f'Back-off pulling image "{image}"')
+            event(reference, "Warning", "Failed", "Error: ImagePullBackOff")
             return
         message = f"Back-off restarting failed container {name} in pod {pod_text(self.pod)}"
-        self._container_event(name, "Warning", "BackOff", message)
-
-    def _container_event(self, name: str, kind: str, reason: str, message: str) -> None:
-        self._services.recorder.event(container_reference(self.pod, name), kind, reason, message)
+        event(reference, "Warning", "BackOff", message)

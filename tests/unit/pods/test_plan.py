@@ -13,7 +13,8 @@ from vkubelet.api.containers import Container
 from vkubelet.api.objects import ObjectMeta, Pod, PodSpec, PodStatus
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.observed import Attempt, ContainerView, Observed, Rejection, StopCause, Waiting
-from vkubelet.pods.plan import SECOND, BackOff, CancelStart, Kill, Start, plan, should_restart
+from vkubelet.pods.plan import SECOND, BackOff, CancelStart, Kill, Start, plan
+from vkubelet.pods.restarts import should_restart
 from vkubelet.pods.status import pod_status
 
 NOW = 1_000_000.0
@@ -112,7 +113,7 @@ def test_deletion_kills_cancels_and_then_ends() -> None:
     pod = make_pod(names=("a", "b", "c"))
     deleted(pod)
     made = plan(pod, observe(ContainerView(running()), ContainerView(starting=True), ContainerView()), NOW)
-    assert made.actions == (Kill("a", "id0"), CancelStart("b"))
+    assert made.actions == (Kill("a", "id0", 30, "Stopping container a"), CancelStart("b"))
     assert not made.ended
     over = plan(pod, observe(ContainerView(ended(137)), ContainerView(), ContainerView()), NOW)
     assert over.ended
@@ -125,7 +126,7 @@ def test_a_pod_past_its_deadline_is_ended_and_failed() -> None:
     assert early.actions == ()
     assert early.wake_at == NOW
     late = plan(pod, observe(ContainerView(running())), NOW)
-    assert late.actions == (Kill("a", "id0"),)
+    assert late.actions == (Kill("a", "id0", 30, "Stopping container a"),)
     status = pod_status(pod, observe(ContainerView(ended(137))), "10.0.0.1", NOW)
     assert (status.phase, status.reason) == ("Failed", "DeadlineExceeded")
 
@@ -190,7 +191,7 @@ def test_no_observation_makes_a_wrong_phase(observed: Observed, policy: str, is_
     pod = make_pod(policy, ("a", "b", "c"))
     for container in pod.spec.containers or ():
         view = observed.containers[container.name]
-        assume(not view.starting or view.latest is None or should_restart(pod, container, view.latest))
+        assume(not view.starting or view.latest is None or should_restart(pod, container, view))
     if is_deleted:
         deleted(pod)
     made = plan(pod, observed, NOW)
@@ -239,7 +240,7 @@ def test_an_ephemeral_container_whose_image_is_missing_is_tried_again() -> None:
 def test_an_ephemeral_container_keeps_no_pod_alive() -> None:
     pod = with_debugger("Never")
     made = plan(pod, observe(ContainerView(ended(0)), ContainerView(running(7))), NOW)
-    assert made.actions == (Kill("b", "id7"),)
+    assert made.actions == (Kill("b", "id7", 30, "Stopping container b"),)
     assert not made.ended
     assert plan(pod, observe(ContainerView(ended(0)), ContainerView(ended(137))), NOW).ended
     assert plan(pod, observe(ContainerView(ended(0)), ContainerView()), NOW).ended

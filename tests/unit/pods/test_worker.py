@@ -169,7 +169,7 @@ async def test_an_ephemeral_container_joins_a_running_pod_and_sees_its_targets_f
         lambda: (setting.told.statuses["u"].ephemeral_container_statuses or [])[0].state.running
     )
     target, debugger = setting.provider.started
-    assert debugger.preopens == (Preopen(setting.provider.root(target.id), "/proc/1/root"),)
+    assert Preopen(setting.provider.root(target.id), "/proc/1/root") in debugger.preopens
     assert (debugger.stdin, debugger.tty, target.tty) == (True, True, False)
     assert ("TERM", "xterm") in debugger.env
     setting.manager.on_change(debugged(deletionTimestamp="2026-01-01T00:00:00Z"))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from vkubelet.meters import Family, Sample, gauge, label_text
 from vkubelet.pods.inventory import PodEntry
-from vkubelet.pods.plan import TERMINAL_PHASES
+from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.server.metrics.logs import LogSizes
 
 

@@ -1,0 +1,207 @@
+"""Starts a pod's containers: each attempt from its mounts to its probes, in a task of its own.
+
+It exists because a start takes time and may fail at every step, and the worker goes on meanwhile. It must not
+know when a container should start or what follows from a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from pathlib import Path
+
+from providers.base import Preopen
+from vkubelet import telemetry
+from vkubelet.api.containers import Container
+from vkubelet.api.objects import Pod
+from vkubelet.pods import podinfo, termination
+from vkubelet.pods.backoff import Backoff
+from vkubelet.pods.builtin import is_builtin
+from vkubelet.pods.containers import PodContainers
+from vkubelet.pods.ending import grace_seconds
+from vkubelet.pods.observed import NOT_PROBED, Probed, Waiting
+from vkubelet.pods.plan import SECOND, Kill
+from vkubelet.pods.probes.state import ProbeKind
+from vkubelet.pods.running import RunningContainer
+from vkubelet.pods.services import HookError, Services
+from vkubelet.pods.starter import StartError, container_reference, log_file
+from vkubelet.pods.stopper import Stopper
+from vkubelet.pods.volumes.pod import PodVolumes
+
+logger = logging.getLogger(__name__)
+
+# Where an ephemeral container finds its target's files: where it would find them with a shared PID namespace.
+TARGET_ROOT = "/proc/1/root"
+# After a defect of our own in a start, the pause before the container is tried again.
+DEFECT_PAUSE = 10.0
+
+
+class Attempts:
+    """One for a pod."""
+
+    def __init__(
+        self, services: Services, containers: PodContainers, volumes: PodVolumes, stopper: Stopper
+    ) -> None:
+        """All of them are the pod's worker's."""
+        self._services = services
+        self._containers = containers
+        self._volumes = volumes
+        self._stopper = stopper
+        self._failures: dict[str, Backoff] = {}
+        self._starts: dict[str, asyncio.Task[None]] = {}
+        running = bool(containers.identifiers())
+        self._awaited_since: float | None = None if running else time.monotonic()
+
+    def start(
+        self, pod: Pod, container: Container, number: int, now: float, group: asyncio.TaskGroup
+    ) -> None:
+        """Start attempt `number` of a container; the task is `group`'s."""
+        self._containers.note(container.name, starting=True, waiting=None)
+        self._starts[container.name] = group.create_task(
+            self._start(pod, container, number, now, group), name=f"start {pod.key} {container.name}"
+        )
+
+    def cancel(self, name: str) -> None:
+        """Give up a start that is under way."""
+        if not self._starts[name].cancelling():
+            self._starts[name].cancel()
+
+    def retry(self) -> None:
+        """What starts failed for may be there now: whatever waits for its configuration is tried at once."""
+        for name, view in self._containers.views.items():
+            if view.waiting is not None and view.waiting.reason == "CreateContainerConfigError":
+                self._containers.set(name, waiting=dataclasses.replace(view.waiting, retry_at=0.0))
+
+    def resume(self, pod: Pod) -> None:
+        """Go on with the probes of what an earlier agent started."""
+        for running in self._containers.all_running():
+            self._probe(pod, running)
+
+    def unready(self) -> None:
+        """The pod must not run any more: nothing of it is restarted for a probe, nor called ready by one."""
+        for running in self._containers.all_running():
+            self._services.probes.stop(running.state.id)
+
+    async def _start(
+        self, pod: Pod, container: Container, number: int, now: float, group: asyncio.TaskGroup
+    ) -> None:
+        """Start a container and note what came of it."""
+        name = container.name
+        try:
+            await self._attempt(pod, container, number, now)
+            await self._begin(pod, container, group)
+        except StartError as error:
+            failed = time.time()
+            again = self._failures.get(name, Backoff()).next(failed, failed)
+            self._failures[name] = again
+            waiting = Waiting(error.reason, str(error), failed, again.retry_at(failed))
+            self._containers.set(name, waiting=waiting, starting=False)
+            telemetry.STARTED_CONTAINER_ERRORS.inc(self._containers.kind(name), error.reason)
+        except asyncio.CancelledError:
+            self._containers.set(name, starting=False)
+            raise
+        except Exception as error:
+            logger.exception("pod %s: start of container %s failed", pod.key, name)
+            text = f"defect in the node agent: {error!r}"
+            failed = time.time()
+            waiting = Waiting("CreateContainerError", text, failed, failed + DEFECT_PAUSE)
+            self._containers.set(name, waiting=waiting, starting=False)
+
+    async def _attempt(self, pod: Pod, container: Container, number: int, now: float) -> None:
+        """Everything until there is a process."""
+        name, services = container.name, self._services
+        view = self._containers.views[name]
+        crash = view.backoff
+        if view.latest is not None and view.latest.exit is not None:
+            crash = crash.next(view.latest.exit.finished_at / SECOND, now)
+        state = await services.starter.start(
+            pod,
+            container,
+            number,
+            crash,
+            services.host_ip,
+            self._volumes,
+            lambda mounted: self._preopens(pod, container, number, mounted),
+        )
+        self._failures.pop(name, None)
+        latest = self._containers.begun(state)
+        self._containers.set(
+            name, latest=latest, previous=view.latest, backoff=crash, probed=NOT_PROBED, restart=False
+        )
+        self._count_start(pod, name)
+        if view.previous is not None:
+            await self._discard(pod, container, view.previous.id, view.previous.number)
+
+    async def _begin(self, pod: Pod, container: Container, group: asyncio.TaskGroup) -> None:
+        """What follows once there is a process: the postStart hook, then the probes."""
+        running = self._containers.running(container.name)
+        lifecycle = container.lifecycle
+        if running is not None and lifecycle is not None and lifecycle.post_start is not None:
+            try:
+                await self._services.hooks.run(pod, container, running, lifecycle.post_start)
+            except HookError as error:
+                logger.warning("pod %s: container %s: postStart hook: %s", pod.key, container.name, error)
+                reference = container_reference(pod, container.name)
+                self._services.recorder.event(
+                    reference, "Warning", "FailedPostStartHook", "PostStartHook failed"
+                )
+                kill = Kill(container.name, running.state.id, grace_seconds(pod), "FailedPostStartHook")
+                self._stopper.stop(pod, kill, group)
+                await running.end.wait()
+        self._containers.set(container.name, starting=False)
+        if running is not None and not running.end.is_set():
+            self._probe(pod, running)
+
+    def _probe(self, pod: Pod, running: RunningContainer) -> None:
+        """Have the container's probes made until it ends."""
+        spec, identifier = running.spec, running.state.id
+
+        def on_result(kind: ProbeKind, success: bool) -> None:
+            view = self._containers.views[spec.name]
+            if view.running is not None and view.running.id == identifier:
+                probed: Probed = dataclasses.replace(view.probed, **{kind.value: success})
+                self._containers.set(spec.name, probed=probed)
+
+        if spec.startup_probe or spec.readiness_probe or spec.liveness_probe:
+            self._services.probes.start(pod, spec, running, on_result)
+
+    def _preopens(
+        self, pod: Pod, container: Container, number: int, mounted: tuple[Preopen, ...]
+    ) -> tuple[Preopen, ...]:
+        """What a container sees beside its own files and what it mounts. Raises StartError."""
+        shown = []
+        run_dir = Path(self._services.config.run_dir)
+        where = termination.directory(run_dir, pod.metadata.uid)
+        message = termination.prepare(where, container, number, mounted)
+        if message is not None:
+            shown.append(message)
+        if is_builtin(container.image):
+            shown.append(Preopen(self._containers.show_info(), podinfo.GUEST_PATH, read_only=True))
+        if container.target_container_name:
+            target = self._containers.running(container.target_container_name)
+            if target is None:
+                text = f"unable to find target container {container.target_container_name}"
+                raise StartError("CreateContainerError", text)
+            shown.append(Preopen(self._services.provider.root(target.state.id), TARGET_ROOT))
+        return tuple(shown)
+
+    def _count_start(self, pod: Pod, name: str) -> None:
+        telemetry.STARTED_CONTAINERS.inc(self._containers.kind(name))
+        views = self._containers.views
+        started = all(views[item.name].latest for item in pod.spec.containers or ())
+        if started and self._awaited_since is not None:
+            telemetry.POD_START_DURATION.observe(time.monotonic() - self._awaited_since)
+            self._awaited_since = None
+
+    async def _discard(self, pod: Pod, container: Container, identifier: str, number: int) -> None:
+        """Forget an attempt that is neither the latest nor the one before, with its log and message."""
+        await self._services.provider.remove(identifier)
+        self._containers.forget(identifier)
+        self._stopper.forget(identifier)
+        path = log_file(self._services.config, pod, container.name, number)
+        for part in path.parent.glob(f"{path.name}*"):
+            part.unlink(missing_ok=True)
+        where = termination.directory(Path(self._services.config.run_dir), pod.metadata.uid)
+        termination.remove(termination.place(where, container, number).parent)

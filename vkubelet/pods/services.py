@@ -1,0 +1,69 @@
+"""What every pod's worker uses.
+
+It exists so that the parts of a worker share one value, and need not know how any of it is done. It must not
+know how any of it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+from providers.base import Provider
+from vkubelet.api.containers import Container, LifecycleHandler
+from vkubelet.api.events import Recorder
+from vkubelet.api.objects import Pod
+from vkubelet.config import Config
+from vkubelet.pods.probes.state import ProbeKind
+from vkubelet.pods.reporter import StatusSink
+from vkubelet.pods.running import RunningContainer
+from vkubelet.pods.starter import Starter
+from vkubelet.pods.volumes.manager import VolumeManager
+
+
+class HookError(Exception):
+    """A lifecycle hook failed; the text says how."""
+
+
+class Hooks(Protocol):
+    """Runs lifecycle hooks."""
+
+    async def run(
+        self, pod: Pod, container: Container, running: RunningContainer, handler: LifecycleHandler
+    ) -> None:
+        """Run a hook to its end, or to the container's. Raises HookError."""
+        ...
+
+
+class Probes(Protocol):
+    """Makes containers' probes."""
+
+    def start(
+        self,
+        pod: Pod,
+        container: Container,
+        running: RunningContainer,
+        on_result: Callable[[ProbeKind, bool], None],
+    ) -> None:
+        """Make all probes of a container until it ends or `stop`; `on_result` is told of each new verdict."""
+        ...
+
+    def stop(self, container_id: str) -> None:
+        """Probe the container no more; does nothing for one that is not probed."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Services:
+    """All of it outlives the workers."""
+
+    config: Config
+    provider: Provider
+    starter: Starter
+    volumes: VolumeManager
+    probes: Probes
+    hooks: Hooks
+    recorder: Recorder
+    reporter: StatusSink
+    host_ip: str
