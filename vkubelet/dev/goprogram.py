@@ -37,7 +37,7 @@ class Program:
 
     `announcement` is said before a build. `kept` is how many results stay in the cache. `target` are the
     variables that name a system which is not this one. `prepared` gives the directory to build in, where that
-    is not the sources' own.
+    is not the sources' own. `more` are directories of other modules that it is built from.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Program:
     kept: int
     target: Mapping[str, str] = field(default_factory=dict)
     prepared: Callable[[Path, Run], AbstractContextManager[Path]] | None = None
+    more: tuple[Path, ...] = ()
 
 
 def built(program: Program, go: Toolchain, cache: Path, report: Report) -> Path:
@@ -67,7 +68,8 @@ def built(program: Program, go: Toolchain, cache: Path, report: Report) -> Path:
 def identity(program: Program, go: Toolchain) -> str:
     """A hash of all that the program's file depends on."""
     target = [f"{name}={value}" for name, value in sorted(program.target.items())]
-    return key(program.sources, go, [*program.flags, *target])
+    more = [key(sources, go, []) for sources in program.more]
+    return key(program.sources, go, [*program.flags, *target, *more])
 
 
 def required(module: str, pattern: str) -> str:

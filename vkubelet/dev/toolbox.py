@@ -106,12 +106,17 @@ def vendored(sources: Path, run: Run) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="vkubelet-toolbox-") as temporary:
         directory = Path(temporary) / "toolbox"
         shutil.copytree(sources, directory)
-        run("mod", "vendor", cwd=directory)
-        for name, old, new in _EDITS:
-            edit(directory / _INTERPRETER / name, old, new)
-        for file in (directory / "vendored" / "interp").iterdir():
-            shutil.copy(file, directory / _INTERPRETER)
+        vendor(directory, run)
         yield directory
+
+
+def vendor(directory: Path, run: Run) -> None:
+    """Get the modules that the sources in `directory` need, and change the shell among them for WASI."""
+    run("mod", "vendor", cwd=directory)
+    for name, old, new in _EDITS:
+        edit(directory / _INTERPRETER / name, old, new)
+    for file in (SOURCES / "vendored" / "interp").iterdir():
+        shutil.copy(file, directory / _INTERPRETER)
 
 
 def edit(file: Path, old: str, new: str) -> None:

@@ -84,6 +84,15 @@ def test_the_key_is_of_the_sources_and_the_toolchain(sources):
     assert len({first, *others}) == 6
 
 
+def test_a_program_is_another_when_what_it_is_also_built_from_is(sources, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    program = goprogram.Program("name", "title", "", sources, (), 1, more=(other,))
+    before = goprogram.identity(program, go())
+    (other / "library.go").write_text("package library")
+    assert goprogram.identity(program, go()) != before
+
+
 def test_the_key_tells_where_one_file_ends_and_the_next_begins(tmp_path):
     keys = set()
     for name, texts in {"a": ("xy", ""), "b": ("x", "y")}.items():
