@@ -36,10 +36,8 @@ def has_token_volume(pod: Pod) -> bool:
 
 def _unsupported(pod: Pod) -> Iterator[str]:
     spec = pod.spec
-    if spec.init_containers:
-        yield "spec.initContainers: init containers and sidecars are not supported"
     for volume in spec.volumes or ():
-        if not _is_token_volume(volume):
+        if not _is_token_volume(volume) and volume.kind not in ("emptyDir", "hostPath"):
             yield f"spec.volumes[{volume.name}]: {volume.kind or 'unknown'} volumes are not supported"
     for flag, name in ((spec.host_pid, "hostPID"), (spec.host_ipc, "hostIPC")):
         if flag:
@@ -47,12 +45,13 @@ def _unsupported(pod: Pod) -> Iterator[str]:
     if spec.runtime_class_name:
         yield f"spec.runtimeClassName: {spec.runtime_class_name!r} is not configured on this node; remove it"
     yield from _windows_or_user(spec.security_context, "spec.securityContext")
-    for container in spec.containers or ():
-        yield from _unsupported_in(container, host_network=spec.host_network)
+    for field, containers in (("initContainers", spec.init_containers), ("containers", spec.containers)):
+        for container in containers or ():
+            path = f"spec.{field}{{{container.name}}}"
+            yield from _unsupported_in(container, path, host_network=spec.host_network)
 
 
-def _unsupported_in(container: Container, *, host_network: bool) -> Iterator[str]:
-    path = f"spec.containers{{{container.name}}}"
+def _unsupported_in(container: Container, path: str, *, host_network: bool) -> Iterator[str]:
     for field, value in (
         ("livenessProbe", container.liveness_probe),
         ("readinessProbe", container.readiness_probe),
@@ -60,13 +59,12 @@ def _unsupported_in(container: Container, *, host_network: bool) -> Iterator[str
         ("lifecycle", container.lifecycle),
         ("volumeDevices", container.volume_devices),
         ("envFrom", container.env_from),
-        ("restartPolicyRules", container.restart_policy_rules),
     ):
         if value:
             yield f"{path}.{field}: not supported"
-    for mount in container.volume_mounts or ():
-        if not mount.name.startswith(TOKEN_VOLUME_PREFIX):
-            yield f"{path}.volumeMounts[{mount.name}]: not supported"
+    for index, rule in enumerate(container.restart_policy_rules or ()):
+        if rule.action != "Restart":
+            yield f"{path}.restartPolicyRules[{index}].action: {rule.action} is not supported; use Restart"
     for variable in container.env or ():
         source = variable.value_from
         if source is not None and source.field_ref is None:

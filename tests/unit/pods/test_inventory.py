@@ -104,6 +104,6 @@ async def test_an_ephemeral_container_is_counted_as_one(setting: Setting) -> Non
 async def test_a_pod_that_is_refused_is_counted_by_the_reason(setting: Setting) -> None:
     labels = 'reason="UnsupportedPodSpec"'
     before = count(telemetry.ADMISSION_REJECTIONS, labels)
-    setting.manager.on_change(pod(volumes=[{"name": "v", "hostPath": {"path": "/"}}]))
+    setting.manager.on_change(pod(hostPID=True))
     await setting.told.until(lambda: setting.phase() == "Failed")
     assert count(telemetry.ADMISSION_REJECTIONS, labels) == before + 1

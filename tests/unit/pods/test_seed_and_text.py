@@ -130,8 +130,11 @@ TOKEN = {"name": "kube-api-access-abcde", "projected": {"sources": []}}
 @pytest.mark.parametrize(
     ("spec", "named"),
     [
-        ({"initContainers": [{"name": "i"}]}, "spec.initContainers"),
-        ({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, "spec.volumes[v]: hostPath"),
+        (
+            {"initContainers": [{"name": "i", "securityContext": {"privileged": True}}]},
+            "spec.initContainers{i}.securityContext.privileged",
+        ),
+        ({"volumes": [{"name": "v", "gitRepo": {}}]}, "spec.volumes[v]: gitRepo"),
         ({"hostPID": True}, "spec.hostPID"),
         ({"runtimeClassName": "spin"}, "spec.runtimeClassName"),
         ({"securityContext": {"runAsUser": 5}}, "spec.securityContext.runAsUser"),

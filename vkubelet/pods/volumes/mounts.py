@@ -26,12 +26,17 @@ class MountError(Exception):
     """A container's mount cannot be had; the text is the kubelet's CreateContainerConfigError message."""
 
 
+TOKEN_VOLUME_PREFIX = "kube-api-access-"  # noqa: S105  a volume's name
+"""The volume that the ServiceAccount admission plugin adds to every pod, which is not mounted so far."""
+
+
 def used_volumes(pod: Pod) -> frozenset[str]:
     """The volumes that some container mounts: a kubelet sets up no other."""
     return frozenset(
         used.name
         for container in pod.spec.all_containers()
         for used in (*(container.volume_mounts or ()), *(container.volume_devices or ()))
+        if not used.name.startswith(TOKEN_VOLUME_PREFIX)
     )
 
 
@@ -41,6 +46,8 @@ def mounts(container: Container, mounted: Mapping[str, Mounted]) -> Mounts:
     files: list[FileMount] = []
     for mount in container.volume_mounts or ():
         volume = mounted.get(mount.name)
+        if volume is None and mount.name.startswith(TOKEN_VOLUME_PREFIX):
+            continue
         if volume is None:
             raise MountError(f'cannot find volume "{mount.name}" to mount into container "{container.name}"')
         read_only = mount.read_only or volume.read_only
