@@ -21,13 +21,13 @@ import dataclasses
 import fcntl
 import logging
 import os
-import shutil
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, ProviderError
+from providers.removal import remove_tree
 from providers.wasmtime import files, specs
 from providers.wasmtime.files import CorruptFileError, Started
 
@@ -145,10 +145,17 @@ class RunDirectory:
             return None
         return trash
 
-    def empty_trash(self) -> None:
-        """Remove what earlier agents did not come to remove; may take its time."""
-        for path in self._trash.iterdir():
-            remove_tree(path)
+    def trash(self) -> list[Path]:
+        """What earlier agents did not come to remove, if it is asked for before anything is discarded."""
+        return list(self._trash.iterdir())
+
+    def dispose(self, *trash: Path) -> None:
+        """Remove what `remove` or `discard` returned; blocks. What cannot be removed is left to the next."""
+        for path in trash:
+            try:
+                remove_tree(path)
+            except OSError as error:
+                _log.error("what was removed of a container stays in %s: %s", path, error)
 
     def withdraw(self, container_id: str) -> Started | None:
         """Make sure that a container that has not begun never will; None if so, and else its claim."""
@@ -229,18 +236,6 @@ class RunDirectory:
 def lost(started_at: int, message: str) -> Exit:
     """An end that nobody saw."""
     return Exit(137, ExitReason.KILLED, message, started_at, time.time_ns(), signal=9)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory with all in it, also what a guest made unreadable."""
-
-    def open_up(function: object, name: str, _error: object) -> None:
-        Path(name).parent.chmod(0o700)
-        with contextlib.suppress(NotADirectoryError):
-            Path(name).chmod(0o700)
-        shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink()
-
-    shutil.rmtree(path, onerror=open_up)
 
 
 def _write(path: str, data: bytes) -> None:

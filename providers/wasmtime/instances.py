@@ -15,7 +15,7 @@ from pathlib import Path
 from providers.base import ContainerSpec, Exit, InvalidSpecError, ProviderError, Streams
 from providers.wasmtime import processes
 from providers.wasmtime.connection import Connection, Process
-from providers.wasmtime.directory import Found, RunDirectory, lost, remove_tree
+from providers.wasmtime.directory import Found, RunDirectory, lost
 from providers.wasmtime.files import CorruptFileError
 
 _log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Instances:
             del self._known[instance.id]
             trash = self._directory.remove(instance.id)
             if trash is not None:
-                await asyncio.to_thread(remove_tree, trash)
+                await asyncio.to_thread(self._directory.dispose, trash)
 
     async def close(self) -> None:
         """End all of them. What does not end within seconds is left to the next agent."""

@@ -32,7 +32,7 @@ from providers.base import (
 from providers.wasmtime import launcher, processes, sockets
 from providers.wasmtime.compile import Compiler
 from providers.wasmtime.connection import LauncherGoneError, Process
-from providers.wasmtime.directory import RunDirectory, remove_tree
+from providers.wasmtime.directory import RunDirectory
 from providers.wasmtime.files import CorruptFileError
 from providers.wasmtime.instances import Ask, Instances
 from providers.wasmtime.supervisor import Supervisor
@@ -95,7 +95,7 @@ class WasmtimeProvider:
             await self.close()
             raise
         self._spawn(self._launcher.supervise())
-        self._spawn(asyncio.to_thread(self._directory.empty_trash))
+        self._spawn(asyncio.to_thread(self._directory.dispose, *self._directory.trash()))
         return [container.state for container in self._containers.values()]
 
     def _adopt(self, container: _Container, *, same_boot: bool) -> None:
@@ -190,7 +190,7 @@ class WasmtimeProvider:
             # A process may still come to claim the directory that is now withdrawn: make another.
             trash = self._directory.discard(spec.id)
             if trash is not None:
-                await asyncio.to_thread(remove_tree, trash)
+                await asyncio.to_thread(self._directory.dispose, trash)
             self._directory.create(spec)
         raise ProviderError(f"the launcher ended {_STARTS} times while it was asked for the container")
 
@@ -266,7 +266,7 @@ class WasmtimeProvider:
         del self._containers[container_id]
         trash = self._directory.remove(container_id)
         if trash is not None:
-            await asyncio.to_thread(remove_tree, trash)
+            await asyncio.to_thread(self._directory.dispose, trash)
 
     async def usage(self, container_ids: Iterable[str]) -> dict[str, Usage]:
         """See Provider.usage."""
@@ -294,7 +294,7 @@ class WasmtimeProvider:
     def _discard(self, container_id: str) -> None:
         trash = self._directory.remove(container_id)
         if trash is not None:
-            self._spawn(asyncio.to_thread(remove_tree, trash))
+            self._spawn(asyncio.to_thread(self._directory.dispose, trash))
 
     def _on_ended(self, container_id: str) -> None:
         if self._instances.on_ended(container_id):
