@@ -24,11 +24,13 @@ from vkubelet.pods.volumes.payload import File, Payload
 
 _DATA = "..data"
 _NEXT = "..data_tmp"
+_MODE = 0o755
+"""Of directories: whoever may read a file may come to it."""
 _OWN = ".."
 """What begins so is the volume's own; no file of a payload does."""
 
 # Paths are text here: this is on the way of every pod's start.
-# ruff: noqa: PTH102, PTH101, PTH104, PTH108, PTH112, PTH115, PTH123, PTH208, PTH211
+# ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH112, PTH114, PTH115, PTH123, PTH208, PTH211
 
 
 def write(volume: Path, payload: Payload, own: Callable[[str], None] | None = None) -> bool:
@@ -58,8 +60,8 @@ def write(volume: Path, payload: Payload, own: Callable[[str], None] | None = No
 def _publish(where: str, payload: Payload, own: Callable[[str], None] | None) -> str:
     name = time.strftime("..%Y_%m_%d_%H_%M_%S.", time.gmtime()) + str(secrets.randbelow(1 << 32))
     fresh = f"{where}/{name}"
-    os.mkdir(fresh, 0o755)
-    os.chmod(fresh, 0o755)
+    os.mkdir(fresh)
+    os.chmod(fresh, _MODE)
     made = {""}
     for path, file in payload.items():
         _make_parents(fresh, path, made)
@@ -80,8 +82,8 @@ def _make_parents(root: str, path: str, made: set[str]) -> None:
     if parent in made:
         return
     _make_parents(root, parent, made)
-    os.mkdir(f"{root}/{parent}", 0o755)
-    os.chmod(f"{root}/{parent}", 0o755)
+    os.mkdir(f"{root}/{parent}")
+    os.chmod(f"{root}/{parent}", _MODE)
     made.add(parent)
 
 

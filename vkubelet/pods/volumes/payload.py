@@ -1,7 +1,7 @@
 """What a volume of files shows: its paths, and what is at each; pure.
 
-It exists so that config maps, secrets, downward fields, tokens and projections of them are one thing to whoever
-writes them, and are checked by the same rules. It must not know where the files go.
+It exists so that config maps, secrets, downward fields, tokens and projections of them are one thing to
+whoever writes them, and are checked by the same rules. It must not know where the files go.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_NAME = 255
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class File:
-    """`user` is the file's owner, None for the node's own user. The data is in no `repr`: it may be secret."""
+    """`user` is the owner, None for the node's own user. The data is in no `repr`: it may be secret."""
 
     data: bytes = dataclasses.field(repr=False)
     mode: int
