@@ -374,12 +374,12 @@ def test_arguments_too_long_are_refused(space: Namespace, actor: str) -> None:
 
 
 def test_what_the_node_cannot_keep_is_refused_with_its_field(space: Namespace, actor: str) -> None:
-    volume = {"name": "v", "hostPath": {"path": "/"}}
-    space.pod("asks", actor, volumes=[volume])
+    privileged = {"securityContext": {"privileged": True}}
+    space.pod("asks", actor, container=privileged)
     space.wait("pod/asks", "jsonpath={.status.phase}=Failed")
     status = space.status("asks")
     assert status["reason"] == "UnsupportedPodSpec"
-    assert "spec.volumes[v]: hostPath volumes are not supported" in status["message"]
+    assert "spec.containers{main}.securityContext.privileged" in status["message"]
     assert space.wait_event("asks", "UnsupportedPodSpec")
 
 
