@@ -1,4 +1,4 @@
-"""Small texts that the kubelet writes the same way in many places: pod names, quantities."""
+"""Small texts that the kubelet writes the same way in many places: pod names, quantities, quoted texts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,30 @@ def pod_text(pod: Pod) -> str:
     """A pod as the kubelet's messages name it: `NAME_NAMESPACE(UID)`."""
     return f"{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
 
+
+def quoted(text: str) -> str:
+    """The text as Go's %q writes it."""
+    return '"' + "".join(_ESCAPES.get(char) or _printable(char) for char in text) + '"'
+
+
+def _printable(char: str) -> str:
+    code = ord(char)
+    if char.isprintable():
+        return char
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_ESCAPES = {
+    '"': r"\"",
+    "\\": r"\\",
+    "\a": r"\a",
+    "\b": r"\b",
+    "\f": r"\f",
+    "\n": r"\n",
+    "\r": r"\r",
+    "\t": r"\t",
+    "\v": r"\v",
+}
 
 _SUFFIXES = {
     "": decimal.Decimal(1),
