@@ -8,17 +8,20 @@ of the message. The rules are the kubelet's (convertToKubeContainerStatus, getTe
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import posixpath
-import shutil
 import stat
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
 from providers.base import Exit, ExitReason, Preopen
+from providers.removal import remove_tree
 from vkubelet.api.containers import Container
 from vkubelet.pods.rooted import open_in_root
+
+logger = logging.getLogger(__name__)
 
 MESSAGE_MAX = 4096
 """Bytes of a termination message (MaxContainerTerminationMessageLength)."""
@@ -77,8 +80,13 @@ def completed(container: Container, end: Exit, file: Path, log: Path, tree: Call
 
 
 def remove(where: Path) -> None:
-    """The pod is gone."""
-    shutil.rmtree(where, ignore_errors=True)
+    """The pod is gone. Blocks: guests can write there, and so leave any tree."""
+    try:
+        remove_tree(where)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        logger.warning("termination messages of a pod that is gone are left at %s: %s", where, error)
 
 
 def remove_others(run_dir: Path, uids: Collection[str]) -> None:

@@ -6,12 +6,12 @@ anything is removed, so that no file of what was mounted there is. It must not k
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import re
-import shutil
 from pathlib import Path
+
+from providers.removal import remove_tree
 
 _DETACH = 2
 """MNT_DETACH of umount2(2): a container that still ends cannot keep the mount."""
@@ -24,7 +24,7 @@ def remove(path: Path) -> None:
         return
     for mount in mounts_below(path):
         unmount(mount)
-    shutil.rmtree(path, onerror=_open_up)
+    remove_tree(path)
 
 
 def mounts_below(path: Path) -> list[Path]:
@@ -45,18 +45,3 @@ def unmount(path: Path) -> None:
     if library.umount2(os.fsencode(path), _DETACH) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(path))
-
-
-def _open_up(_function: object, name: str, error: tuple[type[BaseException], BaseException, object]) -> None:
-    """A guest may have taken the owner's own permissions from a directory."""
-    if isinstance(error[1], FileNotFoundError):
-        return
-    parent = Path(name).parent
-    parent.chmod(0o700)
-    with contextlib.suppress(NotADirectoryError, FileNotFoundError):
-        if not Path(name).is_symlink():
-            Path(name).chmod(0o700)
-    if Path(name).is_dir() and not Path(name).is_symlink():
-        shutil.rmtree(name)
-    else:
-        Path(name).unlink(missing_ok=True)
