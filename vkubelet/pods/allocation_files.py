@@ -1,0 +1,67 @@
+"""What pods have been given, as files: one a pod, for the next agent.
+
+It exists because a resize that was granted must not be forgotten with the agent, nor what a running container
+is held to. The files are of this boot, like the containers: written whole and never synced to disk. It
+must not know what is granted, nor why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+
+from vkubelet.api.struct import Struct
+from vkubelet.pods.resize import Applied, PodResources
+
+logger = logging.getLogger(__name__)
+
+
+class Given(Struct):
+    """The resources that a pod was granted, and what each of its containers is held to."""
+
+    resources: PodResources
+    applied: dict[str, Applied]
+
+
+_decoder = msgspec.json.Decoder(Given)
+_encoder = msgspec.json.Encoder()
+
+
+class AllocationFiles:
+    """A directory with a file for each pod, named by its uid."""
+
+    def __init__(self, directory: Path) -> None:
+        """The directory is made if need be."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory = directory
+
+    def read(self, uid: str) -> Given | None:
+        """What the pod was given; None if nothing is known of it."""
+        path = self._directory / uid
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                return _decoder.decode(path.read_bytes())
+            except msgspec.MsgspecError as error:
+                logger.warning("what pod %s was given is not known any more: %s: %s", uid, path, error)
+        return None
+
+    def write(self, uid: str, given: Given) -> None:
+        """Keep what a pod has been given."""
+        fresh = self._directory / f".{uid}"
+        fresh.write_bytes(_encoder.encode(given))
+        os.replace(fresh, self._directory / uid)  # noqa: PTH105  the same, said as what it does
+
+    def forget(self, uid: str) -> None:
+        """The pod is no more."""
+        (self._directory / uid).unlink(missing_ok=True)
+
+    def keep_only(self, uids: Collection[str]) -> None:
+        """Forget all pods but these."""
+        for path in self._directory.iterdir():
+            if path.name not in uids:
+                path.unlink(missing_ok=True)
