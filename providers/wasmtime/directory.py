@@ -6,13 +6,16 @@ removing a container, whose root directory may hold anything, is for a thread. I
 processes or asyncio.
 
     RUN_DIR/boot-id              the boot that the containers belong to
-    RUN_DIR/containers/ID/       spec, started, exit, rootfs/; attach.sock of those with input or a terminal
+    RUN_DIR/containers/ID/       spec, started, exit, rootfs/; attach.sock of those with input or a terminal;
+                                 stop/ of those who are asked to stop by a file in it; own/exit and not exit
+                                 of those who run as another user, to whom own/ belongs; memory-limit, when it
+                                 was changed; cgroup, a link to the (version 2) one that it is born in
     RUN_DIR/corrupt/             what could not be understood, set aside for people
     RUN_DIR/trash/               what is being removed
 """
 
 # Paths are text here: at a thousand containers a second, pathlib costs more than the calls themselves.
-# ruff: noqa: PTH102, PTH104, PTH106, PTH108
+# ruff: noqa: PTH102, PTH104, PTH106, PTH108, PTH211
 
 from __future__ import annotations
 
@@ -21,14 +24,15 @@ import dataclasses
 import fcntl
 import logging
 import os
+import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, ProviderError
 from providers.removal import remove_tree
-from providers.wasmtime import files, specs
+from providers.wasmtime import files, rootfs, specs
 from providers.wasmtime.files import CorruptFileError, Started
 
 EXIT_FILE_MAX = files.MESSAGE_MAX + 1024
@@ -101,21 +105,66 @@ class RunDirectory:
         """The spec of a container. Raises FileNotFoundError if there is none, CorruptFileError."""
         return specs.decode(container_id, (self.container(container_id) / "spec").read_bytes())
 
-    def create(self, spec: ContainerSpec) -> None:
-        """Make a container's directory, ready for the launcher. Raises ProviderError."""
-        encoded = specs.encode(spec)
+    def owner(self, spec: ContainerSpec) -> str:
+        """The container whose root directory it has: another one for an instance in it, else itself."""
+        root = spec.root
+        if root is not None and root.name == "rootfs" and root.parent.parent == self._containers:
+            return root.parent.name
+        return spec.id
+
+    def create(
+        self, spec: ContainerSpec, *, cgroups: Iterable[Path] = (), born_in: Path | None = None
+    ) -> None:
+        """Make a container's directory, ready for the launcher but for its files. Raises ProviderError.
+
+        `cgroups` are the files by which it joins its cgroups, `born_in` the one that needs no joining.
+        """
+        stop = self.stop_directory(self.owner(spec))
+        encoded = specs.encode(spec, stop, cgroups)
         directory = f"{self._containers}/{spec.id}"
         try:
             os.mkdir(directory, 0o700)
             if spec.root is None:
                 # Here and not by the process: an instance may be asked for as soon as the container is there.
-                os.mkdir(f"{directory}/rootfs", 0o755)
+                rootfs.make(self.root(spec.id), spec)
+            if spec.stop_file:
+                with contextlib.suppress(FileExistsError):
+                    rootfs.make_directory(str(stop))
+            if born_in is not None:
+                os.symlink(born_in, f"{directory}/cgroup")
             _write(f"{directory}/spec", encoded)
         except FileExistsError as error:
             raise ProviderError(f"container {spec.id} exists already") from error
         except OSError as error:
             self.discard(spec.id)
             raise ProviderError(f"making the container's directory: {error}") from error
+
+    def rewrite(self, spec: ContainerSpec, *, cgroups: Iterable[Path] = ()) -> None:
+        """Keep another spec for the instances that are still to come. Raises ProviderError."""
+        encoded = specs.encode(spec, self.stop_directory(self.owner(spec)), cgroups)
+        try:
+            _write(f"{self._containers}/{spec.id}/spec", encoded)
+        except OSError as error:
+            raise ProviderError(f"rewriting the container's spec: {error}") from error
+
+    def stop_directory(self, container_id: str) -> Path:
+        """The directory that a container with `stop_file` has as `/.vkubelet`."""
+        return self._containers / container_id / "stop"
+
+    def ask_to_stop(self, container_id: str) -> None:
+        """Make the file appear for which the guest looks. Raises OSError."""
+        fd = os.open(
+            self.stop_directory(container_id) / "stop", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
+        try:
+            os.fchmod(fd, 0o644)
+        finally:
+            os.close(fd)
+
+    def write_memory_limit(self, container_id: str, limit: int | None) -> None:
+        """Leave a new limit for the container's process, which may be another user's. Raises OSError."""
+        text = "-" if limit is None else str(limit)
+        _write(f"{self._containers}/{container_id}/memory-limit", f"{text}\0".encode(), 0o644)
 
     def remove(self, container_id: str) -> Path | None:
         """Remove a container's directory; what may take its time is taken out of the way and returned.
@@ -172,17 +221,16 @@ class RunDirectory:
 
     def read_exit(self, container_id: str) -> Exit | None:
         """The exit record, None if there is none. Raises CorruptFileError."""
-        try:
-            fd = os.open(
-                f"{self._containers}/{container_id}/exit", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-            )
+        for name in ("exit", "own/exit"):
+            try:
+                return files.decode_exit(_read_regular(f"{self._containers}/{container_id}/{name}"))
+            except FileNotFoundError:
+                continue
+        return None
 
-        except FileNotFoundError:
-            return None
-        try:
-            return files.decode_exit(os.read(fd, EXIT_FILE_MAX))
-        finally:
-            os.close(fd)
+    def record(self, container_id: str, ended: Exit) -> None:
+        """Record an end of which more is known than its process could record. Raises OSError."""
+        _write(f"{self._containers}/{container_id}/exit", files.encode_exit(ended))
 
     def record_lost(self, container_id: str, started_at: int, message: str) -> Exit:
         """Record the end of a container that nobody saw: it left no record, and its process is gone."""
@@ -238,11 +286,29 @@ def lost(started_at: int, message: str) -> Exit:
     return Exit(137, ExitReason.KILLED, message, started_at, time.time_ns(), signal=9)
 
 
-def _write(path: str, data: bytes) -> None:
+def _read_regular(path: str) -> bytes:
+    """The beginning of a file that may be another user's. Raises FileNotFoundError, CorruptFileError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CorruptFileError(f"exit: {error}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise CorruptFileError("exit: is no regular file")
+        return os.read(fd, EXIT_FILE_MAX)
+    finally:
+        os.close(fd)
+
+
+def _write(path: str, data: bytes, mode: int = 0o600) -> None:
     """Write a file whole. Runtime state belongs to one boot: nothing is synced."""
     temporary = f"{path}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
+        if mode != 0o600:
+            os.fchmod(fd, mode)  # whatever the umask
         while data:
             data = data[os.write(fd, data) :]
     finally:

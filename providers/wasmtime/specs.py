@@ -7,7 +7,7 @@ that reads it too (`native/spec.h`, which describes it). It must not know when a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ _FLAGS = (
     ("t", "tty"),
     ("u", "network"),
     ("p", "read_only_root"),
-    ("s", "stop_file"),
 )
 _NUMBERS = (
     ("y", "memory_limit"),
@@ -42,8 +41,12 @@ _NUMBERS = (
 )
 
 
-def encode(spec: ContainerSpec) -> bytes:
-    """The spec as `native/spec.h` describes it. Raises InvalidSpecError naming what cannot be passed on."""
+def encode(spec: ContainerSpec, stop_directory: Path, cgroups: Iterable[Path] = ()) -> bytes:
+    """The spec as `native/spec.h` describes it. Raises InvalidSpecError naming what cannot be passed on.
+
+    `stop_directory` is for `stop_file`, and `cgroups` are the files by which the process joins its cgroups:
+    the provider's own business, which `decode` leaves out.
+    """
     fields = [
         ("k", "kind", spec.artifact.kind.value),
         ("m", "artifact", str(spec.artifact.path)),
@@ -60,6 +63,9 @@ def encode(spec: ContainerSpec) -> bytes:
     if spec.root is not None:
         fields.append(("o", "root", str(spec.root)))
     fields += [(tag, name, "") for tag, name in _FLAGS if getattr(spec, name)]
+    if spec.stop_file:
+        fields.append(("s", "stop_file", str(stop_directory)))
+    fields += [("h", "cgroups", str(path)) for path in cgroups]
     for preopen in spec.preopens:
         fields.append(("r" if preopen.read_only else "w", "preopens", str(preopen.host)))
         fields.append(("g", "preopens", preopen.guest))
@@ -133,6 +139,7 @@ def decode(container_id: str, data: bytes) -> ContainerSpec:
             root=Path(root) if root is not None else None,
             files=tuple(mounts),
             identity=_identity(identity),
+            stop_file="s" in single,
             **optional,
         )
     except KeyError as error:

@@ -8,99 +8,18 @@ import select
 import signal
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import yaml
-from guests import GUESTS, build_guest, push_bytes, push_guest
+from guests import GUESTS, build_guest, push_bytes
+from namespaces import Namespace, pod_spec
 from waiting import eventually
 from wasmtime import wat2wasm
 
-from vkubelet.dev import kubectl
 from vkubelet.dev import node as node_process
 
 pytestmark = pytest.mark.integration
-
-TOLERATION = {"key": "kubernetes.io/arch", "operator": "Equal", "value": "wasm32-wasi"}
-
-
-def pod_spec(image: str, *args: str, **more: Any) -> dict[str, Any]:
-    container = {"name": "main", "image": image, "args": list(args), **more.pop("container", {})}
-    return {
-        "containers": [container, *more.pop("others", [])],
-        "tolerations": [TOLERATION],
-        "nodeSelector": {"kubernetes.io/arch": "wasm32-wasi"},
-        **more,
-    }
-
-
-@dataclass
-class Namespace:
-    """A namespace of one test's own, and kubectl in it."""
-
-    cluster: Any
-    name: str
-
-    def kubectl(self, *arguments: str, **options: Any) -> str:
-        result: str = self.cluster.kubectl("--namespace", self.name, *arguments, **options)
-        return result
-
-    def create(self, kind: str, name: str, spec: dict[str, Any], api: str = "v1") -> None:
-        document = {"apiVersion": api, "kind": kind, "metadata": {"name": name}, "spec": spec}
-        self.kubectl("create", "--filename", "-", input=yaml.safe_dump(document))
-
-    def pod(self, name: str, image: str, *args: str, **more: Any) -> None:
-        self.create("Pod", name, pod_spec(image, *args, **more))
-
-    def wait(self, what: str, condition: str, timeout: int = 60) -> None:
-        self.kubectl("wait", what, f"--for={condition}", f"--timeout={timeout}s", timeout=timeout + 30)
-
-    def get(self, what: str) -> dict[str, Any]:
-        result: dict[str, Any] = json.loads(self.kubectl("get", what, "--output=json"))
-        return result
-
-    def status(self, pod: str) -> dict[str, Any]:
-        result: dict[str, Any] = self.get(f"pod/{pod}")["status"]
-        return result
-
-    def wait_reason(self, pod: str, reason: str, state: str = "waiting") -> dict[str, Any]:
-        """Wait until the first container's state has that reason; returns the state."""
-        path = f"{{.status.containerStatuses[0].state.{state}.reason}}"
-        self.wait(f"pod/{pod}", f"jsonpath={path}={reason}")
-        result: dict[str, Any] = self.status(pod)["containerStatuses"][0]["state"][state]
-        return result
-
-    def wait_event(self, pod: str, reason: str) -> str:
-        """Wait until there is an event of that reason about the pod; returns its message."""
-        selector = f"involvedObject.name={pod},reason={reason}"
-        command = ["get", "events", f"--field-selector={selector}", "--watch", "--output-watch-events"]
-        with subprocess.Popen(
-            [kubectl.binary(), "--namespace", self.name, *command, "--output=json"],
-            env=kubectl.environment(self.cluster.kubeconfig),
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as watching:
-            assert watching.stdout is not None
-            decoder, text = json.JSONDecoder(), ""
-            for line in watching.stdout:
-                text += line
-                try:
-                    event, _ = decoder.raw_decode(text)
-                except json.JSONDecodeError:
-                    continue
-                watching.terminate()
-                message: str = event["object"]["message"]
-                return message
-        raise AssertionError(f"no event {reason} of pod {pod}")
-
-
-@pytest.fixture(scope="session")
-def actor(cluster: Any) -> str:
-    """The reference of the guest that does what its arguments say."""
-    return push_guest(cluster.registry, "actor")
 
 
 @pytest.fixture(scope="session")
@@ -126,15 +45,6 @@ def wait_pod_gone(node: Any, uid: str) -> None:
         )
 
     eventually(gone, f"the end of pod {uid}")
-
-
-@pytest.fixture
-def space(cluster: Any, node: Any) -> Iterator[Namespace]:
-    made = Namespace(cluster, f"t-{uuid.uuid4().hex[:8]}")
-    cluster.kubectl("create", "namespace", made.name)
-    made.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
-    yield made
-    cluster.kubectl("delete", "namespace", made.name, "--wait=false")
 
 
 def test_a_pod_runs_and_its_output_is_logged(space: Namespace, actor: str) -> None:
@@ -293,7 +203,7 @@ def test_a_memory_limit_holds(space: Namespace, actor: str) -> None:
     space.wait("pod/hungry", "jsonpath={.status.phase}=Failed")
     end = space.status("hungry")["containerStatuses"][0]["state"]["terminated"]
     assert (end["exitCode"], end["reason"]) == (137, "OOMKilled")
-    assert "no memory after" in space.kubectl("logs", "hungry")
+    assert "out of memory: the guest asked for" in space.kubectl("logs", "hungry")
 
 
 FORMATS = {

@@ -14,12 +14,16 @@ static void put(FILE *out, const char *text) {
 static void answer(FILE *out, const struct spec *spec) {
     fprintf(out, "%s%c%llu%c%u%c%lld%c", spec->is_component ? "component" : "module", 0,
             (unsigned long long)spec->log_max_bytes, 0, spec->log_max_files, 0, (long long)spec->memory_limit, 0);
-    fprintf(out, "%s%s%s%s%s%s%c", spec->input ? "input " : "", spec->input_once ? "once " : "",
+    fprintf(out, "%s%s%s%s%s%c", spec->input ? "input " : "", spec->input_once ? "once " : "",
             spec->terminal ? "terminal " : "", spec->network ? "network " : "",
-            spec->read_only_root ? "read-only " : "", spec->stop_file ? "stop " : "", 0);
+            spec->read_only_root ? "read-only " : "", 0);
     for (size_t i = 0; i < spec->identity_count; i++)
         fprintf(out, "%u ", spec->identity[i]);
     put(out, "");
+    for (size_t i = 0; i < spec->cgroup_count; i++)
+        put(out, spec->cgroups[i]);
+    put(out, spec->stop_directory != NULL ? spec->stop_directory : "(none)");
+    put(out, spec->has_read_only_file ? "protected" : "");
     put(out, spec->code);
     put(out, spec->log_path != NULL ? spec->log_path : "(none)");
     put(out, spec->root != NULL ? spec->root : "(none)");

@@ -20,7 +20,8 @@
 #endif
 
 enum { CLIENTS = 32, BACKLOG = 128, PACKET = 32 * 1024 };
-enum { TO_INPUT = 0, FROM_OUTPUT = 1, RESIZE = 3, NO_MORE_INPUT = 4, NO_INPUT = 5, RESIZE_SIZE = 5 };
+enum { TO_INPUT = 0, FROM_OUTPUT = 1, RESIZE = 3, NO_MORE_INPUT = 4, NO_INPUT = 5,
+       END_OF_INPUT = 6, RESIZE_SIZE = 5 };
 enum { WAKE, LISTENER, GUEST, FIRST_CLIENT };
 
 struct client {
@@ -36,6 +37,7 @@ struct client {
 static struct attachment {
     struct log *log;
     int listener;
+    uid_t owner; // whoever made the container, and may attach to it
     int wake;
     int guest; // where input goes: a pipe, or the terminal, from which output comes too; -1 once it is closed
     bool started, input, input_once, terminal;
@@ -97,6 +99,7 @@ static int open_pipe(void) {
 const char *attach_open(const struct spec *spec, int listener, struct log *log) {
     attachment.log = log;
     attachment.listener = listener;
+    attachment.owner = geteuid();
     attachment.input = spec->input;
     attachment.input_once = spec->input_once;
     attachment.terminal = spec->terminal;
@@ -172,7 +175,7 @@ static void on_connect(void) {
         return;
     struct ucred peer;
     socklen_t size = sizeof peer;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != geteuid()) {
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0 || peer.uid != attachment.owner) {
         close(fd);
         return;
     }
@@ -205,6 +208,10 @@ static bool hear(struct client *client, bool hung_up) {
         client->has_no_input = packet[0] == NO_INPUT;
         if (attachment.input_once && !client->has_no_input)
             end_input();
+        return true;
+    }
+    if (packet[0] == END_OF_INPUT && size == 1) {
+        end_input();
         return true;
     }
     if (packet[0] != TO_INPUT)

@@ -9,6 +9,7 @@
 //        two bytes each in network order
 //     4  no more input comes from here
 //     5  no input ever comes from here: where input ends with the first client that goes, not with this one
+//     6  input has ended for all
 #pragma once
 #include "logs.h"
 #include "spec.h"

@@ -28,6 +28,7 @@ SOURCES = (
     "connection.c",
     "container.c",
     "library.c",
+    "limits.c",
     "logs.c",
     "network.c",
     "records.c",

@@ -1,6 +1,7 @@
 #include "container.h"
 
 #include "attach.h"
+#include "limits.h"
 #include "logs.h"
 #include "records.h"
 #include "sandbox.h"
@@ -21,6 +22,7 @@
 enum { DIRECTORY = 3, SOCKET };
 
 static struct log container_log; // zero pages until they are used
+static int records = DIRECTORY;  // where its end is recorded
 
 // Nothing of the launcher's stays: no file but the container's directory (without streams of its own, standard
 // error is the launcher's, for what the library says when it fails), no session, no signal or mask. The
@@ -57,6 +59,29 @@ static void fail(struct ending *ending, const char *step, const char *detail, co
     ending->started_at = 0;
 }
 
+// A process that moves only itself and has one thread need not wait for all others (`tasks` of cgroup v1).
+static bool join(const char *path) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool joined = write(fd, "0", 1) == 1;
+    int cause = errno;
+    close(fd);
+    errno = cause;
+    return joined;
+}
+
+// Who becomes another user may write in the container's directory no more: its spec says what later instances may
+// do. The record of its end goes into a directory of its own, and what is said to it there can be read. Nobody else
+// comes here: no other user may enter the run directory.
+static bool open_records(const struct spec *spec) {
+    static const char name[] = "own";
+    if (fchmod(DIRECTORY, 0711) < 0 || mkdirat(DIRECTORY, name, 0700) < 0)
+        return false;
+    records = openat(DIRECTORY, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return records >= 0 && fchown(records, spec->identity[0], spec->identity[1]) == 0;
+}
+
 static void run(const struct runtime *runtime, struct given given, struct ending *ending) {
     struct spec spec;
     const char *wrong = spec_read(DIRECTORY, "spec", &spec);
@@ -83,18 +108,36 @@ static void run(const struct runtime *runtime, struct given given, struct ending
         fail(ending, "opening the log", spec.log_path, strerror(errno));
         return;
     }
-    wrong = sandbox_enter();
-    if (wrong != NULL) {
-        fail(ending, "entering the sandbox:", wrong, strerror(errno));
+    for (size_t i = 0; i < spec.cgroup_count; i++) {
+        if (!join(spec.cgroups[i])) {
+            fail(ending, "joining the cgroup", spec.cgroups[i], strerror(errno));
+            return;
+        }
+    }
+    if (spec.identity_count > 0 && spec.identity[0] != geteuid() && !open_records(&spec)) {
+        fail(ending, "making a directory for the record of its end", "", strerror(errno));
         return;
     }
     static char root[] = "/proc/self/fd/3/rootfs";
     _Static_assert(DIRECTORY == 3, "the path of the root directory names it");
+    // All that is opened by its path is, before the process becomes whom the spec says; threads come after that.
+    struct log *output = spec.terminal ? NULL : log;
+    if (!wasi_prepare(runtime, &spec, spec.root != NULL ? spec.root : root, output, ending))
+        return;
+    wrong = sandbox_enter(&spec);
+    if (wrong != NULL) {
+        fail(ending, "entering the sandbox:", wrong, strerror(errno));
+        return;
+    }
+    if (!limits_watch(DIRECTORY)) {
+        fail(ending, "watching for a new memory limit", "", strerror(errno));
+        return;
+    }
     if (is_attachable && !attach_start()) {
         fail(ending, "starting the thread for those who attach", "", strerror(errno));
         return;
     }
-    wasi_run(runtime, &spec, spec.root != NULL ? spec.root : root, spec.terminal ? NULL : log, ending);
+    wasi_run(runtime, output, ending);
     attach_close();
     if (log != NULL)
         log_close(log);
@@ -118,7 +161,7 @@ _Noreturn void container_run(const struct runtime *runtime, int directory, struc
     }
     run(runtime, given, &ending);
     ending.finished_at = now();
-    if (!record_exit(DIRECTORY, &ending))
+    if (!record_exit(records, &ending))
         fprintf(stderr, "container: recording its end: %s\n", strerror(errno));
     _exit(ending.code);
 }

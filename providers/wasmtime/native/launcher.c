@@ -106,7 +106,8 @@ static void record_end(const struct child *child, int status) {
     int directory = openat(launcher.containers, child->id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (directory < 0)
         return;
-    if (faccessat(directory, "exit", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+    if (faccessat(directory, "exit", F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+        faccessat(directory, "own/exit", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
         close(directory);
         return;
     }

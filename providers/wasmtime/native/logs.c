@@ -13,47 +13,57 @@
 
 enum { TIME_SIZE = 30, HEADER_SIZE = TIME_SIZE + sizeof " stdout F " - 1, SUFFIX_MAX = 64 };
 
-static int open_file(const char *path) {
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0640);
+// Whoever rotates the log may have put anything in the place of the file since.
+static int open_file(const struct log *log) {
+    return openat(log->folder, log->name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0640);
+}
+
+static int open_folder(const char *path, const char *slash) {
+    char folder[PATH_MAX];
+    int size = snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(slash + 1 - path) : 1,
+                        slash != NULL ? path : ".");
+    if (size < 0 || (size_t)size >= sizeof folder) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
 bool log_open(struct log *log, const char *path, uint64_t max_bytes, unsigned max_files) {
     pthread_mutex_init(&log->mutex, NULL);
-    log->path = path;
+    const char *slash = strrchr(path, '/');
+    log->name = slash != NULL ? slash + 1 : path;
     log->max_bytes = max_bytes;
     log->max_files = max_files;
     log->second = -1;
-    log->fd = open_file(path);
+    log->folder = open_folder(path, slash);
+    log->fd = log->folder < 0 ? -1 : open_file(log);
     struct stat status;
     if (log->fd < 0 || fstat(log->fd, &status) < 0)
         return false;
+    errno = EINVAL;
     log->size = (uint64_t)status.st_size;
-    return true;
+    return S_ISREG(status.st_mode);
 }
 
 // Remove the oldest of the rotated files until `max_files` with the current one remain.
 static void prune(const struct log *log) {
-    char folder[PATH_MAX], oldest[NAME_MAX + 1];
-    const char *slash = strrchr(log->path, '/');
-    if (slash == NULL || (size_t)(slash - log->path) >= sizeof folder)
-        return;
-    snprintf(folder, sizeof folder, "%.*s/", (int)(slash - log->path), log->path);
-    const char *name = slash + 1;
-    size_t length = strlen(name);
+    size_t length = strlen(log->name);
     for (;;) {
-        DIR *directory = opendir(folder);
+        int fd = openat(log->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *directory = fd < 0 ? NULL : fdopendir(fd);
         if (directory == NULL)
             return;
+        char oldest[NAME_MAX + 1] = "";
         size_t count = 1;
-        oldest[0] = 0;
         for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
-            if (strncmp(entry->d_name, name, length) != 0 || entry->d_name[length] != '.')
+            if (strncmp(entry->d_name, log->name, length) != 0 || entry->d_name[length] != '.')
                 continue;
             count++;
             if (oldest[0] == 0 || strcmp(entry->d_name, oldest) < 0)
                 snprintf(oldest, sizeof oldest, "%s", entry->d_name);
         }
-        bool removed = count > log->max_files && unlinkat(dirfd(directory), oldest, 0) == 0;
+        bool removed = count > log->max_files && unlinkat(log->folder, oldest, 0) == 0;
         closedir(directory);
         if (!removed)
             return;
@@ -63,25 +73,25 @@ static void prune(const struct log *log) {
 // Give the full file a name of its own and begin a new one. What fails is tried again with the next
 // batch; until then the old file grows.
 static void rotate(struct log *log, time_t second) {
-    char rotated[PATH_MAX];
+    char rotated[NAME_MAX + 1];
     struct tm date;
     log->rotations = second == log->rotated_at ? log->rotations + 1 : 0;
     log->rotated_at = second;
     gmtime_r(&second, &date);
     for (;; log->rotations++) {
-        int size = snprintf(rotated, sizeof rotated, "%s", log->path);
+        int size = snprintf(rotated, sizeof rotated, "%s", log->name);
         if (size < 0 || (size_t)size + SUFFIX_MAX > sizeof rotated)
             return;
         char *end = rotated + size;
         end += strftime(end, SUFFIX_MAX, ".%Y%m%d-%H%M%S", &date);
         if (log->rotations > 0)
             snprintf(end, SUFFIX_MAX / 2, ".%06u", log->rotations);
-        if (syscall(SYS_renameat2, AT_FDCWD, log->path, AT_FDCWD, rotated, RENAME_NOREPLACE) == 0)
+        if (syscall(SYS_renameat2, log->folder, log->name, log->folder, rotated, RENAME_NOREPLACE) == 0)
             break;
         if (errno != EEXIST)
             return;
     }
-    int fd = open_file(log->path);
+    int fd = open_file(log);
     if (fd < 0)
         return;
     close(log->fd);

@@ -14,7 +14,8 @@ enum stream { STREAM_STDOUT, STREAM_STDERR };
 
 struct log {
     pthread_mutex_t mutex; // a component's host calls come from more than one thread
-    const char *path;
+    int folder;
+    const char *name;
     int fd;
     uint64_t size;
     uint64_t max_bytes;
@@ -31,7 +32,8 @@ struct log {
     char batch[LOG_BATCH];
 };
 
-// Open the log at `path`, which must outlive it, and go on at its end. False with the cause in errno.
+// Open the log at `path`, which must outlive it, and go on at its end. Its directory stays open: to rotate the log,
+// nothing above it need be accessible. False with the cause in errno.
 bool log_open(struct log *log, const char *path, uint64_t max_bytes, unsigned max_files);
 
 // Log what a guest wrote. Never fails: if the file cannot be written (disk full), the text is lost, and

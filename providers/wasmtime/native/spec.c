@@ -18,20 +18,22 @@ static bool to_number(const char *text, uint64_t *number) {
 
 // Room for as many of each as the text can hold, and for PWD; at least one, so that no array is NULL.
 static bool allocate(struct spec *spec, const char *text, const char *end) {
-    size_t arguments = 1, variables = 2, preopens = 1, identity = 1;
+    size_t arguments = 1, variables = 2, preopens = 1, identity = 1, cgroups = 1;
     for (const char *at = text; at < end; at += strlen(at) + 1) {
         arguments += *at == 'a';
         variables += *at == 'n';
         preopens += *at == 'w' || *at == 'r';
         identity += *at == 'e';
+        cgroups += *at == 'h';
     }
     spec->arguments = calloc(arguments, sizeof *spec->arguments);
     spec->names = calloc(variables, sizeof *spec->names);
     spec->values = calloc(variables, sizeof *spec->values);
     spec->preopens = calloc(preopens, sizeof *spec->preopens);
     spec->identity = calloc(identity, sizeof *spec->identity);
+    spec->cgroups = calloc(cgroups, sizeof *spec->cgroups);
     return spec->arguments != NULL && spec->names != NULL && spec->values != NULL && spec->preopens != NULL &&
-           spec->identity != NULL;
+           spec->identity != NULL && spec->cgroups != NULL;
 }
 
 static bool *flag(struct spec *spec, char tag) {
@@ -46,8 +48,6 @@ static bool *flag(struct spec *spec, char tag) {
         return &spec->network;
     case 'p':
         return &spec->read_only_root;
-    case 's':
-        return &spec->stop_file;
     default:
         return NULL;
     }
@@ -116,9 +116,17 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
             return "a number of the identity is none";
         spec->identity[spec->identity_count++] = (unsigned)number;
         return NULL;
+    case 's':
+        spec->stop_directory = rest;
+        return NULL;
+    case 'h':
+        spec->cgroups[spec->cgroup_count++] = rest;
+        return NULL;
+    case 'R':
+        spec->has_read_only_file = true;
+        return NULL;
     case 'j':
     case 'W':
-    case 'R':
     case 'G':
     case 'x':
     case 'q':
@@ -203,4 +211,5 @@ void spec_free(struct spec *spec) {
     free(spec->values);
     free(spec->preopens);
     free(spec->identity);
+    free(spec->cgroups);
 }

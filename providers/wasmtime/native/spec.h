@@ -12,6 +12,8 @@
 //   a  one argument                       d  PWD, unless it is in the environment
 //   o  host directory that is the guest's root, in the place of one of its own
 //   e  a number of the identity: user, group, and every supplementary group
+//   s  host directory where it is asked to stop, which the guest has as /.vkubelet, if it is
+//   h  file of a cgroup that the process joins by writing 0 to it
 //
 // those that are the agent's own business too,
 //
@@ -26,7 +28,6 @@
 //   t  the standard files are a terminal
 //   u  the host's network can be used
 //   p  the guest's root directory is read-only
-//   s  the guest is asked to stop by a file
 //
 // Without a log the standard files are those that the process was given.
 //
@@ -53,9 +54,12 @@ struct spec {
     int64_t memory_limit; // -1 for none
     char *root;           // NULL for one of its own
     char *working_directory;
-    bool input, input_once, terminal, network, read_only_root, stop_file;
+    char *stop_directory; // NULL for none
+    bool input, input_once, terminal, network, read_only_root, has_read_only_file;
     size_t identity_count; // 0, or 2 and as many as there are supplementary groups
     unsigned *identity;
+    size_t cgroup_count;
+    char **cgroups;
     size_t argument_count;
     char **arguments;
     size_t variable_count;

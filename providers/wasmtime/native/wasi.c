@@ -1,6 +1,7 @@
 #include "wasi.h"
 
 #include "attach.h"
+#include "limits.h"
 #include "network.h"
 
 #include <signal.h>
@@ -11,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { CODE_CANNOT_RUN = 128, CODE_TRAP = 134, CODE_OUT_OF_MEMORY = 137, WASM_PAGE = 64 * 1024 };
+enum { CODE_CANNOT_RUN = 128, CODE_TRAP = 134, CODE_OUT_OF_MEMORY = 137 };
 
 static void set(struct ending *ending, int code, const char *reason, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
@@ -35,7 +36,10 @@ static void cannot_run(struct ending *ending, const char *step, struct wasmtime_
     ending->started_at = 0;
 }
 
-// Where a guest's standard streams go, once there is a guest.
+// The guest: a module or a component, and its store. Where its standard streams go, once there is one.
+static struct wasmtime_store *store;
+static struct wasmtime_module *module;
+static struct wasmtime_component_t *component;
 static struct log *guest_log;
 
 // The library's own way to standard output that is not a file's hands every 4 KiB to a thread and waits
@@ -62,9 +66,12 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, const ch
     *step = "passing the environment (it must be UTF-8)";
     if (!wasi_config_set_env(config, spec->variable_count, spec->names, spec->values))
         return NULL;
-    static char guest_root[] = "/";
+    static char guest_root[] = "/", guest_stop[] = "/.vkubelet";
     *step = "opening the container's root directory";
-    if (!wasi_config_preopen_dir(config, root, guest_root, true))
+    if (!wasi_config_preopen_dir(config, root, guest_root, !spec->read_only_root))
+        return NULL;
+    *step = "opening the directory where it is asked to stop";
+    if (spec->stop_directory != NULL && !wasi_config_preopen_dir(config, spec->stop_directory, guest_stop, false))
         return NULL;
     for (size_t i = 0; i < spec->preopen_count; i++) {
         struct preopen *preopen = &spec->preopens[i];
@@ -94,34 +101,26 @@ static bool exited(struct ending *ending, struct wasmtime_error *error) {
     return true;
 }
 
-// Did the guest trap because it was refused memory? The library does not tell that it refused. What can
-// be known is that the guest gave up by itself (`unreachable`, what abort() and a failed allocation
-// compile to) while not one more page would have been granted. A guest that gives up on a larger
-// request, or in a way of its own, or inside a component, whose memories cannot be seen, is a plain trap.
-static bool out_of_memory(const struct spec *spec, struct wasmtime_context *context,
-                          struct wasmtime_instance *instance, struct wasm_trap_t *trap) {
-    uint8_t code = 0;
-    struct wasmtime_extern memory;
-    static char name[] = "memory";
-    if (spec->memory_limit < 0 || !wasmtime_trap_code(trap, &code) || code != WASMTIME_TRAP_UNREACHABLE ||
-        !wasmtime_instance_export_get(context, instance, name, strlen(name), &memory) ||
-        memory.kind != WASMTIME_EXTERN_MEMORY)
-        return false;
-    return wasmtime_memory_data_size(context, &memory.of.memory) + WASM_PAGE > (uint64_t)spec->memory_limit;
-}
-
 // The library puts the cause after the backtrace, where a message that is cut short would lose it.
-static void trapped(struct ending *ending, struct log *log, struct wasm_byte_vec_t *bytes, bool memory) {
+static void trapped(struct ending *ending, struct log *log, struct wasm_byte_vec_t *bytes) {
     static const char title[] = "\n\nCaused by:\n    ";
     const char *text = (const char *)bytes->data;
     size_t size = bytes->size, trace = size;
     const char *cause = memmem(text, size, title, sizeof title - 1);
+    char exceeded[128];
+    bool memory = limits_exceeded(text, size, exceeded, sizeof exceeded);
     if (cause != NULL) {
         trace = (size_t)(cause - text);
         cause += sizeof title - 1;
     }
-    set(ending, memory ? CODE_OUT_OF_MEMORY : CODE_TRAP, memory ? "out-of-memory" : "trap", "%.*s%s%.*s",
-        cause == NULL ? 0 : (int)(text + size - cause), cause == NULL ? "" : cause, cause == NULL ? "" : "\n", (int)trace, text);
+    if (memory) {
+        set(ending, CODE_OUT_OF_MEMORY, "out-of-memory", "%s\n%.*s", exceeded, (int)trace, text);
+        text = ending->message;
+        size = strlen(text);
+    } else {
+        set(ending, CODE_TRAP, "trap", "%.*s%s%.*s", cause == NULL ? 0 : (int)(text + size - cause),
+            cause == NULL ? "" : cause, cause == NULL ? "" : "\n", (int)trace, text);
+    }
     // It goes to the log, or to whoever reads standard error, too: people look there first.
     if (log == NULL) {
         signal(SIGPIPE, SIG_IGN); // it ended by its trap, whether that can be read or not
@@ -134,19 +133,49 @@ static void trapped(struct ending *ending, struct log *log, struct wasm_byte_vec
     attach_write(STREAM_STDERR, (const unsigned char *)text, size);
 }
 
-static void run_module(const struct runtime *runtime, const struct spec *spec, struct wasmtime_context *context,
-                       struct log *log, struct ending *ending) {
-    struct wasmtime_module *module = NULL;
-    struct wasmtime_error *error = wasmtime_module_deserialize_file(runtime->engine, spec->code, &module);
-    if (error != NULL) {
-        cannot_run(ending, "loading the compiled module", error);
+// The guest was not reached. Its start needs more memory than it may have, or it is one for another node.
+static void not_instantiated(struct ending *ending, const char *step, struct wasmtime_error *error) {
+    struct wasm_byte_vec_t text = {0, NULL};
+    char exceeded[128];
+    wasmtime_error_message(error, &text);
+    if (limits_exceeded((const char *)text.data, text.size, exceeded, sizeof exceeded)) {
+        set(ending, CODE_CANNOT_RUN, "cannot-run", "%s: %s", step, exceeded);
+        ending->started_at = 0;
         return;
     }
+    cannot_run(ending, step, error);
+}
+
+static bool load(const struct runtime *runtime, const struct spec *spec, struct ending *ending) {
+    struct wasmtime_error *error = spec->is_component
+        ? wasmtime_component_deserialize_file(runtime->engine, spec->code, &component)
+        : wasmtime_module_deserialize_file(runtime->engine, spec->code, &module);
+    if (error != NULL)
+        cannot_run(ending, spec->is_component ? "loading the compiled component" : "loading the compiled module", error);
+    return error == NULL;
+}
+
+// A memory that says itself how large it may grow at most, as few do.
+static void heed_own_maximum(struct wasmtime_context *context, struct wasmtime_instance *instance) {
+    static char name[] = "memory";
+    struct wasmtime_extern memory;
+    uint64_t pages;
+    if (!wasmtime_instance_export_get(context, instance, name, strlen(name), &memory) ||
+        memory.kind != WASMTIME_EXTERN_MEMORY)
+        return;
+    struct wasm_memorytype_t *type = wasmtime_memory_type(context, &memory.of.memory);
+    uint64_t page = wasmtime_memorytype_page_size(type);
+    if (wasmtime_memorytype_maximum(type, &pages) && pages < UINT64_MAX / page)
+        limits_own_maximum(pages * page);
+}
+
+static void run_module(const struct runtime *runtime, struct wasmtime_context *context, struct log *log,
+                       struct ending *ending) {
     struct wasmtime_instance instance;
     struct wasmtime_extern start;
     struct wasm_trap_t *trap = NULL;
     static char name[] = "_start";
-    error = wasmtime_linker_instantiate(runtime->linker, context, module, &instance, &trap);
+    struct wasmtime_error *error = wasmtime_linker_instantiate(runtime->linker, context, module, &instance, &trap);
     bool instantiated = error == NULL && trap == NULL;
     if (instantiated) {
         if (!wasmtime_instance_export_get(context, &instance, name, strlen(name), &start) ||
@@ -154,6 +183,7 @@ static void run_module(const struct runtime *runtime, const struct spec *spec, s
             cannot_run(ending, "finding _start, which the module does not export", NULL);
             return;
         }
+        heed_own_maximum(context, &instance);
         error = wasmtime_func_call(context, &start.of.func, NULL, 0, NULL, 0, &trap);
     }
     struct wasm_byte_vec_t text = {0, NULL};
@@ -161,23 +191,25 @@ static void run_module(const struct runtime *runtime, const struct spec *spec, s
         wasm_trap_message(trap, &text);
         // Its own NUL is part of a trap's message.
         text.size -= text.size > 0 && text.data[text.size - 1] == 0;
-        trapped(ending, log, &text, instantiated && out_of_memory(spec, context, &instance, trap));
+        trapped(ending, log, &text);
     } else if (error == NULL) {
         set(ending, 0, "completed", "%s", "");
     } else if (!exited(ending, error)) {
-        if (!instantiated) {
-            cannot_run(ending, "instantiating the module", error);
+        struct wasm_frame_vec_t frames = {0, NULL};
+        wasmtime_error_wasm_trace(error, &frames);
+        if (!instantiated && frames.size == 0) {
+            not_instantiated(ending, "instantiating the module", error);
             return;
         }
         wasmtime_error_message(error, &text);
-        trapped(ending, log, &text, false);
+        trapped(ending, log, &text);
     }
 }
 
 // The function `run` of the interface wasi:cli/run. Any 0.2 version has it, and the library finds a
 // version that is compatible with the one asked for.
-static bool find_run(struct wasmtime_component_t *component, struct wasmtime_context *context,
-                     struct wasmtime_component_instance *instance, struct wasmtime_component_func *function) {
+static bool find_run(struct wasmtime_context *context, struct wasmtime_component_instance *instance,
+                     struct wasmtime_component_func *function) {
     static char interface[] = "wasi:cli/run@0.2.0", name[] = "run";
     struct wasmtime_component_export_index_t *outer =
         wasmtime_component_get_export_index(component, NULL, interface, strlen(interface));
@@ -188,21 +220,16 @@ static bool find_run(struct wasmtime_component_t *component, struct wasmtime_con
     return inner != NULL && wasmtime_component_instance_get_func(instance, context, inner, function);
 }
 
-static void run_component(const struct runtime *runtime, const struct spec *spec, struct wasmtime_context *context,
-                          struct log *log, struct ending *ending) {
-    struct wasmtime_component_t *component = NULL;
-    struct wasmtime_error *error = wasmtime_component_deserialize_file(runtime->engine, spec->code, &component);
-    if (error != NULL) {
-        cannot_run(ending, "loading the compiled component", error);
-        return;
-    }
+static void run_component(const struct runtime *runtime, struct wasmtime_context *context, struct log *log,
+                          struct ending *ending) {
     struct wasmtime_component_instance instance;
     struct wasmtime_component_func run;
     struct wasmtime_component_val result = {.kind = WASMTIME_COMPONENT_RESULT};
-    error = wasmtime_component_linker_instantiate(runtime->component_linker, context, component, &instance);
+    struct wasmtime_error *error =
+        wasmtime_component_linker_instantiate(runtime->component_linker, context, component, &instance);
     bool instantiated = error == NULL;
     if (instantiated) {
-        if (!find_run(component, context, &instance, &run)) {
+        if (!find_run(context, &instance, &run)) {
             cannot_run(ending, "finding wasi:cli/run, which the component does not export", NULL);
             return;
         }
@@ -215,34 +242,41 @@ static void run_component(const struct runtime *runtime, const struct spec *spec
         struct wasm_frame_vec_t frames = {0, NULL};
         wasmtime_error_wasm_trace(error, &frames);
         if (!instantiated && frames.size == 0) {
-            cannot_run(ending, "instantiating the component", error);
+            not_instantiated(ending, "instantiating the component", error);
             return;
         }
         struct wasm_byte_vec_t text = {0, NULL};
         wasmtime_error_message(error, &text);
-        trapped(ending, log, &text, false);
+        trapped(ending, log, &text);
     }
 }
 
-void wasi_run(const struct runtime *runtime, const struct spec *spec, char *root, struct log *log,
-              struct ending *ending) {
+bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, char *root, struct log *log,
+                  struct ending *ending) {
     const char *step;
     guest_log = log;
     struct wasi_config_t *config = world(spec, root, &step);
     if (config == NULL) {
         cannot_run(ending, step, NULL);
-        return;
+        return false;
     }
-    struct wasmtime_store *store = wasmtime_store_new(runtime->engine, NULL, NULL);
+    store = wasmtime_store_new(runtime->engine, NULL, NULL);
     // The limit holds for each memory; modules have one, and components one for each of their modules.
-    wasmtime_store_limiter(store, spec->memory_limit, -1, -1, -1, -1);
-    struct wasmtime_context *context = wasmtime_store_context(store);
-    struct wasmtime_error *error = wasmtime_context_set_wasi(context, config);
+    if (!limits_set(store, spec->memory_limit)) {
+        cannot_run(ending, "limiting its memory, which this library does not let us", NULL);
+        return false;
+    }
+    struct wasmtime_error *error = wasmtime_context_set_wasi(wasmtime_store_context(store), config);
     if (error != NULL)
         cannot_run(ending, "preparing WASI", error);
-    else if (spec->is_component)
-        run_component(runtime, spec, context, log, ending);
+    return error == NULL && load(runtime, spec, ending);
+}
+
+void wasi_run(const struct runtime *runtime, struct log *log, struct ending *ending) {
+    struct wasmtime_context *context = wasmtime_store_context(store);
+    if (component != NULL)
+        run_component(runtime, context, log, ending);
     else
-        run_module(runtime, spec, context, log, ending);
+        run_module(runtime, context, log, ending);
     // Nothing is freed: the process ends now, and its memory with it.
 }

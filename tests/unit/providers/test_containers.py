@@ -18,8 +18,6 @@ from providers.wasmtime import files, processes
 
 from .conftest import Node, assemble, guest, log_lines
 
-MEMORY = 32 * 1024 * 1024
-
 
 async def test_hello(node: Node) -> None:
     ended, lines = await node.run(guest("hello"))
@@ -75,32 +73,6 @@ async def test_a_stack_that_overflows_is_a_trap_with_a_short_message(node: Node)
     )
     assert ended.message.startswith("wasm trap: call stack exhausted\n")
     assert len(ended.message.encode()) == files.MESSAGE_MAX
-
-
-async def test_memory_that_is_refused(node: Node) -> None:
-    ended, lines = await node.run(guest("hog"), "4096", memory_limit=MEMORY)
-    assert (ended.code, ended.reason) == (137, ExitReason.OUT_OF_MEMORY)
-    assert lines[0] == "stderr F refused"
-
-
-async def test_an_exit_code_after_refused_memory_is_the_guests_own(node: Node) -> None:
-    ended, _ = await node.run(guest("hog"), "4096", "7", memory_limit=MEMORY)
-    assert (ended.code, ended.reason) == (7, ExitReason.ERROR)
-
-
-async def test_a_trap_with_memory_left_is_a_trap(node: Node) -> None:
-    ended, _ = await node.run(
-        assemble('(module (memory (export "memory") 1) (func (export "_start") unreachable))'),
-        memory_limit=MEMORY,
-    )
-    assert ended.reason is ExitReason.TRAP
-
-
-async def test_a_limit_below_the_modules_minimum_cannot_run(node: Node) -> None:
-    ended, lines = await node.run(guest("hog"), "4096", memory_limit=65536)
-    assert (ended.code, ended.reason, ended.started_at) == (128, ExitReason.CANNOT_RUN, 0)
-    assert ended.message.startswith("instantiating the module: memory minimum size")
-    assert lines == []
 
 
 @pytest.mark.parametrize(

@@ -99,11 +99,17 @@ FLAGS = {
     "terminal ": "tty",
     "network ": "network",
     "read-only ": "read_only_root",
-    "stop ": "stop_file",
 }
+STOP = Path("/where/stop")
+CGROUPS = (Path("/cgroup/cpu/a/tasks"), Path("/cgroup/memory/a/tasks"))
 
 
-def fields(spec: ContainerSpec) -> list[str]:
+def encode(spec: ContainerSpec) -> bytes:
+    """The spec among what only the C side has to know."""
+    return specs.encode(spec, STOP, CGROUPS)
+
+
+def fields(spec: ContainerSpec, cgroups: tuple[Path, ...] = CGROUPS) -> list[str]:
     """What the C side must find in a spec."""
     env = list(spec.env)
     if "PWD" not in dict(env):
@@ -114,6 +120,9 @@ def fields(spec: ContainerSpec) -> list[str]:
         *(spec.artifact.kind.value, str(spec.log_max_bytes), str(spec.log_max_files), str(limit)),
         "".join(text for text, name in FLAGS.items() if getattr(spec, name)),
         "".join(f"{number} " for number in who),
+        *map(str, cgroups),
+        str(STOP) if spec.stop_file else "(none)",
+        "protected" if any(file.read_only for file in spec.files) else "",
         *(str(path or "(none)") for path in (spec.artifact.path, spec.log_path, spec.root)),
         *spec.args,
         "",
@@ -126,12 +135,12 @@ def fields(spec: ContainerSpec) -> list[str]:
 @given(spec=SPECS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_c_finds_what_python_wrote(decoder: Decoder, spec: ContainerSpec) -> None:
-    assert decoder.decode(specs.encode(spec)) == fields(spec)
+    assert decoder.decode(encode(spec)) == fields(spec)
 
 
 @given(spec=SPECS)
 def test_a_later_agent_finds_the_whole_spec(spec: ContainerSpec) -> None:
-    assert specs.decode(spec.id, specs.encode(spec)) == spec
+    assert specs.decode(spec.id, encode(spec)) == spec
 
 
 def test_a_spec_of_an_earlier_version_is_understood(decoder: Decoder) -> None:
@@ -149,13 +158,13 @@ def test_a_spec_of_an_earlier_version_is_understood(decoder: Decoder) -> None:
         memory_limit=65536,
         log_max_bytes=100,
     )
-    assert decoder.decode(written.encode()) == fields(spec)
+    assert decoder.decode(written.encode()) == fields(spec, ())
 
 
 @given(spec=SPECS, data=st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_what_is_cut_short_is_refused(decoder: Decoder, spec: ContainerSpec, data: st.DataObject) -> None:
-    encoded = specs.encode(spec)
+    encoded = encode(spec)
     cut = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
     # A cut may fall right behind an argument that is a lone dot: it says "a." and never ".".
     assert isinstance(decoder.decode(cut), str)
@@ -165,7 +174,7 @@ def test_what_is_cut_short_is_refused(decoder: Decoder, spec: ContainerSpec, dat
 
 @given(junk=st.binary(max_size=200))
 def test_junk_is_refused_by_a_later_agent(junk: bytes) -> None:
-    for data in (junk, specs.encode(spec_with())[:-3] + b"\0" + junk + b"\0.\0"):
+    for data in (junk, encode(spec_with())[:-3] + b"\0" + junk + b"\0.\0"):
         with contextlib.suppress(CorruptFileError):
             assert isinstance(specs.decode("0" * 64, data), ContainerSpec)
 
@@ -174,8 +183,8 @@ def test_junk_is_refused_by_a_later_agent(junk: bytes) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_junk_is_refused_and_harms_nobody(decoder: Decoder, junk: bytes) -> None:
     assert isinstance(decoder.decode(junk), str)
-    decoder.decode(specs.encode(spec_with())[:-3] + b"\0" + junk + b"\0.\0")
-    assert decoder.decode(specs.encode(spec_with())) == fields(spec_with())
+    decoder.decode(encode(spec_with())[:-3] + b"\0" + junk + b"\0.\0")
+    assert decoder.decode(encode(spec_with())) == fields(spec_with())
 
 
 @pytest.mark.parametrize(
@@ -231,4 +240,4 @@ def spec_with(**changes: object) -> ContainerSpec:
 )
 def test_what_cannot_be_passed_on_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidSpecError, match=message):
-        specs.encode(spec_with(**changes))
+        encode(spec_with(**changes))
