@@ -7,11 +7,15 @@ machine has no build of these sources yet.
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from guests import push_guest
+from namespaces import Namespace
 
 from vkubelet.dev import build, kubectl
 from vkubelet.dev import cluster as control_plane
@@ -151,3 +155,18 @@ def start_node(cluster: DevCluster, tmp_path: Path) -> Iterator[Callable[..., No
     for one in started:
         one.stop()
         cluster.kubectl("delete", "node", one.name, "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def actor(cluster: Any) -> str:
+    """The reference of the guest that does what its arguments say."""
+    return push_guest(cluster.registry, "actor")
+
+
+@pytest.fixture
+def space(cluster: Any, node: Any) -> Iterator[Namespace]:
+    made = Namespace(cluster, f"t-{uuid.uuid4().hex[:8]}")
+    cluster.kubectl("create", "namespace", made.name)
+    made.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
+    yield made
+    cluster.kubectl("delete", "namespace", made.name, "--wait=false")
