@@ -1,0 +1,1 @@
+"""Kubernetes' own e2e specs for nodes, run against a node of this repository."""
