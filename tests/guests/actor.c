@@ -1,8 +1,10 @@
 /* A guest that does what its arguments say, one after the other:
  *   print TEXT   error TEXT   sleep SECONDS   env NAME   args   lines N   exit CODE   trap   grow MIB
- *   hear (answers each line of its input, to its end)   write FILE=TEXT
+ *   hear (answers each line of its input, to its end)   write FILE=TEXT   append FILE=TEXT   read FILE
+ *   await FILE (until there is such a file)
  * It exists so that a pod's spec alone decides what its container does. */
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,13 +32,30 @@ static void hear(void)
     puts("heard the end");
 }
 
-static void save(const char *operand)
+static void save(const char *operand, const char *mode)
 {
     const char *text = strchr(operand, '=');
     char name[256];
     snprintf(name, sizeof name, "%.*s", (int)(text - operand), operand);
-    FILE *file = fopen(name, "w");
+    FILE *file = fopen(name, mode);
+    if (file == NULL) {
+        printf("cannot write %s: %s\n", name, strerror(errno));
+        return;
+    }
     fputs(text + 1, file);
+    fclose(file);
+}
+
+static void show(const char *name)
+{
+    FILE *file = fopen(name, "r");
+    if (file == NULL) {
+        printf("cannot read %s: %s\n", name, strerror(errno));
+        return;
+    }
+    char text[4096];
+    size_t size = fread(text, 1, sizeof text, file);
+    printf("%s: %.*s\n", name, (int)size, text);
     fclose(file);
 }
 
@@ -73,7 +92,14 @@ int main(int argc, char **argv)
         } else if (strcmp(verb, "grow") == 0) {
             grow(atol(operand));
         } else if (strcmp(verb, "write") == 0) {
-            save(operand);
+            save(operand, "w");
+        } else if (strcmp(verb, "append") == 0) {
+            save(operand, "a");
+        } else if (strcmp(verb, "read") == 0) {
+            show(operand);
+        } else if (strcmp(verb, "await") == 0) {
+            while (access(operand, F_OK) != 0)
+                usleep(10000);
         } else if (strcmp(verb, "exit") == 0) {
             return atoi(operand);
         } else {

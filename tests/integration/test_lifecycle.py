@@ -1,0 +1,132 @@
+"""Init containers, sidecars, restart rules, termination messages: a pod's life on the real cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from namespaces import Namespace, pod_spec
+
+pytestmark = pytest.mark.integration
+
+SHARED = {"name": "shared", "emptyDir": {}}
+MOUNT = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+
+
+def container(name: str, image: str, *args: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "image": image, "args": list(args), **more}
+
+
+def states(space: Namespace, pod: str, field: str = "containerStatuses") -> dict[str, dict[str, Any]]:
+    return {item["name"]: item for item in space.status(pod)[field]}
+
+
+def test_init_containers_run_in_turn_and_leave_files_to_those_after_them(
+    space: Namespace, actor: str
+) -> None:
+    first = container("first", actor, "append", "/shared/log=first ", **MOUNT)
+    second = container("second", actor, "append", "/shared/log=second ", **MOUNT)
+    main = {**MOUNT, "args": ["append", "/shared/log=main", "read", "/shared/log"]}
+    space.pod(
+        "turns",
+        actor,
+        initContainers=[first, second],
+        container=main,
+        volumes=[SHARED],
+        restartPolicy="Never",
+    )
+    space.wait("pod/turns", "jsonpath={.status.phase}=Succeeded")
+    assert space.kubectl("logs", "turns").strip() == "/shared/log: first second main"
+    found = states(space, "turns", "initContainerStatuses")
+    assert [(item["ready"], item["state"]["terminated"]["exitCode"]) for item in found.values()] == [
+        (True, 0),
+        (True, 0),
+    ]
+    conditions = {item["type"]: item for item in space.status("turns")["conditions"]}
+    assert conditions["Initialized"]["status"] == "True"
+
+
+def test_an_init_container_that_fails_holds_the_pod_back_until_it_succeeds(
+    space: Namespace, actor: str
+) -> None:
+    space.pod("held", actor, "sleep", "1000", initContainers=[container("bad", actor, "exit", "3")])
+    waiting = "jsonpath={.status.initContainerStatuses[0].restartCount}=1"
+    space.wait("pod/held", waiting)
+    status = space.status("held")
+    assert status["phase"] == "Pending"
+    assert status["containerStatuses"][0]["state"]["waiting"]["reason"] == "PodInitializing"
+    space.pod(
+        "lost",
+        actor,
+        "sleep",
+        "1000",
+        initContainers=[container("bad", actor, "exit", "3")],
+        restartPolicy="Never",
+    )
+    space.wait("pod/lost", "jsonpath={.status.phase}=Failed")
+
+
+def test_a_sidecar_starts_first_outlives_the_pods_own_container_and_then_ends(
+    space: Namespace, actor: str
+) -> None:
+    sidecar = container("side", actor, "sleep", "1000", restartPolicy="Always")
+    space.pod("beside", actor, "sleep", "2", initContainers=[sidecar], restartPolicy="Never")
+    space.wait("pod/beside", "condition=Ready")
+    started = {
+        name: item["state"]["running"]["startedAt"]
+        for field in ("containerStatuses", "initContainerStatuses")
+        for name, item in states(space, "beside", field).items()
+    }
+    assert started["side"] <= started["main"]
+    space.wait("pod/beside", "jsonpath={.status.phase}=Succeeded")
+    ended = states(space, "beside", "initContainerStatuses")["side"]["state"]["terminated"]
+    assert ended["exitCode"] == 137
+
+
+def test_a_sidecar_that_ends_is_restarted_while_the_pod_runs(space: Namespace, actor: str) -> None:
+    sidecar = container("side", actor, "exit", "0", restartPolicy="Always")
+    space.pod("again", actor, "sleep", "1000", initContainers=[sidecar], restartPolicy="Never")
+    space.wait("pod/again", "jsonpath={.status.initContainerStatuses[0].restartCount}=1")
+    assert space.status("again")["phase"] == "Running"
+
+
+def test_a_restart_rule_restarts_what_the_policy_would_not(space: Namespace, actor: str) -> None:
+    rule = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
+    ruled = {"restartPolicy": "Never", "restartPolicyRules": [rule]}
+    space.pod("ruled", actor, "exit", "42", container=ruled, restartPolicy="Never")
+    space.wait("pod/ruled", "jsonpath={.status.containerStatuses[0].restartCount}=1")
+    space.pod("unruled", actor, "exit", "41", container=ruled, restartPolicy="Never")
+    space.wait("pod/unruled", "jsonpath={.status.phase}=Failed")
+
+
+@pytest.mark.parametrize("path", ["/dev/termination-log", "/mine/of/it", "/flat"])
+def test_a_container_leaves_a_message(space: Namespace, actor: str, path: str) -> None:
+    message = {"terminationMessagePath": path}
+    name = "says" + path.replace("/", "-")
+    space.pod(name, actor, "write", f"{path}=all done", container=message, restartPolicy="Never")
+    space.wait(f"pod/{name}", "jsonpath={.status.phase}=Succeeded")
+    assert states(space, name)["main"]["state"]["terminated"]["message"] == "all done"
+
+
+def test_the_end_of_a_log_stands_in_for_a_message_when_a_container_fails(
+    space: Namespace, actor: str
+) -> None:
+    fallback = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+    args = ["error", "first", "error", "it broke", "exit", "3"]
+    space.pod("logs", actor, *args, container=fallback, restartPolicy="Never")
+    space.wait("pod/logs", "jsonpath={.status.phase}=Failed")
+    assert states(space, "logs")["main"]["state"]["terminated"]["message"] == "first\nit broke\n"
+
+
+def test_a_message_in_a_volume_is_read_there(space: Namespace, actor: str) -> None:
+    spec = pod_spec(
+        actor,
+        "write",
+        "/shared/message=from a volume",
+        container={**MOUNT, "terminationMessagePath": "/shared/message"},
+        volumes=[SHARED],
+        restartPolicy="Never",
+    )
+    space.create("Pod", "within", spec)
+    space.wait("pod/within", "jsonpath={.status.phase}=Succeeded")
+    assert states(space, "within")["main"]["state"]["terminated"]["message"] == "from a volume"
