@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -171,26 +172,68 @@ def test_a_walk_has_an_end(tmp_path: Path) -> None:
     assert found.inodes == 21
 
 
-def test_a_walk_goes_down_no_further_than_its_limit(tmp_path: Path) -> None:
-    (tmp_path / "1" / "2" / "3" / "4").mkdir(parents=True)
-    found = disk_usage(tmp_path, max_depth=2)
-    assert found is not None
-    assert found.inodes == 3
-
-
-def test_a_very_deep_tree_costs_no_descriptor_in_the_end(tmp_path: Path) -> None:
-    directory = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(300):
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A tree of 2000 levels, of which each but the last has a directory and a file beside the way down."""
+    path = tmp_path / "deep"
+    path.mkdir()
+    directory = os.open(path, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("beside", dir_fd=directory)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
         os.mkdir("deeper", dir_fd=directory)
         below = os.open("deeper", os.O_RDONLY, dir_fd=directory)
         os.close(directory)
         directory = below
     os.close(directory)
+    yield path
+    subprocess.run(["rm", "-rf", path], check=True)  # pytest could not
+
+
+def test_a_deep_tree_is_counted_to_its_end_and_takes_few_descriptors(deep: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    found = disk_usage(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 8, hard))
+    try:
+        found = disk_usage(deep)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert found is not None
-    assert found.inodes == 129
+    assert found.inodes == 1 + 3 * 2000
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_going_up_counts_towards_the_end_of_a_walk(deep: Path) -> None:
+    found = disk_usage(deep, max_entries=3000)
+    assert found is not None
+    assert 500 < found.inodes < 3000
+
+
+@pytest.mark.parametrize("far", ["inside", "outside"])
+def test_a_directory_that_is_moved_while_the_walk_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: str
+) -> None:
+    tree = tmp_path / "inside"
+    (tree / "a" / "b" / "c").mkdir(parents=True)
+    for beside in (tree, tree / "a", tmp_path / "outside"):
+        for number in range(10):
+            (beside / f"{number}").mkdir(parents=True)
+    scandir, seen = os.scandir, []
+
+    def move(directory: int) -> object:
+        seen.append(os.fstat(directory).st_ino)
+        if seen[-1] == inode:
+            (tree / "a" / "b").rename(tmp_path / far / "moved")
+        return scandir(directory)
+
+    inode = (tree / "a" / "b" / "c").stat().st_ino
+    monkeypatch.setattr(os, "scandir", move)
+    found = disk_usage(tree)
+    assert found is not None
+    assert inode in seen
+    # All that is left in the tree was seen, and once; nothing beside it was.
+    assert found.inodes == 1 + 3 + 20
+    assert len(seen) == len(set(seen)) == found.inodes
 
 
 def test_a_walk_does_not_leave_a_tree_that_changes_under_it(tmp_path: Path) -> None:
