@@ -67,6 +67,7 @@ Port = Annotated[int, Help(ge=0, le=65535)]
 Positive = Annotated[int, Help(gt=0)]
 Seconds = Annotated[float, Help(gt=0)]
 SecondsOrNone = Annotated[float, Help(ge=0)]
+ExtendedResource = Annotated[str, Help(pattern=r"^(?!.*kubernetes\.io/)[a-z0-9.-]+/[A-Za-z0-9._-]+$")]
 
 
 class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +105,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     max_parallel_image_pulls: Positive = 5
     system_reserved_memory: Annotated[int, Help(ge=0)] = 0
     system_reserved_cpu: Annotated[float, Help(ge=0)] = 0.0
+    extended_resources: dict[ExtendedResource, Annotated[int, Help(ge=0)]] = {}
     enable_system_log_handler: bool = False
     drain_on_shutdown: bool = False
     streaming_connection_idle_timeout: Seconds = 4 * 3600.0
@@ -144,6 +146,8 @@ HELP: Mapping[str, str] = {
     "max_parallel_image_pulls": "Images pulled at the same time.",
     "system_reserved_memory": "Bytes of memory kept from pods.",
     "system_reserved_cpu": "Cores kept from pods.",
+    "extended_resources": "Resources of your own that the node has: example.com/widget=4, repeated or "
+    "separated by commas.",
     "streaming_connection_idle_timeout": "Seconds after which an exec, attach or port-forward on which "
     "nothing moves is ended.",
     "toolbox": "Give pods a shell and everyday commands, for exec and `kubectl debug`.",
@@ -166,7 +170,7 @@ def parse_taint(text: str) -> Taint:
 def _from_text(field: str, text: str) -> Any:
     """What a flag or a variable means: the composite fields have a textual form of their own."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if field == "node_labels":
+    if field in ("node_labels", "extended_resources"):
         pairs = [part.partition("=") for part in parts]
         if any(not separator for _, separator, _ in pairs):
             raise ConfigError(f"{field} {text!r}: expected key=value[,key=value]")

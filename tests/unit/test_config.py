@@ -52,6 +52,9 @@ def test_booleans_and_lists_have_a_textual_form() -> None:
         ({}, {}, "a: b: c", r"config\.yaml"),
         ({"log_level": "loud"}, {}, "", r"flags: .*logLevel"),
         ({"node_labels": "novalue"}, {}, "", r"node_labels 'novalue'"),
+        ({"extended_resources": "widget=1"}, {}, "", "flags: .*extendedResources"),
+        ({"extended_resources": "a.kubernetes.io/x=1"}, {}, "", "flags: .*extendedResources"),
+        ({"extended_resources": "example.com/x=half"}, {}, "", "flags: .*extendedResources"),
         ({"register_with_taints": "key"}, {}, "", r"taint 'key'"),
     ],
 )

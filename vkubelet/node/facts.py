@@ -12,7 +12,7 @@ import os
 import platform
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,12 +29,13 @@ STORAGE_THRESHOLD = 0.10
 
 @dataclass(frozen=True)
 class Resources:
-    """Amounts of what pods use: thousandths of a core, bytes, bytes, pods."""
+    """Amounts of what pods use: thousandths of a core, bytes, bytes, pods; extended ones by name."""
 
     millicores: int
     memory: int
     storage: int
     pods: int
+    extended: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def read(config: Config, root: Path = Path("/")) -> Facts:
         memory=_least(meminfo(root)["MemTotal"], limits.memory),
         storage=filesystem.f_blocks * filesystem.f_frsize,
         pods=config.max_pods,
+        extended=config.extended_resources,
     )
     machine_id = _first_text(root, "etc/machine-id", "var/lib/dbus/machine-id")
     return Facts(
@@ -102,6 +104,7 @@ def allocatable(capacity: Resources, config: Config) -> Resources:
         memory=max(capacity.memory - config.system_reserved_memory - MEMORY_THRESHOLD, 0),
         storage=int(capacity.storage * (1 - STORAGE_THRESHOLD)),
         pods=capacity.pods,
+        extended=capacity.extended,
     )
 
 

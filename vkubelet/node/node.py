@@ -28,6 +28,8 @@ from vkubelet.node.conditions import NotReady
 from vkubelet.node.identity import SHUTDOWN_REASON, NodeNameTakenError
 from vkubelet.node.lease import LeaseKeeper
 from vkubelet.node.status import INSTANCE, NodeImage, NodeObject, NodeStatus, Posted
+from vkubelet.node.view import node_view
+from vkubelet.pods.fit import NodeView
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,20 @@ class Node:
     def capacity(self) -> facts.Resources:
         """What the node has, known once `prepare` has run."""
         return self._known_facts.capacity
+
+    def view(self) -> NodeView:
+        """The node as admission sees it, known once `prepare` has run; see NodeSource."""
+        return node_view(self._config, self._known_facts.allocatable, self._seen)
+
+    async def refresh(self) -> NodeView:
+        """The node as the API server has it now, or as it was last seen; see NodeSource."""
+        try:
+            found = _node_decoder.decode(await self._client.get(f"{_NODES}/{self._config.node_name}"))
+        except (ApiError, ApiUnavailableError) as error:
+            log.warning("node not looked at: %s", error)
+        else:
+            self._changed(found)
+        return self.view()
 
     def wake(self) -> None:
         """Report soon: the images or the readiness have changed."""
@@ -271,7 +287,8 @@ class Node:
 
     def _sent(self, wanted: NodeStatus, shown: NodeObject) -> None:
         self._seen = shown
-        self._posted = Posted(status.comparable(wanted), status.comparable(shown.status))
+        own = status.own_resources(wanted)
+        self._posted = Posted(status.comparable(wanted, own), status.comparable(shown.status, own))
         # Between half and one and a half periods, so that a cluster's nodes do not report together.
         period = self._config.node_status_report_frequency * random.uniform(0.5, 1.5)  # noqa: S311
         self._report_at = time.monotonic() + period

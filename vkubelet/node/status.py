@@ -18,6 +18,7 @@ from vkubelet.config import Config
 from vkubelet.node import quantity
 from vkubelet.node.conditions import NodeCondition
 from vkubelet.node.facts import Facts, Resources
+from vkubelet.pods.resources import is_extended
 
 ARCH = "wasm32-wasi"
 INSTANCE = "vkubelet.dev/instance"
@@ -189,26 +190,49 @@ def status_patch(
     A heartbeat time alone is no change. `due` means that the report period has passed: then the conditions
     are sent with their new heartbeat in any case, and they always go along with any other change.
     """
-    wishes, showing = comparable(wanted), comparable(shown)
+    own = own_resources(wanted)
+    wishes, showing = comparable(wanted, own), comparable(shown, own)
+    mirrored = _mirrored(shown, own)
     changed = [
         name
         for name, wish in wishes.items()
         if wish != showing[name]
         and not (posted and posted.wanted[name] == wish and posted.shown[name] == showing[name])
     ]
-    if not changed and not due:
+    if not changed and not due and not mirrored:
         return {}
     document = _document(wanted)
     patch = {key: document[key] for key in (_camel(name) for name in changed)}
     patch["conditions"] = document["conditions"]
+    if mirrored:
+        patch["allocatable"] = {**patch.get("allocatable", {}), **mirrored}
     if "addresses" in patch:
         # Their merge key is the type, which is no key: a second InternalIP would overwrite the first.
         patch["addresses"] = [*patch["addresses"], {"$patch": "replace"}]
     return patch
 
 
-def comparable(status: NodeStatus) -> dict[str, Any]:
-    """The fields as plain values that are equal when the API server would call them equal."""
+def own_resources(wanted: NodeStatus) -> frozenset[str]:
+    """The resources that this node speaks for; others may give it extended ones (through its capacity)."""
+    return frozenset(wanted.capacity or ())
+
+
+def _mirrored(shown: NodeStatus, own: frozenset[str]) -> dict[str, str | None]:
+    """What makes allocatable follow the capacity that others gave to the node, as a kubelet lets it."""
+    capacity, allocatable = shown.capacity or {}, shown.allocatable or {}
+    given = {name: amount for name, amount in capacity.items() if is_extended(name) and name not in own}
+    found: dict[str, str | None] = {
+        name: amount for name, amount in given.items() if allocatable.get(name) != amount
+    }
+    gone = (name for name in allocatable if is_extended(name) and name not in capacity and name not in own)
+    return found | dict.fromkeys(gone)
+
+
+def comparable(status: NodeStatus, own: frozenset[str]) -> dict[str, Any]:
+    """The fields as plain values that are equal when the API server would call them equal.
+
+    Of the resources, those in `own`.
+    """
     fields: dict[str, Any] = {}
     for name in status.__struct_fields__:
         value = msgspec.to_builtins(getattr(status, name))
@@ -218,7 +242,7 @@ def comparable(status: NodeStatus) -> dict[str, Any]:
                 entry.pop("lastHeartbeatTime", None)
             value = {entry["type"]: entry for entry in ours}
         elif name in ("capacity", "allocatable"):
-            value = {key: amount for key, amount in (value or {}).items() if key in _OWN_RESOURCES}
+            value = {key: amount for key, amount in (value or {}).items() if key in own}
         elif name == "node_info":
             value = {key: text for key, text in (value or {}).items() if key in _OWN_INFO and text}
         fields[name] = value or None
@@ -226,8 +250,7 @@ def comparable(status: NodeStatus) -> dict[str, Any]:
 
 
 _OWN_CONDITIONS = frozenset({"MemoryPressure", "DiskPressure", "PIDPressure", "Ready"})
-_OWN_RESOURCES = frozenset({"cpu", "memory", "ephemeral-storage", "pods"})
-"""Others may add conditions and extended resources to a node: these are never touched."""
+"""Others may add conditions to a node: these are never touched."""
 
 _OWN_INFO = frozenset(
     {
@@ -251,6 +274,7 @@ def _resources(amounts: Resources) -> dict[str, str]:
         "memory": quantity.binary(amounts.memory),
         "ephemeral-storage": quantity.binary(amounts.storage),
         "pods": quantity.decimal(amounts.pods * 1000),
+        **{name: quantity.decimal(amount * 1000) for name, amount in amounts.extended.items()},
     }
 
 

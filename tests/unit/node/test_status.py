@@ -13,7 +13,8 @@ from vkubelet.config import Config, Taint
 from vkubelet.node import quantity, status
 from vkubelet.node.conditions import conditions
 from vkubelet.node.facts import Facts, Resources
-from vkubelet.node.status import NodeImage, NodeStatus, Posted
+from vkubelet.node.status import NodeImage, NodeObject, NodeStatus, Posted
+from vkubelet.node.view import node_view
 
 NOW = 1_700_000_000.0
 CONFIG = Config(node_name="wasm-1", node_labels={"zone": "a"})
@@ -32,7 +33,7 @@ FACTS = Facts(
 )
 
 
-def make(now: float = NOW, **changed: Any) -> NodeStatus:
+def make(now: float = NOW, facts: Facts = FACTS, **changed: Any) -> NodeStatus:
     arguments: dict[str, Any] = {
         "host_ip": "10.0.0.1",
         "port": 10250,
@@ -40,7 +41,7 @@ def make(now: float = NOW, **changed: Any) -> NodeStatus:
         "images": (),
         "features": (),
     }
-    return status.node_status(CONFIG, FACTS, **{**arguments, **changed})
+    return status.node_status(CONFIG, facts, **{**arguments, **changed})
 
 
 def test_the_new_node_has_labels_taints_annotation_and_status() -> None:
@@ -128,16 +129,61 @@ def test_addresses_replace_each_other() -> None:
 
 def test_what_others_wrote_is_left_alone() -> None:
     shown = msgspec.to_builtins(make())
-    shown["capacity"]["example.com/gpu"] = "4"
+    shown["capacity"]["example.com/gpu"] = shown["allocatable"]["example.com/gpu"] = "4"
     shown["conditions"].append({"type": "NetworkUnavailable", "status": "False"})
     shown["nodeInfo"]["swap"] = {"capacity": 1}
     assert status.status_patch(make(), msgspec.convert(shown, NodeStatus), None, due=False) == {}
 
 
+def test_capacity_that_others_gave_can_be_allocated() -> None:
+    shown = msgspec.to_builtins(make())
+    shown["capacity"] |= {"example.com/new": "4", "example.com/more": "2", "hugepages-2Mi": "0"}
+    shown["allocatable"] |= {"example.com/more": "1", "example.com/gone": "3"}
+    patch = status.status_patch(make(), msgspec.convert(shown, NodeStatus), None, due=False)
+    assert patch["allocatable"] == {"example.com/new": "4", "example.com/more": "2", "example.com/gone": None}
+    assert patch.keys() == {"allocatable", "conditions"}
+
+
+def test_configured_resources_are_the_nodes_own() -> None:
+    own = replace(FACTS, capacity=replace(FACTS.capacity, extended={"example.com/widget": 4}))
+    own = replace(own, allocatable=own.capacity)
+    wanted = make(facts=own)
+    assert (wanted.capacity or {})["example.com/widget"] == "4"
+    patch = status.status_patch(wanted, make(), None, due=False)
+    assert patch["capacity"]["example.com/widget"] == "4"
+    changed = msgspec.to_builtins(wanted)
+    changed["allocatable"]["example.com/widget"] = "3"
+    patch = status.status_patch(wanted, msgspec.convert(changed, NodeStatus), None, due=False)
+    assert patch["allocatable"]["example.com/widget"] == "4"
+
+
+def test_admission_sees_what_others_gave() -> None:
+    config = Config(node_name="n", node_labels={"zone": "a"})
+    unseen = node_view(config, FACTS.allocatable, None)
+    assert unseen.labels["zone"] == "a"
+    assert unseen.taints == config.register_with_taints
+    assert unseen.allocatable == {
+        "cpu": FACTS.allocatable.millicores,
+        "memory": FACTS.allocatable.memory,
+        "ephemeral-storage": FACTS.allocatable.storage,
+        "pods": FACTS.allocatable.pods,
+    }
+    node = NodeObject(metadata=ObjectMeta(labels={"zone": "b"}))
+    node.spec.taints = [status.Taint(key="k", effect="NoExecute", time_added="2026-01-01T00:00:00Z")]
+    node.status.allocatable = {"example.com/gpu": "1k", "memory": "1"}
+    seen = node_view(config, replace(FACTS.allocatable, extended={"example.com/own": 2}), node)
+    assert seen.labels == {"zone": "b"}
+    assert seen.taints == (Taint(key="k", effect="NoExecute"),)
+    assert seen.allocatable["memory"] == FACTS.allocatable.memory
+    assert seen.allocatable["example.com/gpu"] == 1000
+    assert seen.allocatable["example.com/own"] == 2
+
+
 def test_a_field_that_the_server_drops_is_sent_once() -> None:
     wanted, shown = make(features=["X"]), make()
     assert "declaredFeatures" in status.status_patch(wanted, shown, None, due=False)
-    posted = Posted(status.comparable(wanted), status.comparable(shown))
+    own = status.own_resources(wanted)
+    posted = Posted(status.comparable(wanted, own), status.comparable(shown, own))
     assert status.status_patch(wanted, shown, posted, due=False) == {}
     assert "declaredFeatures" in status.status_patch(make(features=["Y"]), shown, posted, due=False)
     somebody = make(features=["X"], port=1)
