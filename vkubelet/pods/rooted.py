@@ -14,6 +14,8 @@ from pathlib import Path
 _SYS_OPENAT2 = 437
 """The same number on every architecture (Linux 5.6 and later)."""
 _RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
 _RESOLVE_IN_ROOT = 0x10
 
 
@@ -28,22 +30,35 @@ def open_in_root(root: Path, path: str, flags: int) -> int:
 
     The descriptor is closed on exec. A path with a NUL in it raises OSError as well.
     """
-    if "\0" in path:
-        raise OSError(22, os.strerror(22), path)
     directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
-        library = ctypes.CDLL(None, use_errno=True)
-        descriptor: int = library.syscall(
-            ctypes.c_long(_SYS_OPENAT2),
-            ctypes.c_int(directory),
-            ctypes.c_char_p(os.fsencode(path)),
-            ctypes.byref(how),
-            ctypes.c_size_t(ctypes.sizeof(how)),
-        )
-        if descriptor < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
+        return _open(directory, path, flags, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
     finally:
         os.close(directory)
+
+
+def open_beneath(directory: int, path: str, flags: int, *, follow: bool = True) -> int:
+    """A descriptor of `path` in an open directory; what leads out of it raises OSError (EXDEV).
+
+    Without `follow`, any symbolic link on the way does too (ELOOP). Else as `open_in_root`.
+    """
+    resolve = _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS
+    return _open(directory, path, flags, resolve if follow else resolve | _RESOLVE_NO_SYMLINKS)
+
+
+def _open(directory: int, path: str, flags: int, resolve: int) -> int:
+    if "\0" in path:
+        raise OSError(22, os.strerror(22), path)
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor: int = library.syscall(
+        ctypes.c_long(_SYS_OPENAT2),
+        ctypes.c_int(directory),
+        ctypes.c_char_p(os.fsencode(path)),
+        ctypes.byref(how),
+        ctypes.c_size_t(ctypes.sizeof(how)),
+    )
+    if descriptor < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
     return descriptor

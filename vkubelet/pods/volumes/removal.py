@@ -6,15 +6,13 @@ anything is removed, so that no file of what was mounted there is. It must not k
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from pathlib import Path
 
 from providers.removal import remove_tree
+from vkubelet.pods.volumes import tmpfs
 
-_DETACH = 2
-"""MNT_DETACH of umount2(2): a container that still ends cannot keep the mount."""
 _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 
@@ -23,13 +21,13 @@ def remove(path: Path) -> None:
     if not os.path.lexists(path):
         return
     for mount in mounts_below(path):
-        unmount(mount)
+        tmpfs.unmount(mount)
     remove_tree(path)
 
 
 def mounts_below(path: Path) -> list[Path]:
     """Where something is mounted at `path` or below it, the innermost first."""
-    prefix = os.fsencode(path)
+    prefix = os.fsencode(path.resolve())
     found = []
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         point = _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4])
@@ -37,11 +35,3 @@ def mounts_below(path: Path) -> list[Path]:
             found.append(Path(os.fsdecode(point)))
     # Later lines lie on earlier ones.
     return found[::-1]
-
-
-def unmount(path: Path) -> None:
-    """Take a mount away. Raises OSError."""
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.umount2(os.fsencode(path), _DETACH) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), str(path))
