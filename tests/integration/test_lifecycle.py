@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from namespaces import Namespace, pod_spec
 
 pytestmark = pytest.mark.integration
@@ -130,3 +131,19 @@ def test_a_message_in_a_volume_is_read_there(space: Namespace, actor: str) -> No
     space.create("Pod", "within", spec)
     space.wait("pod/within", "jsonpath={.status.phase}=Succeeded")
     assert states(space, "within")["main"]["state"]["terminated"]["message"] == "from a volume"
+
+
+def test_a_guest_that_looks_for_its_stop_file_ends_by_itself(space: Namespace, actor: str) -> None:
+    document = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "told", "annotations": {"vkubelet.dev/stop-file": "true"}},
+        "spec": pod_spec(actor, "await", "/.vkubelet/stop", "print", "bye", "sleep", "1", "exit", "7"),
+    }
+    document["metadata"]["finalizers"] = ["example.com/kept"]
+    space.kubectl("create", "--filename", "-", input=yaml.safe_dump(document))
+    space.wait("pod/told", "condition=Ready")
+    space.kubectl("delete", "pod/told", "--wait=false")
+    space.wait("pod/told", "jsonpath={.status.containerStatuses[0].state.terminated.exitCode}=7")
+    space.kubectl("patch", "pod/told", "--type=merge", '--patch={"metadata":{"finalizers":null}}')
+    space.wait("pod/told", "delete")

@@ -16,6 +16,9 @@ MINIMUM_GRACE = 2
 """Seconds that a container gets in any case, for what it still has to write (minimumGracePeriodInSeconds)."""
 DEFAULT_GRACE = 30
 
+STOP_FILE = "vkubelet.dev/stop-file"
+"""The annotation of a pod whose guests look for the file `/.vkubelet/stop`: they can be sent no signal."""
+
 
 def grace_seconds(pod: Pod, unhealthy: Unhealthy | None = None, eviction: Eviction | None = None) -> int:
     """Seconds from the decision to end a container until it is killed, its preStop hook included."""
@@ -27,6 +30,20 @@ def grace_seconds(pod: Pod, unhealthy: Unhealthy | None = None, eviction: Evicti
         return unhealthy.probe.termination_grace_period_seconds
     grace = pod.spec.termination_grace_period_seconds
     return DEFAULT_GRACE if grace is None else grace
+
+
+def wants_stop_file(pod: Pod) -> bool:
+    """Whether the pod's containers are told by a file that they should end, and get their grace to do so."""
+    return (pod.metadata.annotations or {}).get(STOP_FILE) == "true"
+
+
+def signals_in_vain(pod: Pod) -> tuple[str, ...]:
+    """The containers that ask for a stop signal of their own, which no wasm guest can be sent."""
+    return tuple(
+        container.name
+        for container in pod.spec.all_containers()
+        if container.lifecycle is not None and container.lifecycle.stop_signal
+    )
 
 
 def prerequisites(pod: Pod, name: str, views: Mapping[str, ContainerView]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from vkubelet.api.times import rfc3339
 from vkubelet.pods.observed import ContainerView
 from vkubelet.pods.plan import SECOND
 
-GUEST_PATH = "/.vkubelet"
+GUEST_PATH = "/.vkubelet/pod"
 """Where the toolbox looks for it."""
 _FILE = "containers.json"
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +28,11 @@ from vkubelet.config import Config
 from vkubelet.pods import records
 from vkubelet.pods.backoff import Backoff, go_duration
 from vkubelet.pods.builtin import REGISTRY, BuiltinImages
-from vkubelet.pods.environment import ConfigValueError, arguments, environment, with_terminal
+from vkubelet.pods.downward import ConfigValueError
+from vkubelet.pods.ending import wants_stop_file
+from vkubelet.pods.environment import Environment, arguments, with_terminal
+from vkubelet.pods.hostname import Hostname, HostnameError, hostname
+from vkubelet.pods.sources import Environments, Place
 from vkubelet.pods.text import quantity
 from vkubelet.pods.volumes.mounts import Mounts
 from vkubelet.toolbox import ToolboxError
@@ -49,7 +54,11 @@ class PodMounts(Protocol):
     """What a start asks of the pod's volumes."""
 
     def mounts(self, pod: Pod, container: Container, env: Mapping[str, str]) -> Mounts:
-        """What the container sees of them; `env` is its environment. Raises StartError."""
+        """What the container sees of them; `env` is what subPathExpr may speak of. Raises StartError."""
+        ...
+
+    def host_path(self, volume: str) -> Path | None:
+        """Where a mounted volume is; None if it is not."""
         ...
 
 
@@ -71,14 +80,18 @@ class Starter:
         provider: Provider,
         images: Images,
         builtin: BuiltinImages,
+        environments: Environments,
         recorder: Recorder,
+        allocatable: Callable[[], Mapping[str, int]],
     ) -> None:
-        """All of them outlive every start."""
+        """All of them outlive every start. `allocatable` is what the node has to give now."""
         self._config = config
         self._provider = provider
         self._images = images
         self._builtin = builtin
+        self._environments = environments
         self._recorder = recorder
+        self._allocatable = allocatable
 
     async def start(
         self,
@@ -89,25 +102,47 @@ class Starter:
         host_ip: str,
         volumes: PodMounts,
         beside: Callable[[tuple[Preopen, ...]], tuple[Preopen, ...]],
+        available: Callable[[], None],
     ) -> ContainerState:
         """Start attempt `number` of a container. Raises StartError.
 
         It sees what it mounts of `volumes`, and what `beside` gives for that, which may raise StartError too.
+        After a failure, `available` is called when what its environment lacks may be there.
 
         Cancelled before the process is asked for, it leaves nothing; later, the provider decides whether
         the container exists.
         """
         try:
+            name = self._hostname(pod)
             image = await self._image(pod, container)
             artifact = await self._prepare(image)
-            spec = self._spec(pod, container, number, backoff, host_ip, volumes, beside, image, artifact)
+            place = Place(name.name, host_ip, self._allocatable(), volumes.host_path)
+            try:
+                env = await self._environments.make(pod, container, image.config.env, place, available)
+            except ConfigValueError as error:
+                raise StartError("CreateContainerConfigError", str(error)) from error
+            spec = self._spec(pod, container, number, backoff, env, volumes, beside, image, artifact)
             self._event(pod, container, "Normal", "Created", "Container created")
             state = await self._run(spec)
         except StartError as error:
-            self._event(pod, container, "Warning", "Failed", f"Error: {_event_text(error)}")
+            if error.reason != "ContainerCreating":
+                self._event(pod, container, "Warning", "Failed", f"Error: {_event_text(error)}")
             raise
         self._event(pod, container, "Normal", "Started", "Container started")
         return state
+
+    def forget(self, pod: Pod) -> None:
+        """Nothing of the pod will start any more."""
+        self._environments.forget(pod)
+
+    def _hostname(self, pod: Pod) -> Hostname:
+        """What the pod is called; a kubelet can make no sandbox for one whose name is impossible."""
+        try:
+            return hostname(pod, self._config.cluster_domain, socket.gethostname())
+        except HostnameError as error:
+            message = f"Failed to create pod sandbox: {error}"
+            self._recorder.event(pod_reference(pod), "Warning", "FailedCreatePodSandBox", message)
+            raise StartError("ContainerCreating", "") from error
 
     async def _image(self, pod: Pod, container: Container) -> Image:
         name = container.image
@@ -171,20 +206,18 @@ class Starter:
         container: Container,
         number: int,
         backoff: Backoff,
-        host_ip: str,
+        env: Environment,
         volumes: PodMounts,
         beside: Callable[[tuple[Preopen, ...]], tuple[Preopen, ...]],
         image: Image,
         artifact: Artifact,
     ) -> ContainerSpec:
         try:
-            env = environment(pod, container, image.config.env, host_ip)
-            env = with_terminal(env) if container.tty else env
             limit = (container.resources.limits or {}).get("memory")
             memory_limit = int(quantity(limit)) if limit else None
-        except ConfigValueError as error:
+        except ValueError as error:
             raise StartError("CreateContainerConfigError", str(error)) from error
-        mounted = volumes.mounts(pod, container, dict(env))
+        mounted = volumes.mounts(pod, container, env.declared)
         config = image.config
         module_name = image.reference.repository.rpartition("/")[2]
         log_path = log_file(self._config, pod, container.name, number)
@@ -193,8 +226,8 @@ class Starter:
             id=secrets.token_hex(32),
             labels=records.labels(pod, container, number, image_id(image), backoff),
             artifact=artifact,
-            args=arguments(container, config.entrypoint, config.cmd, env, module_name),
-            env=env,
+            args=arguments(container, config.entrypoint, config.cmd, env.declared, module_name),
+            env=with_terminal(env.variables) if container.tty else env.variables,
             log_path=log_path,
             working_dir=container.working_dir or config.working_dir or "/",
             preopens=(*mounted.preopens, *beside(mounted.preopens)),
@@ -206,6 +239,7 @@ class Starter:
             stdin_once=container.stdin_once,
             tty=container.tty,
             network=pod.spec.host_network,
+            stop_file=wants_stop_file(pod),
         )
 
     async def _run(self, spec: ContainerSpec) -> ContainerState:

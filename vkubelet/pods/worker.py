@@ -24,6 +24,7 @@ from vkubelet.pods import podinfo, termination
 from vkubelet.pods.admission import admit
 from vkubelet.pods.attempts import Attempts
 from vkubelet.pods.containers import PodContainers
+from vkubelet.pods.ending import STOP_FILE, signals_in_vain
 from vkubelet.pods.inventory import PodEntry, pod_entry
 from vkubelet.pods.news import is_news
 from vkubelet.pods.observed import Eviction, Observed, Rejection, StopCause, VolumesView, Waiting
@@ -139,7 +140,7 @@ class PodWorker:
         now, began = time.time(), time.monotonic()
         decided = plan(self.pod, self._observe(), now)
         if decided.stop is not None:
-            self._attempts.unready()
+            self._attempts.terminate()
         for action in decided.actions:
             self._act(action, group, now)
         if decided.ended and decided.stop in (StopCause.DELETED, StopCause.GONE):
@@ -177,6 +178,12 @@ class PodWorker:
             telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
             reference = pod_reference(self.pod)
             self._services.recorder.event(reference, "Warning", rejection.reason, rejection.message)
+        elif unheard := signals_in_vain(self.pod):
+            message = (
+                f"a wasm guest can be sent no signal: the stopSignal of {', '.join(unheard)} will not be. "
+                f'Annotate the pod {STOP_FILE}: "true": its guests find /.vkubelet/stop at their end'
+            )
+            self._services.recorder.event(pod_reference(self.pod), "Normal", "StopSignalNotSent", message)
         return rejection
 
     def _act(self, action: Action, group: asyncio.TaskGroup, now: float) -> None:

@@ -14,7 +14,7 @@ import (
 )
 
 // containersFile is where a node tells a pod of its containers.
-const containersFile = "/.vkubelet/containers.json"
+const containersFile = "/.vkubelet/pod/containers.json"
 
 func env(c *call.Call) int {
 	options := c.Options("+i0u:", call.Long{"ignore-environment": 'i', "null": '0', "unset": 'u'}, 125)

@@ -17,6 +17,7 @@ from fake_node import Setting, pods_of_a_node
 
 from providers.base import ContainerSpec
 from vkubelet.api.objects import Pod
+from vkubelet.pods.commands import Commands
 from vkubelet.pods.interaction import CommandError, ForwardError, InteractionError, Target, Wanted
 from vkubelet.pods.interactions import PodInteractions
 from vkubelet.toolbox import Toolbox
@@ -70,7 +71,7 @@ async def talk(tmp_path: Path, toolbox: Toolbox) -> AsyncIterator[Talk]:
         private = tmp_path / "private"
         private.mkdir()
         provider: Any = setting.provider
-        interactions = PodInteractions(setting.manager, provider, toolbox, private)
+        interactions = PodInteractions(setting.manager, provider, Commands(provider, toolbox, private))
         setting.manager.on_change(pod(env=[{"name": "A", "value": "1"}], command=["/app", "x"]))
         await setting.told.until(lambda: setting.phase() == "Running")
         made = Talk(setting, interactions, private)
@@ -97,7 +98,7 @@ async def test_an_applet_sees_its_pod(talk: Talk) -> None:
     module, digest = talk.setting.provider.prepared[-1]
     assert (module.name, digest[:7]) == ("toolbox.wasm", "sha256:")
     _, shown = ran.preopens  # the first is the container's own, for its termination message
-    assert (shown.guest, shown.read_only) == ("/.vkubelet", True)
+    assert (shown.guest, shown.read_only) == ("/.vkubelet/pod", True)
     (row,) = json.loads((shown.host / "containers.json").read_text())
     assert (row["container"], row["state"], row["restarts"]) == ("a", "running", 0)
     assert row["command"] == ["/app", "x"]
@@ -148,7 +149,8 @@ async def test_what_is_not_found_is_said_as_a_runtime_says_it(talk: Talk) -> Non
 
 async def test_without_a_toolbox_the_reason_is_told(talk: Talk, tmp_path: Path) -> None:
     provider: Any = talk.setting.provider
-    bare = PodInteractions(talk.setting.manager, provider, Toolbox(tmp_path / "nothing"), talk.private)
+    commands = Commands(provider, Toolbox(tmp_path / "nothing"), talk.private)
+    bare = PodInteractions(talk.setting.manager, provider, commands)
     with pytest.raises(CommandError, match="this installation of vkubelet has no toolbox"):
         async with bare.exec(WEB, ("sh",), ALL):
             raise AssertionError("there is no shell")

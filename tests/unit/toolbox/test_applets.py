@@ -126,7 +126,7 @@ ERRORS = {
     ("date", "010100002020"): (1, "date: the time cannot be set here: '010100002020'\n"),
     ("ps",): (
         1,
-        "ps: only a node tells an instance of its pod's containers (no /.vkubelet/containers.json)\n",
+        "ps: only a node tells an instance of its pod's containers (no /.vkubelet/pod/containers.json)\n",
     ),
     ("gzip", "-d", "nope"): (1, "gzip: nope: unknown suffix - ignored\n"),
     ("base64", "nope"): (1, "base64: nope: No such file or directory\n"),
@@ -191,7 +191,7 @@ def test_ps_shows_what_the_node_tells(guest, tmp_path):
         }
     ]
     (told / "containers.json").write_text(json.dumps(containers))
-    heading, line = guest.run("ps", mounts={"/.vkubelet": told}).text.splitlines()
+    heading, line = guest.run("ps", mounts={"/.vkubelet/pod": told}).text.splitlines()
     assert heading.split() == ["PID", "CONTAINER", "STATE", "RESTARTS", "AGE", "COMMAND"]
     fields = line.split()
     assert fields[:4] == ["4711", "web", "running", "2"]
