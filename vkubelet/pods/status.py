@@ -100,6 +100,8 @@ def _phase(
     own = [observed.containers.get(container.name) for container in pod.spec.containers or ()]
     initialized = any(view is not None and view.latest and not view.latest.past for view in own)
     found = phase(pod, by_name, stopped=stopped, initialized=initialized)
+    if stopped and found not in TERMINAL_PHASES:
+        found = "Failed"  # it ended before all of it could start (the status manager's TerminatePod)
     if stop is StopCause.EVICTED and observed.eviction is not None:
         return "Failed" if stopped else found, "Evicted", observed.eviction.message
     if stop in _STOPPED:
