@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import shutil
 import signal
 import ssl
 from collections.abc import Iterator
@@ -197,12 +196,11 @@ class _Agent:
         stop = _stop_signal()
         await self._node.prepare()
         await asyncio.to_thread(self._images.open)
-        toolbox = Toolbox(enabled=config.toolbox)
         runtime = PodRuntime(
             config,
             self._provider,
             self._images,
-            toolbox=toolbox,
+            toolbox=Toolbox(enabled=config.toolbox),
             recorder=self._recorder,
             statuses=self._reporter,
             host_ip=self._node.host_ip,
@@ -221,7 +219,7 @@ class _Agent:
             groups=[
                 LogRoutes(manager, reader),
                 *self._information(manager, observer),
-                *self._streams(manager, toolbox, reader),
+                *self._streams(runtime, reader),
             ],
         )
         self._port = await server.start()
@@ -255,12 +253,9 @@ class _Agent:
             reader.close()
             await observer.close()
 
-    def _streams(self, manager: PodManager, toolbox: Toolbox, reader: LogReader) -> list[RouteGroup]:
+    def _streams(self, runtime: PodRuntime, reader: LogReader) -> list[RouteGroup]:
         """The routes of the kubelet API that talk to running containers."""
-        private = Path(self._config.run_dir) / "exec"
-        shutil.rmtree(private, ignore_errors=True)  # copies of modules that an agent which was killed left
-        private.mkdir(mode=0o700)
-        interactions = PodInteractions(manager, self._provider, toolbox, private)
+        interactions = PodInteractions(runtime.manager, self._provider, runtime.commands)
         idle_timeout = self._config.streaming_connection_idle_timeout
         return [
             CommandRoutes(interactions, reader, idle_timeout=idle_timeout),

@@ -59,6 +59,10 @@ class Counter:
         """Add `by` where the labels have these values, which come from a small set."""
         self._values[values] = self._values.get(values, 0) + by
 
+    def remove(self, *values: str) -> None:
+        """What has these labels is no more, and is shown no more."""
+        self._values.pop(values, None)
+
     def family(self) -> Family:
         """What was counted so far."""
         samples = [Sample(value, _named(self._labels, values)) for values, value in self._values.items()]
@@ -90,6 +94,11 @@ class Histogram:
         counts = self._counts.get(values) or self._add(values)
         counts[bisect_left(self._bounds, value)] += 1
         self._sums[values] += value
+
+    def remove(self, *values: str) -> None:
+        """What has these labels is no more, and is shown no more."""
+        self._counts.pop(values, None)
+        self._sums.pop(values, None)
 
     def family(self) -> Family:
         """What was observed so far."""

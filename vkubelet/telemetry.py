@@ -1,4 +1,4 @@
-"""What the agent counts about itself, under the kubelet's names, for `/metrics`.
+"""What the agent counts about itself, under the kubelet's names, for `/metrics` and `/metrics/probes`.
 
 It exists so that who counts needs one import and one call, and so that every name is in one place with the
 kubelet's own meaning, labels and buckets (pkg/kubelet/metrics, client-go's restclient metrics). Nothing is
@@ -10,7 +10,7 @@ from __future__ import annotations
 from vkubelet.meters import Counter, Deadline, Family, Histogram
 
 _ALPHA = "[ALPHA] "
-_STABLE = "[STABLE] "
+_BETA = "[BETA] "
 _HTTP_LABELS = ("method", "path", "server_type", "long_running")
 _MINUTES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 _POD_START_BUCKETS = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, *(60 * minutes for minutes in _MINUTES))
@@ -113,7 +113,23 @@ SERVING_CERTIFICATE_TTL = Deadline(
     "seconds until certificate expiry (negative if already expired).",
 )
 
-_ALL = tuple(value for value in globals().values() if isinstance(value, Counter | Deadline | Histogram))
+PROBE_RESULTS = Counter(
+    "prober_probe_total",
+    _BETA + "Cumulative number of a liveness, readiness or startup probe for a container by result.",
+    ("probe_type", "result", "container", "pod", "namespace", "pod_uid"),
+)
+PROBE_DURATION = Histogram(
+    "prober_probe_duration_seconds",
+    _ALPHA + "Duration in seconds for a probe response.",
+    ("probe_type", "container", "pod", "namespace"),
+)
+
+_OF_PROBES = (PROBE_RESULTS, PROBE_DURATION)
+_ALL = tuple(
+    value
+    for value in globals().values()
+    if isinstance(value, Counter | Deadline | Histogram) and value not in _OF_PROBES
+)
 
 _MEGABYTE, _GIGABYTE = 1 << 20, 1 << 30
 _IMAGE_SIZES = (
@@ -139,3 +155,8 @@ def image_size_bucket(size: int) -> str:
 def families() -> list[Family]:
     """All that was counted, ready to be shown."""
     return [meter.family() for meter in _ALL]
+
+
+def probe_families() -> list[Family]:
+    """What was counted of probes, which a kubelet shows apart."""
+    return [meter.family() for meter in _OF_PROBES]

@@ -165,6 +165,8 @@ class Watched:
 
     def __init__(self) -> None:
         self.probed: dict[str, Callable[[ProbeKind, bool], None]] = {}
+        self.terminated: set[str] = set()
+        self.forgotten: set[str] = set()
         self.hook: Callable[[LifecycleHandler, RunningContainer], Any] = lambda handler, running: None
 
     def start(
@@ -176,8 +178,14 @@ class Watched:
     ) -> None:
         self.probed[running.state.id] = on_result
 
+    def terminate(self, container_id: str) -> None:
+        self.terminated.add(container_id)
+
     def stop(self, container_id: str) -> None:
         self.probed.pop(container_id, None)
+
+    def forget(self, uid: str) -> None:
+        self.forgotten.add(uid)
 
     async def run(
         self, pod: Pod, container: Container, running: RunningContainer, handler: LifecycleHandler

@@ -79,10 +79,10 @@ class Attempts:
         for running in self._containers.all_running():
             self._probe(pod, running)
 
-    def unready(self) -> None:
-        """The pod must not run any more: nothing of it is restarted for a probe, nor called ready by one."""
+    def terminate(self) -> None:
+        """The pod must not run any more: nothing of it is restarted for a probe."""
         for running in self._containers.all_running():
-            self._services.probes.stop(running.state.id)
+            self._services.probes.terminate(running.state.id)
 
     async def _start(
         self, pod: Pod, container: Container, number: int, now: float, group: asyncio.TaskGroup

@@ -143,6 +143,7 @@ class PodManager:
 
     async def _run(self, uid: str, worker: PodWorker) -> None:
         await worker.run()
+        self._services.probes.forget(uid)
         del self._workers[uid]
         name = (worker.pod.metadata.namespace, worker.pod.metadata.name)
         if self._by_name.get(name) == uid:

@@ -6,7 +6,9 @@ and the parts that run them are the same. It must not know an API server, nor wh
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from oci.images import ImageStore
@@ -14,7 +16,12 @@ from providers.base import Provider
 from vkubelet.api.events import Recorder
 from vkubelet.config import Config
 from vkubelet.pods.builtin import BuiltinImages
+from vkubelet.pods.commands import Commands
+from vkubelet.pods.hooks import HookRunner
 from vkubelet.pods.manager import PodManager
+from vkubelet.pods.probes.checks import Checks
+from vkubelet.pods.probes.report import Report
+from vkubelet.pods.probes.runner import ProbeRunner
 from vkubelet.pods.reporter import StatusSink
 from vkubelet.pods.services import Services
 from vkubelet.pods.starter import Starter
@@ -40,14 +47,16 @@ class PodRuntime:
         self._provider = provider
         starter = Starter(config, provider, images, BuiltinImages(toolbox), recorder)
         self._volumes = VolumeManager(config)
+        self.commands = Commands(provider, toolbox, _private_directory(config))
+        self._probes = ProbeRunner(Checks(self.commands, host_ip), Report(recorder))
         self.manager = PodManager(
             Services(
                 config=config,
                 provider=provider,
                 starter=starter,
                 volumes=self._volumes,
-                probes=_Unprobed(),
-                hooks=_Unprobed(),
+                probes=self._probes,
+                hooks=HookRunner(self.commands, recorder, host_ip),
                 recorder=recorder,
                 reporter=statuses,
                 host_ip=host_ip,
@@ -60,17 +69,12 @@ class PodRuntime:
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run for as long as there are pods, by name; to be called once, after `open`."""
-        return {"pods": self.manager.run(), "volumes": self._volumes.run()}
+        return {"pods": self.manager.run(), "probes": self._probes.run(), "volumes": self._volumes.run()}
 
 
-class _Unprobed:
-    """Admission refuses pods with probes and hooks."""
-
-    def start(self, *_: object) -> None:
-        raise AssertionError("a pod with probes was admitted")
-
-    def stop(self, container_id: str) -> None:
-        """Nothing is probed."""
-
-    async def run(self, *_: object) -> None:
-        raise AssertionError("a pod with hooks was admitted")
+def _private_directory(config: Config) -> Path:
+    """A directory of this agent alone, for modules taken out of guests' files."""
+    private = Path(config.run_dir) / "exec"
+    shutil.rmtree(private, ignore_errors=True)  # copies that an agent which was killed left
+    private.mkdir(mode=0o700)
+    return private

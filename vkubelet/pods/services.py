@@ -46,11 +46,23 @@ class Probes(Protocol):
         running: RunningContainer,
         on_result: Callable[[ProbeKind, bool], None],
     ) -> None:
-        """Make all probes of a container until it ends or `stop`; `on_result` is told of each new verdict."""
+        """Make all probes of a container until it ends or `stop`; `on_result` is told of each new verdict.
+
+        Until then it has not started up, is not ready, and is alive; but a container that was started before
+        this agent stays what its status says.
+        """
+        ...
+
+    def terminate(self, container_id: str) -> None:
+        """The pod is to end: no probe restarts the container any more, but it may still become not ready."""
         ...
 
     def stop(self, container_id: str) -> None:
         """Probe the container no more; does nothing for one that is not probed."""
+        ...
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone, and what was counted of its probes with it."""
         ...
 
 

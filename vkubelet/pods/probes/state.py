@@ -30,7 +30,7 @@ class ProbeKind(enum.Enum):
 class State:
     """What is known of one probe of one attempt.
 
-    `verdict` is what is in force (None: none yet), `last` the last result and `run` how often it came in a row.
+    `verdict` is what is in force (None: none yet), `last` the last result, `run` how often it came in a row.
     `held` tells that the probe is over until the container has been started anew.
     """
 
@@ -46,6 +46,16 @@ _BEFORE = {ProbeKind.STARTUP: None, ProbeKind.READINESS: False, ProbeKind.LIVENE
 def begin(kind: ProbeKind) -> State:
     """A probe of a container that has just been started: not started, not ready, alive."""
     return State(_BEFORE[kind])
+
+
+def resume(kind: ProbeKind, *, started: bool) -> State:
+    """A probe of a container that an earlier agent started, and perhaps knew to have started up.
+
+    Whether it is ready stays what it was until its probe says so or not.
+    """
+    if kind is ProbeKind.STARTUP and started:
+        return State(True, held=True)
+    return State(True if kind is ProbeKind.LIVENESS else None)
 
 
 def step(kind: ProbeKind, probe: Probe, state: State, *, success: bool) -> State:
@@ -70,11 +80,6 @@ A kubelet's ticks come a period after the pod does, and it tries readiness whene
 status, which it does about a second after a start. A look can only succeed: what fails says nothing of a
 container that has hardly begun, and is forgotten. So no container is ended earlier than a kubelet would.
 """
-
-
-def looks_early(kind: ProbeKind) -> bool:
-    """Whether the probe is tried before its first period is over."""
-    return kind is not ProbeKind.LIVENESS
 
 
 def first_tick(probe: Probe, began_at: float, base: float) -> float:

@@ -102,8 +102,8 @@ class MetricsRoutes:
         return await self._observed(request, resource_families)
 
     async def _probes(self, request: web.Request) -> web.Response:
-        """No probe has run on this node, so that there is no result of one."""
-        return await _exposition(request, [await asyncio.to_thread(start_time_family)])
+        families = [await asyncio.to_thread(start_time_family), *telemetry.probe_families()]
+        return await _exposition(request, sorted(families, key=lambda family: family.name))
 
     async def _observed(
         self, request: web.Request, families: Callable[[Snapshot | None], list[Family]]
