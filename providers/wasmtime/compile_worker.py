@@ -26,8 +26,11 @@ from providers.wasmtime import engine
 
 _MAGIC = b"\0asm"
 _RUN = "wasi:cli/run@0.2.0"
-_TERMINAL = {"set_raw": 1, "get_size": 2}
-"""What the launcher provides beside WASI: names, and how many numbers each takes (`native/terminal.h`)."""
+_OWN = {
+    "vkubelet_terminal": {"set_raw": 1, "get_size": 2},
+    "vkubelet_system": {"attributes": 4, "set_mode": 3, "identity": 3},
+}
+"""What the launcher provides beside WASI, and how many numbers each takes (`native/terminal.h`, `system.h`)."""
 
 
 class InvalidError(Exception):
@@ -63,9 +66,10 @@ def compile_module(used: wasmtime.Engine, binary: bytes) -> bytes:
         raise InvalidError(f"the module does not export the function _start; it exports {names}")
     linker = wasmtime.Linker(used)
     linker.define_wasi()
-    for name, parameters in _TERMINAL.items():
-        kind = wasmtime.FuncType([wasmtime.ValType.i32()] * parameters, [wasmtime.ValType.i32()])
-        linker.define_func("vkubelet_terminal", name, kind, _never)
+    for provided, functions in _OWN.items():
+        for name, parameters in functions.items():
+            kind = wasmtime.FuncType([wasmtime.ValType.i32()] * parameters, [wasmtime.ValType.i32()])
+            linker.define_func(provided, name, kind, _never)
     try:
         wasmtime.InstancePre._from_ptr(_instantiate_pre(linker, module))
     except wasmtime.WasmtimeError as error:

@@ -27,6 +27,7 @@ SOURCES = (
     "children.c",
     "connection.c",
     "container.c",
+    "guest.c",
     "library.c",
     "limits.c",
     "logs.c",
@@ -34,6 +35,7 @@ SOURCES = (
     "records.c",
     "sandbox.c",
     "spec.c",
+    "system.c",
     "terminal.c",
     "wasi.c",
 )

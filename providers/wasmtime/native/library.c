@@ -1,4 +1,5 @@
 #include "library.h"
+#include "system.h"
 #include "terminal.h"
 
 #include <dlfcn.h>
@@ -73,6 +74,8 @@ const char *runtime_open(struct runtime *runtime, const char *path) {
     if (wasmtime_linker_define_wasi(runtime->linker) != NULL)
         return "WASI preview 1 cannot be linked";
     failed = terminal_define(runtime->linker);
+    if (failed == NULL)
+        failed = system_define(runtime->linker);
     if (failed != NULL)
         return failed;
     runtime->component_linker = wasmtime_component_linker_new(runtime->engine);

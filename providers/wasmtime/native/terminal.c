@@ -1,14 +1,11 @@
 #include "terminal.h"
 
+#include "guest.h"
+
 #include <errno.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
-
-// The errno of WASI preview 1, as far as these functions need it.
-enum { WASI_SUCCESS = 0, WASI_FAULT = 21, WASI_IO = 29, WASI_NOTTY = 59 };
-enum { WASM_I32 = 0 };
 
 static int32_t failure(void) {
     return errno == ENOTTY || errno == EINVAL ? WASI_NOTTY : WASI_IO;
@@ -36,22 +33,6 @@ static int32_t set_raw(bool enable) {
     return WASI_SUCCESS;
 }
 
-// Write a number where the guest says. False if that is not in its memory.
-static bool put(struct wasmtime_caller *caller, uint32_t at, uint32_t number) {
-    static char name[] = "memory";
-    struct wasmtime_extern memory;
-    if (!wasmtime_caller_export_get(caller, name, strlen(name), &memory) || memory.kind != WASMTIME_EXTERN_MEMORY)
-        return false;
-    struct wasmtime_context *context = wasmtime_caller_context(caller);
-    if ((uint64_t)at + sizeof number > wasmtime_memory_data_size(context, &memory.of.memory))
-        return false;
-    uint8_t *bytes = wasmtime_memory_data(context, &memory.of.memory) + at;
-    for (unsigned i = 0; i < sizeof number; i++)
-        bytes[i] = (uint8_t)(number >> 8 * i);
-    return true;
-}
-
-// The functions as the library calls them: arguments come and results go in `values`. 0: no trap.
 static size_t on_set_raw(void *data, struct wasmtime_caller *caller, union wasmtime_val_raw *values, size_t count) {
     (void)data, (void)caller, (void)count;
     values[0].i32 = set_raw(values[0].i32 != 0);
@@ -65,26 +46,14 @@ static size_t on_get_size(void *data, struct wasmtime_caller *caller, union wasm
     if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
         values[0].i32 = failure();
     else
-        values[0].i32 = put(caller, rows, size.ws_row) && put(caller, columns, size.ws_col) ? WASI_SUCCESS : WASI_FAULT;
+        values[0].i32 = guest_put(caller, rows, size.ws_row) && guest_put(caller, columns, size.ws_col) ? WASI_SUCCESS : WASI_FAULT;
     return 0;
 }
 
-// The type of a function with `count` parameters and one result, all i32.
-static struct wasm_functype_t *type(size_t count) {
-    struct wasm_valtype_t *numbers[] = {wasm_valtype_new(WASM_I32), wasm_valtype_new(WASM_I32)};
-    struct wasm_valtype_t *result = wasm_valtype_new(WASM_I32);
-    struct wasm_valtype_vec_t parameters, results;
-    wasm_valtype_vec_new(&parameters, count, numbers);
-    wasm_valtype_vec_new(&results, 1, &result);
-    return wasm_functype_new(&parameters, &results);
-}
-
 const char *terminal_define(struct wasmtime_linker *linker) {
-    static char module[] = "vkubelet_terminal", set_raw_name[] = "set_raw", get_size_name[] = "get_size";
-    if (wasmtime_linker_define_func_unchecked(linker, module, strlen(module), set_raw_name, strlen(set_raw_name),
-                                              type(1), on_set_raw, NULL, NULL) != NULL ||
-        wasmtime_linker_define_func_unchecked(linker, module, strlen(module), get_size_name, strlen(get_size_name),
-                                              type(2), on_get_size, NULL, NULL) != NULL)
+    static const char module[] = "vkubelet_terminal";
+    if (!guest_define(linker, module, "set_raw", 1, on_set_raw) ||
+        !guest_define(linker, module, "get_size", 2, on_get_size))
         return "the functions for terminals cannot be linked";
     return NULL;
 }

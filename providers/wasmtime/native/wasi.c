@@ -3,6 +3,7 @@
 #include "attach.h"
 #include "limits.h"
 #include "network.h"
+#include "system.h"
 
 #include <signal.h>
 #include <stdarg.h>
@@ -56,6 +57,10 @@ __attribute__((visibility("default"))) ssize_t write(int fd, const void *data, s
     return (ssize_t)size;
 }
 
+static bool directory(struct wasi_config_t *config, char *host, char *guest, bool writable) {
+    return wasi_config_preopen_dir(config, host, guest, writable) && system_directory(host, guest, writable);
+}
+
 // What the guest sees of the world: arguments, environment, directories, standard files, and the network if
 // it may. NULL with the failed step in `step`.
 static struct wasi_config_t *world(const struct spec *spec, char *root, const char **step) {
@@ -68,17 +73,17 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, const ch
         return NULL;
     static char guest_root[] = "/", guest_stop[] = "/.vkubelet";
     *step = "opening the container's root directory";
-    if (!wasi_config_preopen_dir(config, root, guest_root, !spec->read_only_root))
+    if (!directory(config, root, guest_root, !spec->read_only_root))
         return NULL;
     *step = "opening the directory where it is asked to stop";
-    if (spec->stop_directory != NULL && !wasi_config_preopen_dir(config, spec->stop_directory, guest_stop, false))
+    if (spec->stop_directory != NULL && !directory(config, spec->stop_directory, guest_stop, false))
         return NULL;
     for (size_t i = 0; i < spec->preopen_count; i++) {
         struct preopen *preopen = &spec->preopens[i];
         static char text[512];
         snprintf(text, sizeof text, "opening %.200s for %.200s", preopen->host, preopen->guest);
         *step = text;
-        if (!wasi_config_preopen_dir(config, preopen->host, preopen->guest, preopen->writable))
+        if (!directory(config, preopen->host, preopen->guest, preopen->writable))
             return NULL;
     }
     if (guest_log == NULL || spec->input)
