@@ -22,8 +22,10 @@ from providers.wasmtime.provider import WasmtimeProvider
 from vkubelet import footprint
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiUnavailableError, KubeconfigError
+from vkubelet.api.cluster_services import ClusterServices
 from vkubelet.api.events import EventRecorder
 from vkubelet.api.informer import PodInformer
+from vkubelet.api.references import ObjectReferences
 from vkubelet.config import Config, ConfigError
 from vkubelet.node import facts, usage
 from vkubelet.node.certificates import (
@@ -196,6 +198,7 @@ class _Agent:
         stop = _stop_signal()
         await self._node.prepare()
         await asyncio.to_thread(self._images.open)
+        references, services = ObjectReferences(self._client), ClusterServices(self._client)
         runtime = PodRuntime(
             config,
             self._provider,
@@ -203,6 +206,9 @@ class _Agent:
             toolbox=Toolbox(enabled=config.toolbox),
             recorder=self._recorder,
             statuses=self._reporter,
+            references=references,
+            services=services,
+            allocatable=lambda: facts.counted(facts.allocatable(self._node.capacity, config)),
             host_ip=self._node.host_ip,
         )
         manager = runtime.manager
@@ -237,6 +243,8 @@ class _Agent:
                         "events": self._recorder.run(),
                         "statuses": self._reporter.run(),
                         **runtime.tasks(),
+                        "references": references.run(),
+                        "services": services.run(),
                         "node": self._node.run(),
                         "informer": informer.run(),
                         "client certificate": client_certificate.run(),

@@ -93,6 +93,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     authorization_webhook_cache_unauthorized_ttl: SecondsOrNone = 30.0
     tls_cert_file: str = ""
     tls_private_key_file: str = ""
+    cluster_domain: str = "cluster.local"
     max_pods: Positive = 1000
     node_status_update_frequency: Seconds = 10.0
     node_status_report_frequency: Seconds = 300.0
@@ -134,6 +135,7 @@ HELP: Mapping[str, str] = {
     "authorization_webhook_cache_unauthorized_ttl": "Seconds that a refusal holds.",
     "tls_cert_file": "A serving certificate of your own, instead of one the cluster signs.",
     "tls_private_key_file": "The key of tls-cert-file.",
+    "cluster_domain": "The cluster's DNS domain, in which pods with a subdomain have their names.",
     "max_pods": "How many pods the node takes.",
     "node_status_update_frequency": "Seconds between two looks at the node's own state.",
     "node_status_report_frequency": "Seconds after which an unchanged node status is posted again.",

@@ -25,12 +25,14 @@ from providers.base import (
 )
 from vkubelet.api.containers import Container, LifecycleHandler
 from vkubelet.api.objects import ObjectReference, Pod, PodStatus
+from vkubelet.api.references import NoReferences
 from vkubelet.config import Config
 from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.services import Services
+from vkubelet.pods.sources import Environments
 from vkubelet.pods.starter import Starter
 from vkubelet.pods.volumes.manager import VolumeManager
 from vkubelet.toolbox import Toolbox
@@ -213,7 +215,8 @@ async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> Asy
     config = Config(pod_logs_dir=str(directory), run_dir=str(directory / "run"))
     recorder, reporter = cast("Any", told), cast("Any", told)
     builtin = BuiltinImages(toolbox or Toolbox(enabled=False))
-    starter = Starter(config, cast("Any", provider), Images(), builtin, recorder)
+    environments = Environments(NoReferences(), None)
+    starter = Starter(config, cast("Any", provider), Images(), builtin, environments, recorder, dict)
     watched = Watched()
     services = Services(
         config=config,

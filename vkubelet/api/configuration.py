@@ -39,6 +39,15 @@ class Secret(Struct):
         return f"Secret({self.metadata.namespace}/{self.metadata.name})"
 
 
+class ServiceMeta(Struct):
+    """metadata of a service. A cluster has many of them: what nobody reads is not kept."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+
 class ServicePort(Struct):
     """spec.ports[] of a service."""
 
@@ -58,5 +67,5 @@ class ServiceSpec(Struct):
 class Service(Struct):
     """A service: the part of it that containers are told by environment variables."""
 
-    metadata: ObjectMeta
+    metadata: ServiceMeta
     spec: ServiceSpec = msgspec.field(default_factory=ServiceSpec)

@@ -56,8 +56,14 @@ class _Partial(Struct):
     metadata: ObjectMeta
 
 
+class _Meta(Protocol):
+    @property
+    def resource_version(self) -> str: ...
+
+
 class _Object(Protocol):
-    metadata: ObjectMeta
+    @property
+    def metadata(self) -> _Meta: ...
 
 
 Item = TypeVar("Item", bound=_Object)

@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection
-from typing import Literal, NoReturn, TypeAlias, overload
+from typing import Literal, NoReturn, Protocol, TypeAlias, overload
 
 import msgspec
 
@@ -70,6 +70,51 @@ class ReferenceUnavailableError(ReferenceFailedError):
 
 
 _UNSEEN = "unseen"
+
+
+class References(Protocol):
+    """Where the objects that pods name come from."""
+
+    @overload
+    async def get(self, kind: Literal["configmaps"], namespace: str, name: str) -> ConfigMap: ...
+
+    @overload
+    async def get(self, kind: Literal["secrets"], namespace: str, name: str) -> Secret: ...
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> ConfigMap | Secret:
+        """The object as it is now. Raises ReferenceFailedError."""
+        ...
+
+    def use(
+        self, owner: str, wanted: Collection[Reference], on_change: Callable[[], None] | None = None
+    ) -> None:
+        """`owner` uses these objects from now on, and none of those that it used before.
+
+        `on_change` is called, from the event loop, when one of them is another than `get` last gave, has
+        appeared or is gone; it must not raise. Call this before `get`, so that nothing happens in between
+        unnoticed.
+        """
+        ...
+
+
+class NoReferences:
+    """For a node without an API server."""
+
+    @overload
+    async def get(self, kind: Literal["configmaps"], namespace: str, name: str) -> ConfigMap: ...
+
+    @overload
+    async def get(self, kind: Literal["secrets"], namespace: str, name: str) -> Secret: ...
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> ConfigMap | Secret:
+        """Raises ReferenceFailedError, as a kubelet that is by itself does."""
+        what = "configMap" if kind == "configmaps" else "secret"
+        raise ReferenceFailedError(f"couldn't get {what} {namespace}/{name}, no kubeClient defined")
+
+    def use(
+        self, owner: str, wanted: Collection[Reference], on_change: Callable[[], None] | None = None
+    ) -> None:
+        """Nothing changes here."""
 
 
 class _Followed:
@@ -145,21 +190,22 @@ class ObjectReferences:
         except ReferenceUnavailableError as error:
             followed = self._followed.get(reference)
             if followed is None or followed.value is None:
+                self._forget_told(reference)
                 raise
             log.warning("%s %s/%s as it was last known: %s", _SINGULAR[kind], namespace, name, error)
             return followed.value
+        except ReferenceForbiddenError:
+            self._forget_told(reference)
+            raise
         self._note(reference, value)
         return value
 
     def use(
         self, owner: str, wanted: Collection[Reference], on_change: Callable[[], None] | None = None
     ) -> None:
-        """`owner` uses these objects from now on, and none of those that it used before.
+        """See References. An object is watched as long as anybody is to be told of it.
 
-        `on_change` is called, from the event loop, when one of them is another than `get` last gave, has
-        appeared or is gone; each object is watched as long as anybody is to be told. Without it, nothing is
-        watched, and what was last known of the objects is kept for a time without API server. Call this
-        before `get`, so that nothing happens in between unnoticed. `on_change` must not raise.
+        Without `on_change`, what was last known of the objects is kept for a time without API server.
         """
         wanted = frozenset(wanted)
         for reference in self._used.pop(owner, frozenset()) - wanted:
@@ -204,6 +250,12 @@ class ObjectReferences:
             )
             title = f"watch of {_SINGULAR[kind]} {namespace}/{name}"
             followed.task = self._group.create_task(followed.informer.run(), name=title)
+
+    def _forget_told(self, reference: Reference) -> None:
+        """Who was given an error is told of whatever is found later."""
+        followed = self._followed.get(reference)
+        if followed is not None:
+            followed.told = None
 
     def _listed(self, reference: Reference) -> None:
         """A list without the object: it may have gone between `get` and the list, which no watch tells."""

@@ -58,17 +58,12 @@ def _unsupported_in(container: Container, path: str, *, host_network: bool) -> I
         ("startupProbe", container.startup_probe),
         ("lifecycle", container.lifecycle),
         ("volumeDevices", container.volume_devices),
-        ("envFrom", container.env_from),
     ):
         if value:
             yield f"{path}.{field}: not supported"
     for index, rule in enumerate(container.restart_policy_rules or ()):
         if rule.action != "Restart":
             yield f"{path}.restartPolicyRules[{index}].action: {rule.action} is not supported; use Restart"
-    for variable in container.env or ():
-        source = variable.value_from
-        if source is not None and source.field_ref is None:
-            yield f"{path}.env[{variable.name}].valueFrom: only fieldRef is supported"
     for port in container.ports or ():
         if port.host_port and not host_network:
             yield (

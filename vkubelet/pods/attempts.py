@@ -124,6 +124,7 @@ class Attempts:
             services.host_ip,
             self._volumes,
             lambda mounted: self._preopens(pod, container, number, mounted),
+            self.retry,
         )
         self._failures.pop(name, None)
         latest = self._containers.begun(state)

@@ -7,13 +7,14 @@ and the parts that run them are the same. It must not know an API server, nor wh
 from __future__ import annotations
 
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
 from oci.images import ImageStore
 from providers.base import Provider
 from vkubelet.api.events import Recorder
+from vkubelet.api.references import References
 from vkubelet.config import Config
 from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.commands import Commands
@@ -24,6 +25,7 @@ from vkubelet.pods.probes.report import Report
 from vkubelet.pods.probes.runner import ProbeRunner
 from vkubelet.pods.reporter import StatusSink
 from vkubelet.pods.services import Services
+from vkubelet.pods.sources import Environments, ServiceSource
 from vkubelet.pods.starter import Starter
 from vkubelet.pods.volumes.manager import VolumeManager
 from vkubelet.toolbox import Toolbox
@@ -41,11 +43,16 @@ class PodRuntime:
         toolbox: Toolbox,
         recorder: Recorder,
         statuses: StatusSink,
+        references: References,
+        services: ServiceSource | None,
+        allocatable: Callable[[], Mapping[str, int]],
         host_ip: str,
     ) -> None:
-        """All of them outlive this."""
+        """All of them outlive this. `services` is None where there is no cluster."""
         self._provider = provider
-        starter = Starter(config, provider, images, BuiltinImages(toolbox), recorder)
+        environments = Environments(references, services)
+        builtin = BuiltinImages(toolbox)
+        starter = Starter(config, provider, images, builtin, environments, recorder, allocatable)
         self._volumes = VolumeManager(config)
         self.commands = Commands(provider, toolbox, _private_directory(config))
         self._probes = ProbeRunner(Checks(self.commands, host_ip), Report(recorder))

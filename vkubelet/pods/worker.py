@@ -150,6 +150,7 @@ class PodWorker:
         if shown_at is None:
             self._report(decided, now)
         if decided.ended:
+            self._services.starter.forget(self.pod)
             await self._pod_volumes.unmount()
         if decided.ended and decided.stop is not None:
             self.stopped.set()
@@ -265,6 +266,7 @@ class PodWorker:
             await services.reporter.finish(self.pod, status)
         for identifier in self.containers.identifiers():
             await services.provider.remove(identifier)
+        services.starter.forget(self.pod)
         await self._pod_volumes.unmount()
         meta, run_dir = self.pod.metadata, Path(services.config.run_dir)
         podinfo.remove(podinfo.directory(run_dir, meta.uid))

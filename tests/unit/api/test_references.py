@@ -242,6 +242,33 @@ async def test_a_refusal_that_stays_has_the_servers_words(server: ObjectServer) 
             await references.get(*SETTINGS)
 
 
+async def test_who_was_refused_is_told_when_it_is_let(server: ObjectServer) -> None:
+    told = Told()
+    server.put("configmaps", "settings", data={"a": "1"})
+    async with running(server.url, deadline=0.2) as references:
+        references.use("pod", [SETTINGS])
+        await references.get(*SETTINGS)
+        server.failure = (403, "Forbidden")
+        with pytest.raises(ReferenceForbiddenError):
+            await references.get(*SETTINGS)
+        references.use("pod", [SETTINGS], told)
+        server.failure = None
+        await told.times(1)
+
+
+async def test_who_found_no_api_server_is_told_when_it_answers(
+    server: ObjectServer, references: ObjectReferences
+) -> None:
+    told = Told()
+    server.put("configmaps", "settings", data={"a": "1"})
+    server.failure = (500, "InternalError")
+    references.use("pod", [SETTINGS], told)
+    with pytest.raises(ReferenceUnavailableError):
+        await references.get(*SETTINGS)
+    server.failure = None
+    await told.times(1)
+
+
 async def test_without_an_api_server_the_last_version_in_use_is_given(
     server: ObjectServer, references: ObjectReferences
 ) -> None:

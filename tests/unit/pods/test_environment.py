@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vkubelet.api.containers import Container, EnvVar, EnvVarSource, KeySelector, ObjectFieldSelector
+from vkubelet.api.configuration import ConfigMap, Secret
+from vkubelet.api.containers import (
+    Container,
+    EnvFromSource,
+    EnvFromTarget,
+    EnvVar,
+    EnvVarSource,
+    FileKeySelector,
+    KeySelector,
+    ObjectFieldSelector,
+    ResourceFieldSelector,
+)
 from vkubelet.api.objects import ObjectMeta, Pod, PodSpec
-from vkubelet.pods.environment import ConfigValueError, arguments, environment, expand
+from vkubelet.api.references import ReferenceForbiddenError, ReferenceNotFoundError
+from vkubelet.pods.downward import ConfigValueError
+from vkubelet.pods.environment import Sources, arguments, environment, expand
 
 VALUES = {"A": "1", "B": "$(A)", "EMPTY": ""}
 
@@ -49,43 +64,180 @@ def pod() -> Pod:
     return Pod(metadata=meta, spec=PodSpec(node_name="n1", service_account_name="default"))
 
 
+def sources(**more: Any) -> Sources:
+    return Sources(hostname="web-1", host_ip="10.0.0.9", **more)
+
+
+def config_map(**data: str) -> ConfigMap:
+    return ConfigMap(metadata=ObjectMeta(name="settings"), data=data)
+
+
+def secret(**data: bytes) -> Secret:
+    return Secret(metadata=ObjectMeta(name="key"), data=data)
+
+
+def from_config_map(key: str, *, optional: bool = False) -> EnvVarSource:
+    return EnvVarSource(config_map_key_ref=KeySelector(name="settings", key=key, optional=optional))
+
+
+def from_secret(key: str, *, optional: bool = False) -> EnvVarSource:
+    return EnvVarSource(secret_key_ref=KeySelector(name="key", key=key, optional=optional))
+
+
+def from_file(*, optional: bool = False) -> EnvVarSource:
+    return EnvVarSource(
+        file_key_ref=FileKeySelector(volume_name="v", path="a.env", key="K", optional=optional)
+    )
+
+
+def one(source: EnvVarSource, **found: Any) -> str | None:
+    """What a variable from `source` is; None when there is none."""
+    container = Container(name="c", env=[EnvVar(name="V", value_from=source)])
+    return environment(pod(), container, [], sources(**found)).declared.get("V")
+
+
 def test_environment_is_made_in_order_and_later_values_win() -> None:
     container = Container(
         name="c",
+        env_from=[
+            EnvFromSource(config_map_ref=EnvFromTarget(name="settings")),
+            EnvFromSource(prefix="S_", secret_ref=EnvFromTarget(name="key")),
+        ],
         env=[
             EnvVar(name="HOST", value="db"),
-            EnvVar(name="URL", value="http://$(HOST)/$(LATER)"),
+            EnvVar(name="URL", value="http://$(HOST)/$(LATER)?$(both)&$(DB_SERVICE_PORT)&$(LANG)"),
             EnvVar(name="LATER", value="x"),
             EnvVar(name="PATH", value="/own"),
+            EnvVar(name="EMPTY"),
             EnvVar(
                 name="APP",
                 value_from=EnvVarSource(field_ref=ObjectFieldSelector(field_path="metadata.labels['app']")),
             ),
         ],
     )
-    made = dict(environment(pod(), container, ["PATH=/image", "LANG=C"], "10.0.0.9"))
-    assert made == {
-        "PATH": "/own",
-        "LANG": "C",
-        "HOSTNAME": "web-1",
+    found = sources(
+        config_maps={"settings": config_map(both="map", HOST="other", DB_SERVICE_HOST="me")},
+        secrets={"key": secret(**{"a.b": b"1"})},
+        services={"DB_SERVICE_HOST": "10.1.1.1", "DB_SERVICE_PORT": "5432"},
+    )
+    made = environment(pod(), container, ["PATH=/image", "LANG=C", "ODD"], found)
+    declared = {
+        "DB_SERVICE_HOST": "me",
+        "DB_SERVICE_PORT": "5432",
+        "both": "map",
         "HOST": "db",
-        "URL": "http://db/$(LATER)",
+        "S_a.b": "1",
+        "URL": "http://db/$(LATER)?map&5432&$(LANG)",
         "LATER": "x",
+        "PATH": "/own",
+        "EMPTY": "",
         "APP": "web",
     }
+    assert made.declared == declared
+    assert dict(made.variables) == {"PATH": "/own", "LANG": "C", "ODD": "", "HOSTNAME": "web-1"} | declared
+
+
+def test_a_later_source_of_all_wins_over_an_earlier_one() -> None:
+    container = Container(
+        name="c",
+        env_from=[
+            EnvFromSource(config_map_ref=EnvFromTarget(name="settings")),
+            EnvFromSource(secret_ref=EnvFromTarget(name="key")),
+        ],
+    )
+    found = sources(config_maps={"settings": config_map(a="map")}, secrets={"key": secret(a=b"secret")})
+    assert environment(pod(), container, [], found).declared == {"a": "secret"}
+
+
+def test_each_source_of_one_variable() -> None:
+    resource = EnvVarSource(resource_field_ref=ResourceFieldSelector(resource="limits.memory"))
+    assert one(resource, allocatable={"memory": 7}) == "7"
+    assert one(from_config_map("a"), config_maps={"settings": config_map(a="1")}) == "1"
+    assert one(from_secret("a"), secrets={"key": secret(a="é".encode())}) == "é"
+    assert one(from_file(), files={("v", "a.env", "K"): "1"}) == "1"
+    assert one(EnvVarSource()) == ""
+
+
+def test_what_is_optional_and_not_there_is_no_variable() -> None:
+    missing = {"settings": ReferenceNotFoundError("configmaps", "settings")}
+    absent = {"key": ReferenceNotFoundError("secrets", "key")}
+    assert one(from_config_map("a", optional=True), config_maps=missing) is None
+    assert one(from_config_map("a", optional=True), config_maps={"settings": config_map()}) is None
+    assert one(from_secret("a", optional=True), secrets=absent) is None
+    assert one(from_secret("a", optional=True), secrets={"key": secret()}) is None
+    assert one(from_file(optional=True), files={("v", "a.env", "K"): ""}) is None
+    container = Container(
+        name="c",
+        env_from=[
+            EnvFromSource(config_map_ref=EnvFromTarget(name="settings", optional=True)),
+            EnvFromSource(secret_ref=EnvFromTarget(name="key", optional=True)),
+        ],
+    )
+    found = sources(config_maps=missing, secrets=absent)
+    assert environment(pod(), container, [], found).declared == {}
 
 
 @pytest.mark.parametrize(
-    "source",
+    ("source", "found", "words"),
     [
-        EnvVarSource(field_ref=ObjectFieldSelector(field_path="spec.nope")),
-        EnvVarSource(secret_key_ref=KeySelector(name="s", key="k")),
+        (EnvVarSource(field_ref=ObjectFieldSelector(field_path="spec.nope")), {}, "spec.nope"),
+        (
+            from_config_map("a"),
+            {"config_maps": {"settings": ReferenceNotFoundError("configmaps", "settings")}},
+            'configmap "settings" not found',
+        ),
+        (
+            from_config_map("a"),
+            {"config_maps": {"settings": config_map(b="1")}},
+            "couldn't find key a in ConfigMap shop/settings",
+        ),
+        (
+            from_secret("a"),
+            {"secrets": {"key": ReferenceNotFoundError("secrets", "key")}},
+            'secret "key" not found',
+        ),
+        (from_secret("a"), {"secrets": {"key": secret()}}, "couldn't find key a in Secret shop/key"),
+        (from_secret("a"), {"secrets": {"key": secret(a=b"\xff")}}, "key a of Secret shop/key is not UTF-8"),
+        (
+            from_secret("a", optional=True),
+            {"secrets": {"key": ReferenceForbiddenError("no relationship found")}},
+            "no relationship found",
+        ),
+        (
+            from_file(),
+            {"files": {("v", "a.env", "K"): ""}},
+            'environment variable key "K" not found in file "a.env"',
+        ),
+        (
+            from_file(optional=True),
+            {"files": {("v", "a.env", "K"): ConfigValueError("couldn't parse env file")}},
+            "couldn't parse env file",
+        ),
+        (
+            from_secret("a"),
+            {"secrets": {"key": secret(a=b"a\0b")}},
+            'environment variable "V" contains a NUL byte',
+        ),
     ],
 )
-def test_a_value_that_cannot_be_made_says_why(source: EnvVarSource) -> None:
-    container = Container(name="c", env=[EnvVar(name="V", value_from=source)])
-    with pytest.raises(ConfigValueError, match=r"spec\.nope|only value and fieldRef"):
-        environment(pod(), container, [], "10.0.0.9")
+def test_a_value_that_cannot_be_made_says_why(
+    source: EnvVarSource, found: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigValueError) as raised:
+        one(source, **found)
+    assert words in str(raised.value)
+
+
+NAMES = st.sampled_from(["A", "B", "C", "a.b"])
+
+
+@given(st.lists(st.tuples(NAMES, st.text(alphabet="$()AB", max_size=8)), max_size=6))
+def test_a_variable_speaks_only_of_those_before_it(written: list[tuple[str, str]]) -> None:
+    container = Container(name="c", env=[EnvVar(name=name, value=value) for name, value in written])
+    known: dict[str, str] = {}
+    for name, value in written:
+        known[name] = expand(value, known)
+    assert environment(pod(), container, [], sources()).declared == known
 
 
 @pytest.mark.parametrize(
@@ -107,4 +259,4 @@ def test_arguments(
     expected: tuple[str, ...],
 ) -> None:
     container = Container(name="c", command=command, args=args)
-    assert arguments(container, entrypoint, cmd, [("N", "7")], "mod") == expected
+    assert arguments(container, entrypoint, cmd, {"N": "7"}, "mod") == expected

@@ -139,11 +139,6 @@ TOKEN = {"name": "kube-api-access-abcde", "projected": {"sources": []}}
         ({"runtimeClassName": "spin"}, "spec.runtimeClassName"),
         ({"securityContext": {"runAsUser": 5}}, "spec.securityContext.runAsUser"),
         ({"containers": [{"name": "a", "livenessProbe": {"exec": {}}}]}, "spec.containers{a}.livenessProbe"),
-        ({"containers": [{"name": "a", "envFrom": [{}]}]}, "spec.containers{a}.envFrom"),
-        (
-            {"containers": [{"name": "a", "env": [{"name": "E", "valueFrom": {"secretKeyRef": {}}}]}]},
-            "spec.containers{a}.env[E].valueFrom",
-        ),
         (
             {"containers": [{"name": "a", "securityContext": {"privileged": True}}]},
             "spec.containers{a}.securityContext.privileged",
