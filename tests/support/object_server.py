@@ -121,6 +121,8 @@ class ObjectServer:
             return failure
         queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         self._watches.setdefault(key, set()).add(queue)
+        async with self._changed:
+            self._changed.notify_all()
         known = self.objects.get(key)
         if known and int(known["metadata"]["resourceVersion"]) > int(request.query["resourceVersion"]):
             queue.put_nowait({"type": "MODIFIED", "object": known})
@@ -134,6 +136,11 @@ class ObjectServer:
             self._watches[key].discard(queue)
             async with self._changed:
                 self._changed.notify_all()
+
+    async def watched(self, kind: str, name: str, namespace: str = "default") -> None:
+        """Wait until somebody watches the object."""
+        async with asyncio.timeout(10), self._changed:
+            await self._changed.wait_for(lambda: self.watching(kind, name, namespace))
 
     async def unwatched(self, kind: str, name: str, namespace: str = "default") -> None:
         """Wait until nobody watches the object any more."""
