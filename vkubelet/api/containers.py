@@ -152,6 +152,7 @@ class HTTPGetAction(Struct):
     host: str = ""
     scheme: str = "HTTP"
     http_headers: list[HTTPHeader] | None = None
+    protocol: str = ""
 
 
 class TCPSocketAction(Struct):
@@ -166,6 +167,7 @@ class GRPCAction(Struct):
 
     port: int = 0
     service: str = ""
+    mode: str = ""
 
 
 class SleepAction(Struct):

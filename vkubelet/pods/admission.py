@@ -52,15 +52,9 @@ def _unsupported(pod: Pod) -> Iterator[str]:
 
 
 def _unsupported_in(container: Container, path: str, *, host_network: bool) -> Iterator[str]:
-    for field, value in (
-        ("livenessProbe", container.liveness_probe),
-        ("readinessProbe", container.readiness_probe),
-        ("startupProbe", container.startup_probe),
-        ("lifecycle", container.lifecycle),
-        ("volumeDevices", container.volume_devices),
-    ):
-        if value:
-            yield f"{path}.{field}: not supported"
+    if container.volume_devices:
+        yield f"{path}.volumeDevices: not supported"
+    yield from _unsupported_probes(container, path)
     for index, rule in enumerate(container.restart_policy_rules or ()):
         if rule.action != "Restart":
             yield f"{path}.restartPolicyRules[{index}].action: {rule.action} is not supported; use Restart"
@@ -76,6 +70,19 @@ def _unsupported_in(container: Container, path: str, *, host_network: bool) -> I
     if context is not None and context.read_only_root_filesystem:
         yield f"{path}.securityContext.readOnlyRootFilesystem: not supported"
     yield from _windows_or_user(context, f"{path}.securityContext")
+
+
+def _unsupported_probes(container: Container, path: str) -> Iterator[str]:
+    """What alpha features add to probes."""
+    for name, probe in (
+        ("livenessProbe", container.liveness_probe),
+        ("readinessProbe", container.readiness_probe),
+        ("startupProbe", container.startup_probe),
+    ):
+        if probe is not None and probe.grpc is not None and probe.grpc.mode not in ("", "Plaintext"):
+            yield f"{path}.{name}.grpc.mode: {probe.grpc.mode} is not supported; use Plaintext"
+        if probe is not None and probe.http_get is not None and probe.http_get.protocol not in ("", "HTTP1"):
+            yield f"{path}.{name}.httpGet.protocol: {probe.http_get.protocol} is not supported; use HTTP1"
 
 
 def _windows_or_user(context: PodSecurityContext | SecurityContext | None, path: str) -> Iterator[str]:

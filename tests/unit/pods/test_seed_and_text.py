@@ -138,7 +138,14 @@ TOKEN = {"name": "kube-api-access-abcde", "projected": {"sources": []}}
         ({"hostPID": True}, "spec.hostPID"),
         ({"runtimeClassName": "spin"}, "spec.runtimeClassName"),
         ({"securityContext": {"runAsUser": 5}}, "spec.securityContext.runAsUser"),
-        ({"containers": [{"name": "a", "livenessProbe": {"exec": {}}}]}, "spec.containers{a}.livenessProbe"),
+        (
+            {"containers": [{"name": "a", "livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}]},
+            "spec.containers{a}.livenessProbe.grpc.mode: TLS",
+        ),
+        (
+            {"containers": [{"name": "a", "startupProbe": {"httpGet": {"port": 1, "protocol": "HTTP2"}}}]},
+            "spec.containers{a}.startupProbe.httpGet.protocol: HTTP2",
+        ),
         (
             {"containers": [{"name": "a", "securityContext": {"privileged": True}}]},
             "spec.containers{a}.securityContext.privileged",
