@@ -30,7 +30,7 @@ _OWN = {
     "vkubelet_terminal": {"set_raw": 1, "get_size": 2},
     "vkubelet_system": {"attributes": 4, "set_mode": 3, "identity": 3},
 }
-"""What the launcher provides beside WASI, and how many numbers each takes (`native/terminal.h`, `system.h`)."""
+"""What the launcher has beside WASI, and how many numbers each takes: see `native/terminal.h`, `system.h`."""
 
 
 class InvalidError(Exception):

@@ -22,6 +22,8 @@ from providers.wasmtime.engine import engine
 
 NO_TERMINAL = 59
 """ENOTTY of WASI."""
+NO_ENTRY = 44
+"""ENOENT of WASI."""
 
 
 def environment() -> dict[str, str]:
@@ -59,12 +61,47 @@ def main() -> None:
         memory.write(store, struct.pack("<I", size[1]), columns)
         return 0
 
+    def host_path(at: int, length: int) -> str:
+        path = exports["memory"].read(store, at, at + length).decode()
+        mounts: dict[str, str] = settings["mounts"]
+        inside = [m for m in mounts if m == "/" or path == m or path.startswith(f"{m}/")]
+        mount = max(inside, key=len)
+        return f"{mounts[mount]}/{path.removeprefix(mount.rstrip('/'))}"
+
+    def attributes(at: int, length: int, follow: int, result: int) -> int:
+        try:
+            found = (os.stat if follow else os.lstat)(host_path(at, length))
+        except OSError:
+            return NO_ENTRY
+        told = struct.pack("<4I", found.st_mode, found.st_uid, found.st_gid, 0)
+        exports["memory"].write(store, told, result)
+        return 0
+
+    def set_mode(at: int, length: int, mode: int) -> int:
+        try:
+            os.chmod(host_path(at, length), mode)  # noqa: PTH101
+        except OSError:
+            return NO_ENTRY
+        return 0
+
+    def identity(ids: int, capacity: int, count: int) -> int:
+        own = [os.geteuid(), os.getegid(), *os.getgroups()]
+        exports["memory"].write(store, struct.pack(f"<{len(own)}I", *own)[: 4 * capacity], ids)
+        exports["memory"].write(store, struct.pack("<I", len(own)), count)
+        return 0
+
     # wasmtime's own refuses what a shell has to say: the statuses from 126 on.
     linker.allow_shadowing = True
     exits = wasmtime.FuncType([i32], [])
     linker.define_func("wasi_snapshot_preview1", "proc_exit", exits, lambda status: os._exit(status & 0xFF))
     linker.define_func("vkubelet_terminal", "set_raw", wasmtime.FuncType([i32], [i32]), set_raw)
     linker.define_func("vkubelet_terminal", "get_size", wasmtime.FuncType([i32, i32], [i32]), get_size)
+    for name, function, parameters in (
+        ("attributes", attributes, 4),
+        ("set_mode", set_mode, 3),
+        ("identity", identity, 3),
+    ):
+        linker.define_func("vkubelet_system", name, wasmtime.FuncType([i32] * parameters, [i32]), function)
     wasi = wasmtime.WasiConfig()
     wasi.argv = sys.argv[3:]
     wasi.env = list(settings["env"].items())

@@ -10,7 +10,7 @@ var All = []*call.Applet{
 	{Name: "base64", Usage: "[-d] [-w COLUMNS] [FILE]", Run: base64},
 	{Name: "basename", Usage: "NAME [SUFFIX] | -a NAME...", Run: basename},
 	{Name: "cat", Usage: "[-nu] [FILE...]", Run: cat},
-	{Name: "chmod", Usage: "(WASI has no permissions to change)", Run: chmod},
+	{Name: "chmod", Usage: "[-R] MODE FILE...", Run: chmod},
 	{Name: "clear", Usage: "", Run: clearScreen},
 	{Name: "cmp", Usage: "[-s] FILE FILE", Run: cmp},
 	{Name: "cp", Usage: "[-afinpRrTv] SOURCE... DEST", Run: cp},

@@ -39,7 +39,7 @@ func (u *usage) walk(name string, depth int) int64 {
 		return 0
 	}
 	if !info.IsDir() {
-		id := [2]uint64{system(info).Dev, system(info).Ino}
+		id := [2]uint64{statOf(info).Dev, statOf(info).Ino}
 		if u.seen[id] && links(info) > 1 {
 			return 0
 		}

@@ -10,34 +10,16 @@ import (
 	"vkubelet.local/toolbox/call"
 )
 
-// permissions are a mode as `ls -l` shows it. WASI has no permissions: what is shown is what they come to,
-// since whoever is in the instance may do whatever the instance may.
-func permissions(mode fs.FileMode) string {
-	switch {
-	case mode.IsDir():
-		return "drwxr-xr-x"
-	case mode&fs.ModeSymlink != 0:
-		return "lrwxrwxrwx"
-	case mode&fs.ModeCharDevice != 0:
-		return "crw-rw-rw-"
-	case mode&fs.ModeDevice != 0:
-		return "brw-rw-rw-"
-	case mode&fs.ModeSocket != 0:
-		return "srw-rw-rw-"
-	}
-	return "-rw-r--r--"
-}
-
-func system(info fs.FileInfo) *syscall.Stat_t {
+func statOf(info fs.FileInfo) *syscall.Stat_t {
 	if found, ok := info.Sys().(*syscall.Stat_t); ok {
 		return found
 	}
 	return &syscall.Stat_t{}
 }
 
-func inode(info fs.FileInfo) uint64 { return system(info).Ino }
+func inode(info fs.FileInfo) uint64 { return statOf(info).Ino }
 
-func links(info fs.FileInfo) uint64 { return uint64(system(info).Nlink) }
+func links(info fs.FileInfo) uint64 { return uint64(statOf(info).Nlink) }
 
 // shownTime is the time that the options -u and -c choose.
 func shownTime(options *call.Options, info fs.FileInfo) time.Time {
@@ -50,9 +32,9 @@ func shownTime(options *call.Options, info fs.FileInfo) time.Time {
 	return info.ModTime()
 }
 
-func accessed(info fs.FileInfo) time.Time { return time.Unix(0, int64(system(info).Atime)) }
+func accessed(info fs.FileInfo) time.Time { return time.Unix(0, int64(statOf(info).Atime)) }
 
-func changed(info fs.FileInfo) time.Time { return time.Unix(0, int64(system(info).Ctime)) }
+func changed(info fs.FileInfo) time.Time { return time.Unix(0, int64(statOf(info).Ctime)) }
 
 // listTime is a time as `ls -l` shows it: with the year when it is half a year away.
 func listTime(at time.Time) string {

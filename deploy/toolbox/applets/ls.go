@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"vkubelet.local/toolbox/call"
+	"vkubelet.local/toolbox/system"
 )
 
 // entry is one name that ls shows.
@@ -243,8 +244,9 @@ func (l *lister) row(item entry) []string {
 		if l.options.Has('h') {
 			size = human(item.info.Size())
 		}
-		row = append(row, permissions(item.info.Mode()), strconv.FormatUint(links(item.info), 10), l.user(), l.user(),
-			size, listTime(shownTime(l.options, item.info)))
+		mode, user, group := l.owned(item)
+		row = append(row, mode, strconv.FormatUint(links(item.info), 10), user, group, size,
+			listTime(shownTime(l.options, item.info)))
 	}
 	link := item.info.Mode()&fs.ModeSymlink != 0
 	switch {
@@ -260,11 +262,22 @@ func (l *lister) row(item entry) []string {
 	return append(row, name)
 }
 
-func (l *lister) user() string {
-	if l.options.Has('n') {
-		return "0"
+// owned tells an entry's permissions and its owners; what has gone meanwhile has none.
+func (l *lister) owned(item entry) (mode, user, group string) {
+	look := system.Stat
+	if item.info.Mode()&fs.ModeSymlink != 0 {
+		look = system.Lstat
 	}
-	return "root"
+	found, err := look(item.path)
+	if err != nil {
+		l.Fail(item.name, err)
+		return "-?????????", "?", "?"
+	}
+	name := userName
+	if l.options.Has('n') {
+		name = func(id uint32) string { return strconv.FormatUint(uint64(id), 10) }
+	}
+	return symbolic(found.Mode), name(found.User), name(found.Group)
 }
 
 // align prints rows with each column as wide as its widest cell; all but names and modes to the right.

@@ -9,31 +9,36 @@ import (
 	"time"
 
 	"vkubelet.local/toolbox/call"
+	"vkubelet.local/toolbox/system"
 )
 
 const statFormat = "  File: %N\n  Size: %-10s\t%F\nDevice: %Dh\tInode: %-10i  Links: %h\n" +
-	"Access: (%a/%A)  Uid: (    0/    root)   Gid: (    0/    root)\nAccess: %x\nModify: %y\nChange: %z"
+	"Access: (%04a/%A)  Uid: (%5u/%8U)   Gid: (%5g/%8G)\nAccess: %x\nModify: %y\nChange: %z"
 
 func stat(c *call.Call) int {
 	options := c.Options("Lc:", call.Long{"dereference": 'L', "format": 'c'}, 1)
 	c.Operands(1, -1)
 	for _, name := range c.Args {
-		look := os.Lstat
+		look, ask := os.Lstat, system.Lstat
 		if options.Has('L') {
-			look = os.Stat
+			look, ask = os.Stat, system.Stat
 		}
 		info, err := look(c.Path(name))
+		var owned system.Attributes
+		if err == nil {
+			owned, err = ask(c.Path(name))
+		}
 		if err != nil {
 			c.Error("can't stat '%s': %s", name, call.Reason(err))
 			continue
 		}
-		c.Print("%s\n", describe(c, name, info, options.Value('c', statFormat)))
+		c.Print("%s\n", describe(c, name, info, owned, options.Value('c', statFormat)))
 	}
 	return 0
 }
 
 // describe fills a format of stat; a letter may have a width, as printf's.
-func describe(c *call.Call, name string, info fs.FileInfo, format string) string {
+func describe(c *call.Call, name string, info fs.FileInfo, owned system.Attributes, format string) string {
 	var out strings.Builder
 	for i := 0; i < len(format); i++ {
 		if format[i] != '%' || i+1 == len(format) {
@@ -44,14 +49,14 @@ func describe(c *call.Call, name string, info fs.FileInfo, format string) string
 		for end < len(format)-1 && (format[end] == '-' || isDigit(format[end])) {
 			end++
 		}
-		fmt.Fprintf(&out, "%"+format[i+1:end]+"s", detail(c, name, info, format[end]))
+		fmt.Fprintf(&out, "%"+format[i+1:end]+"s", detail(c, name, info, owned, format[end]))
 		i = end
 	}
 	return out.String()
 }
 
-func detail(c *call.Call, name string, info fs.FileInfo, letter byte) string {
-	sys := system(info)
+func detail(c *call.Call, name string, info fs.FileInfo, owned system.Attributes, letter byte) string {
+	sys := statOf(info)
 	switch letter {
 	case '%':
 		return "%"
@@ -75,16 +80,17 @@ func detail(c *call.Call, name string, info fs.FileInfo, letter byte) string {
 	case 'h':
 		return strconv.FormatUint(links(info), 10)
 	case 'a':
-		if info.IsDir() {
-			return "0755"
-		}
-		return "0644"
+		return strconv.FormatUint(uint64(owned.Mode&^system.KindMask), 8)
 	case 'A':
-		return permissions(info.Mode())
-	case 'u', 'g':
-		return "0"
-	case 'U', 'G':
-		return "root"
+		return symbolic(owned.Mode)
+	case 'u':
+		return strconv.FormatUint(uint64(owned.User), 10)
+	case 'g':
+		return strconv.FormatUint(uint64(owned.Group), 10)
+	case 'U':
+		return userName(owned.User)
+	case 'G':
+		return userName(owned.Group)
 	case 'x':
 		return longTime(accessed(info))
 	case 'y':

@@ -95,27 +95,6 @@ func sleep(c *call.Call) int {
 	return 0
 }
 
-// id: WASI has no users. Whoever is in the instance may do all that the instance may, as root in a container.
-func id(c *call.Call) int {
-	options := c.Options("gGnu", call.Long{"user": 'u', "group": 'g', "groups": 'G', "name": 'n'}, 1)
-	switch {
-	case options.Last("gGu") == 0 && options.Has('n'):
-		c.Die(1, "-n needs one of -g, -G and -u")
-	case options.Last("gGu") == 0:
-		c.Print("uid=0(root) gid=0(root) groups=0(root)\n")
-	case options.Has('n'):
-		c.Print("root\n")
-	default:
-		c.Print("0\n")
-	}
-	return 0
-}
-
-func whoami(c *call.Call) int {
-	c.Print("root\n")
-	return 0
-}
-
 // hostName is what the pod was told that its host is called.
 func hostName(c *call.Call) string {
 	if name, set := c.Getenv("HOSTNAME"); set && name != "" {
@@ -211,11 +190,6 @@ func age(span time.Duration) string {
 
 func kill(c *call.Call) int {
 	c.Die(1, "an instance can signal nothing: WASI has no signals (kubectl delete pod ends a pod)")
-	return 1
-}
-
-func chmod(c *call.Call) int {
-	c.Die(1, "WASI has no permissions to change")
 	return 1
 }
 
