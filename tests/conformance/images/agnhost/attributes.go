@@ -1,13 +1,15 @@
 package agnhost
 
 import (
-	"errors"
 	"io/fs"
 	"os"
+	"strconv"
+
+	"vkubelet.local/toolbox/system"
 )
 
-// errNoAttributes says what WASI preview 1 lacks.
-var errNoAttributes = errors.New("WASI has no owners, permissions or types of file systems")
+// fileSystems are the names that agnhost has for the types of statfs(2); it shows any other as a number.
+var fileSystems = map[uint32]string{0x01021994: "tmpfs"}
 
 // attributes are what a system knows of a file beside its content.
 type attributes struct {
@@ -16,19 +18,43 @@ type attributes struct {
 }
 
 func inspect(path string) (attributes, error) {
-	if _, err := os.Stat(path); err != nil {
+	info, err := os.Stat(path)
+	if err != nil {
 		return attributes{}, err
 	}
-	return attributes{}, errNoAttributes
+	found, err := system.Stat(path)
+	if err != nil {
+		return attributes{}, err
+	}
+	mode := info.Mode().Type() | fs.FileMode(found.Mode&system.Permissions)
+	for bit, flag := range map[uint32]fs.FileMode{
+		system.SetUser: fs.ModeSetuid, system.SetGroup: fs.ModeSetgid, system.Sticky: fs.ModeSticky,
+	} {
+		if found.Mode&bit != 0 {
+			mode |= flag
+		}
+	}
+	return attributes{mode: mode, uid: found.User, gid: found.Group}, nil
 }
 
 func fileSystemType(path string) (string, error) {
 	if _, err := os.Stat(path); err != nil {
 		return "", err
 	}
-	return "", errNoAttributes
+	found, err := system.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if name, known := fileSystems[found.FileSystem]; known {
+		return name, nil
+	}
+	return strconv.FormatUint(uint64(found.FileSystem), 10), nil
 }
 
+// writeFile makes a file with exactly this mode: WASI makes all with the same.
 func writeFile(path string, content []byte, mode fs.FileMode) error {
-	return os.WriteFile(path, content, mode)
+	if err := os.WriteFile(path, content, mode); err != nil {
+		return err
+	}
+	return system.Chmod(path, uint32(mode.Perm()))
 }
