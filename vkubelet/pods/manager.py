@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,6 +37,10 @@ class PodManager:
     def __init__(self, services: Services) -> None:
         """`services` are shared by all workers."""
         self._services = services
+        self.ended: Callable[[Pod], None] = _nobody
+        """Called with each pod of which nothing is left on this node."""
+        self.known_as: Callable[[str], str] = str
+        """The uid by which this node knows a pod of a uid that the API server knows."""
         self._workers: dict[str, PodWorker] = {}
         self._by_name: dict[tuple[str, str], str] = {}
         self._adopted: dict[str, dict[str, Record]] = {}
@@ -137,7 +141,7 @@ class PodManager:
     def find(self, namespace: str, pod: str, uid: str | None) -> PodWorker | None:
         """The worker of the pod of this name, and uid unless that is None; the names may be any text."""
         known = self._by_name.get((namespace, pod))
-        if known is None or uid not in (None, known):
+        if known is None or (uid is not None and self.known_as(uid) != known):
             return None
         return self._workers.get(known)
 
@@ -148,6 +152,7 @@ class PodManager:
         name = (worker.pod.metadata.namespace, worker.pod.metadata.name)
         if self._by_name.get(name) == uid:
             del self._by_name[name]
+        self.ended(worker.pod)
 
     async def _end_orphans(self) -> NoReturn:
         """Kill what runs for no pod; when it has ended, it comes back here and is removed."""
@@ -183,3 +188,7 @@ class PodManager:
             "set automountServiceAccountToken: false if the pod does not need it"
         )
         self._services.recorder.event(pod_reference(pod), "Normal", "TokenNotMounted", message)
+
+
+def _nobody(pod: Pod) -> None:
+    """Nobody waits for the end of a pod."""

@@ -18,14 +18,14 @@ from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod, PodSpec
 from vkubelet.api.times import rfc3339_micro
 from vkubelet.api.volumes import Volume
+from vkubelet.pods.fit import MIRROR_ANNOTATION as MIRROR
+from vkubelet.pods.fit import SOURCE_ANNOTATION as SOURCE
 from vkubelet.pods.manifests.errors import ManifestError
 from vkubelet.pods.manifests.reading import Manifest, read_pod, subject
 from vkubelet.pods.manifests.text import Document
 
-SOURCE = "kubernetes.io/config.source"
 HASH = "kubernetes.io/config.hash"
 SEEN = "kubernetes.io/config.seen"
-MIRROR = "kubernetes.io/config.mirror"
 
 _TOLERATION = {"operator": "Exists", "effect": "NoExecute"}
 # A uid becomes a part of paths; the hash that the kubelet makes of a file is 32 hexadecimal digits.
@@ -61,11 +61,6 @@ def static_pod(document: Document, source: str, node_name: str, seen: float) -> 
         named = subject(manifest.document)
         raise ManifestError(source, named, [f"static pods may not reference {refused}"])
     return manifest
-
-
-def is_mirror(pod: Pod) -> bool:
-    """Whether an API server's pod only shows a static pod of some node."""
-    return MIRROR in (pod.metadata.annotations or {})
 
 
 def content(manifest: Manifest) -> bytes:

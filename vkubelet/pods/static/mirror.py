@@ -20,9 +20,10 @@ import msgspec
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import Pod, PodStatus
+from vkubelet.pods.fit import MIRROR_ANNOTATION as MIRROR
 from vkubelet.pods.manifests.reading import Manifest
 from vkubelet.pods.reporter import StatusSink
-from vkubelet.pods.static.identity import HASH, MIRROR
+from vkubelet.pods.static.identity import HASH
 
 logger = logging.getLogger(__name__)
 

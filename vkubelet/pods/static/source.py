@@ -18,10 +18,11 @@ import msgspec
 
 from vkubelet.api.objects import Pod, PodCondition, PodStatus
 from vkubelet.api.times import rfc3339
+from vkubelet.pods.fit import SOURCE_ANNOTATION, is_mirror
 from vkubelet.pods.manifests.defaults import GRACE_PERIOD
 from vkubelet.pods.manifests.reading import Manifest
 from vkubelet.pods.reporter import StatusSink
-from vkubelet.pods.static.identity import content, is_mirror, warnings
+from vkubelet.pods.static.identity import content, warnings
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class StaticPods:
         if is_mirror(pod):
             self._mirrors.on_change(pod)
         else:
-            self._running.on_change(pod)
+            self._running.on_change(_of_api_server(pod))
 
     def on_delete(self, pod: Pod) -> None:
         """The informer's news: a pod's object does not exist any more."""
@@ -194,6 +195,16 @@ class StaticPods:
     def _show(self) -> None:
         running = [entry.manifest for entry in self._entries.values() if not entry.leaving]
         self._mirrors.show(running, [entry.manifest for entry in self._entries.values() if entry.leaving])
+
+
+def _of_api_server(pod: Pod) -> Pod:
+    """The pod without the mark of a static one, which nobody but this node may give it."""
+    annotations = pod.metadata.annotations
+    if annotations is None or SOURCE_ANNOTATION not in annotations:
+        return pod
+    kept = {key: value for key, value in annotations.items() if key != SOURCE_ANNOTATION}
+    metadata = msgspec.structs.replace(pod.metadata, annotations=kept)
+    return msgspec.structs.replace(pod, metadata=metadata)
 
 
 def _scheduled(pod: Pod, status: PodStatus, now: float) -> PodStatus:

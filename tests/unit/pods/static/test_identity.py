@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from vkubelet.pods.fit import MIRROR_ANNOTATION, SOURCE_ANNOTATION, is_mirror, is_static
 from vkubelet.pods.manifests.errors import ManifestError
 from vkubelet.pods.manifests.text import documents
-from vkubelet.pods.static.identity import (
-    HASH,
-    MIRROR,
-    SEEN,
-    SOURCE,
-    content,
-    is_mirror,
-    static_pod,
-    warnings,
-)
+from vkubelet.pods.static.identity import HASH, SEEN, content, static_pod, warnings
 
 
 def manifest(metadata: str = "name: web", spec: str = "", container: str = "") -> dict:
@@ -41,11 +33,12 @@ def test_a_static_pod_is_named_after_its_node_and_marked():
     assert len(pod.metadata.uid) == 32
     assert pod.metadata.annotations == {
         "mine": "kept",
-        SOURCE: "file",
+        SOURCE_ANNOTATION: "file",
         HASH: pod.metadata.uid,
         SEEN: "1970-01-01T00:00:00.000000Z",
     }
-    assert MIRROR not in pod.metadata.annotations
+    assert MIRROR_ANNOTATION not in pod.metadata.annotations
+    assert is_static(pod)
     assert not is_mirror(pod)
     assert [(t.operator, t.effect) for t in pod.spec.tolerations] == [("Exists", "NoExecute")]
     assert pod.spec.restart_policy == "Always"

@@ -12,9 +12,10 @@ import pytest
 
 from vkubelet.api.client import ApiError, ApiUnavailableError
 from vkubelet.api.objects import Pod, PodCondition, PodStatus
+from vkubelet.pods.fit import MIRROR_ANNOTATION as MIRROR
 from vkubelet.pods.manifests.text import documents
 from vkubelet.pods.static import mirror as module
-from vkubelet.pods.static.identity import MIRROR, static_pod
+from vkubelet.pods.static.identity import static_pod
 from vkubelet.pods.static.mirror import MirrorPods, Todo, mirror_document, todo
 
 NODE = "node-1"

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vkubelet.api.objects import ObjectMeta, Pod, PodCondition, PodSpec, PodStatus
+from vkubelet.pods.fit import MIRROR_ANNOTATION as MIRROR
+from vkubelet.pods.fit import is_static
 from vkubelet.pods.manifests.text import documents
-from vkubelet.pods.static.identity import MIRROR, static_pod
+from vkubelet.pods.static.identity import static_pod
 from vkubelet.pods.static.source import StaticPods
 
 NODE = "node-1"
@@ -184,6 +186,12 @@ def test_mirrors_are_no_pods_to_run():
     assert house.runner.pods == {}
     assert house.runner.deleted == []
     assert house.mirrors.news == ["changed u", "deleted u"]
+
+
+def test_nobody_but_this_node_makes_a_pod_static():
+    house, pod = House(), manifest().pod
+    house.static.on_change(pod)
+    assert not is_static(house.runner.pods[pod.metadata.uid])
 
 
 MANIFESTS = [manifest(name, version, uid) for name in "ab" for version in "12" for uid in ("", f"{name}u")]
