@@ -95,27 +95,6 @@ func sleep(c *call.Call) int {
 	return 0
 }
 
-// hostName is what the pod was told that its host is called.
-func hostName(c *call.Call) string {
-	if name, set := c.Getenv("HOSTNAME"); set && name != "" {
-		return name
-	}
-	return "localhost"
-}
-
-func hostname(c *call.Call) int {
-	options := c.Options("s", call.Long{"short": 's'}, 1)
-	if len(c.Args) > 0 {
-		c.Die(1, "a name cannot be set here")
-	}
-	name := hostName(c)
-	if options.Has('s') {
-		name, _, _ = strings.Cut(name, ".")
-	}
-	c.Print("%s\n", name)
-	return 0
-}
-
 func uname(c *call.Call) int {
 	const all = "snrvm"
 	options := c.Options("asnrvmpio", nil, 1)

@@ -50,6 +50,8 @@ SAME = [
     "printf abc > f; stat -c '%n %s %F' f; mkdir d; stat -c '%F' d; ln -s f l; stat -c '%F %N' l | tr -d \"'\" ; stat -L -c %s l",
     "touch f; chmod 640 f; stat -c '%a %A %u %g' f; chmod u+x,go= f; stat -c %A f; chmod a+rX,o-r f; stat -c %A f; chmod =rw f; stat -c %A f",
     "mkdir -p d/e; touch d/f; chmod -R 700 d; stat -c %A d d/e d/f; chmod 1777 d; stat -c '%a %A' d; ln -s f d/l; stat -c %A d/l; chmod -w d/f; stat -c %A d/f",
+    "printf 'abc\\000\\377\\n' > f; hexdump -C f; hexdump f; head -c 100 /dev/zero | hexdump -C; seq 30 > g; hexdump -C -s 3 -n 40 g; printf '' | hexdump -C",
+    "head -c 64 /dev/zero | hexdump -v; seq 9 | hexdump; hexdump -C nope 2>/dev/null; echo $?; printf 'x%.0s' $(seq 48) | hexdump -C",
     "printf abc > f; md5sum f; sha1sum f; sha256sum f; sha512sum f; sha256sum < f; sha256sum f > s; sha256sum -c s; echo x >> f; sha256sum -c s 2>/dev/null; echo $?",
     "head -c 100 /dev/zero | base64; printf abc | base64 | base64 -d; printf abcd | base64 -w 4; printf '%%%%' | base64 -d 2>/dev/null; echo $?",
     "seq 1000 > f; gzip f; ls; gunzip f.gz; md5sum f; gzip -k f; ls; zcat f.gz | md5sum; gzip -c f | gzip -dc | md5sum; echo x | gzip -d 2>/dev/null; echo $?",
@@ -211,6 +213,13 @@ def test_who_and_where(guest):
     assert guest.run("id").text.startswith(f"uid={name} gid=")
     assert guest.run("whoami").status == (0 if os.geteuid() == 0 else 1)
     assert guest.run("hostname", env={"HOSTNAME": "pod-1"}).text == "pod-1\n"
+    (guest.root / "etc").mkdir()
+    (guest.root / "etc" / "hosts").write_text("# names\n10.1.2.3\tpod-1.sub.ns.svc\tpod-1 # own\n")
+    named = {"HOSTNAME": "pod-1"}
+    assert guest.run("hostname", "-f", env=named).text == "pod-1.sub.ns.svc\n"
+    assert guest.run("hostname", "-d", env=named).text == "sub.ns.svc\n"
+    assert guest.run("hostname", "-i", env=named).text == "10.1.2.3\n"
+    assert guest.run("hostname", "-f", env={"HOSTNAME": "other"}).text == "other\n"
     assert guest.run("uname", "-sm").text == "WASI wasm32\n"
     assert guest.run("sleep", "0").text == ""
 
