@@ -43,7 +43,7 @@ IMAGES = (
     Named(f"{PROMOTED}/nginx", "1.27.0-2", ("/agnhost",), ("pause",)),
     Named(f"{PROMOTED}/nginx", "1.28.0-2", ("/agnhost",), ("pause",)),
     Named(f"{PROMOTED}/nonroot", "1.5", ("id",), ("-u",), user="1234"),
-    Named(f"{PROMOTED}/nonewprivs", "1.4", ("id",), ("-u",)),
+    Named(f"{PROMOTED}/nonewprivs", "1.4", ("/agnhost", "nonewprivs")),
     Named("pause", "3.10.2", ("/agnhost",), ("pause",)),
 )
 

@@ -15,12 +15,11 @@ import (
 const misused = 2
 
 var commands = map[string]func(args []string) int{
-	"entrypoint-tester": func([]string) int {
-		fmt.Println(os.Args)
-		return 0
-	},
-	"mounttest": mountTest,
-	"pause":     pause,
+	"entrypoint-tester": entryPointTester,
+	"etc-hosts":         etcHosts,
+	"mounttest":         mountTest,
+	"nonewprivs":        noNewPrivileges,
+	"pause":             pause,
 }
 
 // Run is the program with its arguments, its own name first; it returns the exit status.
