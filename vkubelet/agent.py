@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
-import signal
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 from oci.images import ImageStore
@@ -27,6 +23,7 @@ from vkubelet.api.events import EventRecorder
 from vkubelet.api.informer import PodInformer
 from vkubelet.api.references import ObjectReferences
 from vkubelet.config import Config, ConfigError
+from vkubelet.endpoints import endpoints
 from vkubelet.node import facts, usage
 from vkubelet.node.certificates import (
     CertificateError,
@@ -39,24 +36,16 @@ from vkubelet.node.identity import NodeNameTakenError
 from vkubelet.node.node import Node, RegistrationError
 from vkubelet.node.status import NodeImage
 from vkubelet.pods.instrumented import InstrumentedProvider
-from vkubelet.pods.interactions import PodInteractions
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.reporter import Reporter
 from vkubelet.pods.runtime import PodRuntime
-from vkubelet.server.app import KubeletServer, ListenError, RouteGroup
+from vkubelet.server.app import KubeletServer, ListenError
 from vkubelet.server.auth import AlwaysAllow, KubeletAuth
 from vkubelet.server.auth_reviews import AccessReviewer, TokenReviewer
-from vkubelet.server.commands import CommandRoutes
-from vkubelet.server.configz import ConfigzRoutes
-from vkubelet.server.health import HealthRoutes
 from vkubelet.server.log_reader import LogReader
-from vkubelet.server.logs import LogRoutes
-from vkubelet.server.metrics.routes import MetricsRoutes
 from vkubelet.server.metrics.snapshot import Observer
-from vkubelet.server.node_logs import NodeLogRoutes
-from vkubelet.server.pods_list import PodListRoutes
-from vkubelet.server.portforward import PortForwardRoutes
 from vkubelet.server.tls import harden
+from vkubelet.startup import AgentError, make_directories, only_agent, stop_signal
 from vkubelet.toolbox import Toolbox
 
 logger = logging.getLogger(__name__)
@@ -68,13 +57,6 @@ FLUSH_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 60.0
 # How long a start waits for an API server that does not answer.
 FIRST_CONTACT_TIMEOUT = 30.0
-# What `/logs/` shows, where it is switched on: a kubelet's nodeLogDir.
-SYSTEM_LOGS = Path("/var/log")
-
-
-class AgentError(Exception):
-    """The agent cannot start; the text says why, in one line."""
-
 
 # Everything that ends the agent with one line for people; anything else is a defect and shows its trace.
 AGENT_ERRORS = (
@@ -89,29 +71,11 @@ AGENT_ERRORS = (
 )
 
 
-@contextlib.contextmanager
-def _only_agent(run_dir: Path) -> Iterator[None]:
-    """Hold the state directory for this process. Raises AgentError naming the process that has it."""
-    path = run_dir / "agent.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            raise AgentError(f"{run_dir} is in use by another agent, process {owner}") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 async def serve(config: Config) -> None:
     """Be a node until SIGTERM or SIGINT. Raises one of AGENT_ERRORS when the node cannot be."""
     root, run_dir = Path(config.root_dir), Path(config.run_dir)
-    _make_directories(config)
-    with _only_agent(run_dir):
+    make_directories(config)
+    with only_agent(run_dir):
         if config.bootstrap_kubeconfig and not client_kubeconfig(config).exists():
             stranger = await ApiClient.from_kubeconfig(Path(config.bootstrap_kubeconfig))
             try:
@@ -126,15 +90,6 @@ async def serve(config: Config) -> None:
             provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
             ends.push_async_callback(provider.close)
             await _Agent(config, client, kubeconfig, InstrumentedProvider(provider)).run()
-
-
-def _make_directories(config: Config) -> None:
-    try:
-        for private in (config.root_dir, config.run_dir):
-            Path(private).mkdir(parents=True, exist_ok=True, mode=0o700)
-        Path(config.pod_logs_dir).mkdir(parents=True, exist_ok=True, mode=0o755)
-    except OSError as error:
-        raise AgentError(f"the node's directories cannot be made: {error}") from error
 
 
 async def _first_contact(client: ApiClient) -> None:
@@ -195,7 +150,7 @@ class _Agent:
     async def run(self) -> None:
         """Start the parts in the order in which they need each other; end when told by a signal."""
         config = self._config
-        stop = _stop_signal()
+        stop = stop_signal()
         await self._node.prepare()
         await asyncio.to_thread(self._images.open)
         references, services = ObjectReferences(self._client), ClusterServices(self._client)
@@ -208,7 +163,7 @@ class _Agent:
             statuses=self._reporter,
             references=references,
             services=services,
-            allocatable=lambda: facts.counted(facts.allocatable(self._node.capacity, config)),
+            node=self._node,
             host_ip=self._node.host_ip,
         )
         manager = runtime.manager
@@ -222,11 +177,17 @@ class _Agent:
             tls=harden(await certificate.context(ssl.CERT_OPTIONAL)),
             healthy=lambda: self._not_ready,
             auth=_kubelet_auth(config, self._client),
-            groups=[
-                LogRoutes(manager, reader),
-                *self._information(manager, observer),
-                *self._streams(runtime, reader),
-            ],
+            groups=endpoints(
+                config,
+                runtime,
+                self._provider,
+                self._images,
+                observer,
+                reader,
+                client=self._client,
+                thresholds=facts.thresholds(),
+                healthy=lambda: self._not_ready,
+            ),
         )
         self._port = await server.start()
         footprint.settle()
@@ -261,15 +222,6 @@ class _Agent:
             reader.close()
             await observer.close()
 
-    def _streams(self, runtime: PodRuntime, reader: LogReader) -> list[RouteGroup]:
-        """The routes of the kubelet API that talk to running containers."""
-        interactions = PodInteractions(runtime.manager, self._provider, runtime.commands)
-        idle_timeout = self._config.streaming_connection_idle_timeout
-        return [
-            CommandRoutes(interactions, reader, idle_timeout=idle_timeout),
-            PortForwardRoutes(interactions, idle_timeout=idle_timeout),
-        ]
-
     async def _become_ready(self, informer: PodInformer, manager: PodManager) -> None:
         """Ready once every pod of the node is known; what then belongs to none is ended."""
         await informer.synced.wait()
@@ -290,24 +242,6 @@ class _Agent:
         await self._reporter.drain(FLUSH_TIMEOUT)
         await self._recorder.flush(FLUSH_TIMEOUT)
 
-    def _information(self, manager: PodManager, observer: Observer) -> list[RouteGroup]:
-        """What the kubelet API tells of the node: statistics, metrics, lists, configuration, health."""
-        config = self._config
-        metrics = MetricsRoutes(
-            observer,
-            manager,
-            node=config.node_name,
-            pod_logs_dir=Path(config.pod_logs_dir),
-            images_size=lambda: sum(image.size for image in self._images.list()),
-        )
-        return [
-            metrics,
-            PodListRoutes(self._client, manager, config.node_name),
-            ConfigzRoutes(config, facts.thresholds()),
-            HealthRoutes(lambda: self._not_ready),
-            NodeLogRoutes(SYSTEM_LOGS if config.enable_system_log_handler else None),
-        ]
-
     def _node_images(self) -> list[NodeImage]:
         return [NodeImage(names=list(image.names), size_bytes=image.size) for image in self._images.list()]
 
@@ -326,17 +260,3 @@ def _kubelet_auth(config: Config, client: ApiClient) -> KubeletAuth:
         tokens=tokens if config.authentication_token_webhook else None,
         anonymous=config.anonymous_auth,
     )
-
-
-def _stop_signal() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process as it would without us."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def told(number: signal.Signals) -> None:
-        stop.set()
-        loop.remove_signal_handler(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told, number)
-    return stop

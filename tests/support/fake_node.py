@@ -27,7 +27,10 @@ from vkubelet.api.containers import Container, LifecycleHandler
 from vkubelet.api.objects import ObjectReference, Pod, PodStatus
 from vkubelet.api.references import NoReferences
 from vkubelet.config import Config
+from vkubelet.pods.allocation_files import AllocationFiles
+from vkubelet.pods.allocations import Allocations
 from vkubelet.pods.builtin import BuiltinImages
+from vkubelet.pods.fit import NodeView
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.running import RunningContainer
@@ -208,6 +211,16 @@ class Setting:
         return self.told.statuses[uid].phase if uid in self.told.statuses else ""
 
 
+class RoomyNode:
+    """A node that any pod fits on."""
+
+    def view(self) -> NodeView:
+        return NodeView("", {}, (), {"cpu": 10**6, "memory": 1 << 50, "pods": 10**6})
+
+    async def refresh(self) -> NodeView:
+        return self.view()
+
+
 @asynccontextmanager
 async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> AsyncIterator[Setting]:
     provider, told = Provider(), Told()
@@ -223,6 +236,9 @@ async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> Asy
         provider=cast("Any", provider),
         starter=starter,
         volumes=VolumeManager(config),
+        allocations=Allocations(
+            AllocationFiles(directory / "allocations"), RoomyNode(), recorder, lambda _: None
+        ),
         probes=watched,
         hooks=watched,
         recorder=recorder,

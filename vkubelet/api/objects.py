@@ -274,6 +274,8 @@ class PodStatus(Struct):
     init_container_statuses: list[ContainerStatus] | None = None
     ephemeral_container_statuses: list[ContainerStatus] | None = None
     qos_class: str = ""
+    allocated_resources: dict[str, IntOrString] | None = None
+    resources: ResourceRequirements | None = None
     observed_generation: int = 0
 
 

@@ -108,16 +108,6 @@ def allocatable(capacity: Resources, config: Config) -> Resources:
     )
 
 
-def counted(resources: Resources) -> dict[str, int]:
-    """These amounts by the API's names, in thousandths of a core and whole pieces."""
-    return {
-        "cpu": resources.millicores,
-        "memory": resources.memory,
-        "ephemeral-storage": resources.storage,
-        "pods": resources.pods,
-    }
-
-
 def thresholds() -> dict[str, str]:
     """What the kubelet's evictionHard would say of the thresholds that the node's conditions follow."""
     return {

@@ -15,17 +15,20 @@ from pathlib import Path
 
 import msgspec
 
+from vkubelet.api.containers import ResourceRequirements
 from vkubelet.api.struct import Struct
-from vkubelet.pods.resize import Applied, PodResources
+from vkubelet.pods.resize import PodResources
+from vkubelet.pods.resources import Applied
 
 logger = logging.getLogger(__name__)
 
 
 class Given(Struct):
-    """The resources that a pod was granted, and what each of its containers is held to."""
+    """The resources that a pod was granted, and what each of its containers, and the whole, is held to."""
 
     resources: PodResources
     applied: dict[str, Applied]
+    whole: ResourceRequirements | None = None
 
 
 _decoder = msgspec.json.Decoder(Given)

@@ -19,8 +19,9 @@ from vkubelet.api.times import rfc3339
 from vkubelet.pods import resize
 from vkubelet.pods.allocation_files import AllocationFiles, Given
 from vkubelet.pods.fit import NODE_AFFINITY, Demand, NodeView, Used, demand, failures, wrong_system
-from vkubelet.pods.observed import Rejection
-from vkubelet.pods.resize import Applied, Step, Update, resources_of, summary, with_resources
+from vkubelet.pods.observed import Rejection, ResizeView
+from vkubelet.pods.resize import Step, Update, resources_of, summary, with_resources
+from vkubelet.pods.resources import Applied, applied
 
 RETRY_SECONDS = 180.0
 """After so long, what is pending is tried again though nothing is known to have changed."""
@@ -157,6 +158,7 @@ class PodAllocation:
         self._wake = wake
         self._resources = kept.resources if kept is not None else resources_of(pod)
         self._applied = kept.applied if kept is not None else self._all_applied()
+        self._whole = kept.whole if kept is not None else pod.spec.resources
         self._kept = kept is not None
         self._counted: Demand | None = None
         self.pod = with_resources(pod, self._resources)
@@ -197,6 +199,7 @@ class PodAllocation:
         if self._counted is None:
             # Not admitted: what it asks for now is what it will be judged by.
             self._resources, self._applied = resources_of(pod), self._all_applied()
+            self._whole = pod.spec.resources
         self.pod = with_resources(pod, self._resources)
         if self._counted is not None:
             self._decide_later()
@@ -227,11 +230,12 @@ class PodAllocation:
 
     def starting(self, pod: Pod, container: Container) -> None:
         """A container of the pod, as it was granted then, is about to be started: it will be held to that."""
-        self._note(container.name, resize.applied(pod, container))
+        self._note(container.name, applied(pod, container))
 
-    def held_to(self, container: str) -> Applied:
-        """What a running container is held to."""
-        return self._applied.get(container, resize.NOTHING_APPLIED)
+    def view(self) -> ResizeView:
+        """What there is to tell of it."""
+        conditions = tuple(item for item in (self._pending, self._progress) if item is not None)
+        return ResizeView(self._applied, self._whole, conditions)
 
     def steps(self, running: Iterable[str]) -> list[Step]:
         """What is to be done for the running containers to be held to what was granted."""
@@ -255,15 +259,14 @@ class PodAllocation:
 
     def completed(self) -> None:
         """No step is left: a resize that was in progress is done."""
+        if self._whole != self._resources.whole:
+            self._whole = self._resources.whole
+            self._write()
         if self._progress is None:
             return
         generation, self._progress = self._progress.observed_generation, None
         text = summary("Pod resize completed", self.pod, generation)
         self._node.event(self.pod, "Normal", "ResizeCompleted", text)
-
-    def conditions(self) -> list[PodCondition]:
-        """Those that tell of a resize; none, mostly."""
-        return [condition for condition in (self._pending, self._progress) if condition is not None]
 
     def _decide_later(self) -> None:
         """What was asked for may differ from what was granted."""
@@ -286,11 +289,11 @@ class PodAllocation:
     def _all_applied(self) -> dict[str, Applied]:
         spec = self._wanted.spec
         containers = [*(spec.init_containers or ()), *(spec.containers or ())]
-        return {item.name: resize.applied(self._wanted, item) for item in containers}
+        return {item.name: applied(self._wanted, item) for item in containers}
 
-    def _note(self, container: str, applied: Applied) -> None:
-        if self._applied.get(container) != applied:
-            self._applied = {**self._applied, container: applied}
+    def _note(self, container: str, held_to: Applied) -> None:
+        if self._applied.get(container) != held_to:
+            self._applied = {**self._applied, container: held_to}
             self._write()
 
     def _count(self, after: Demand | None) -> None:
@@ -298,7 +301,7 @@ class PodAllocation:
         self._counted = after
 
     def _write(self) -> None:
-        given = Given(resources=self._resources, applied=self._applied)
+        given = Given(resources=self._resources, applied=self._applied, whole=self._whole)
         self._node.write(self._wanted.metadata.uid, given)
         self._kept = True
 

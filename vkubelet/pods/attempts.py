@@ -17,6 +17,7 @@ from vkubelet import telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods import podinfo, termination
+from vkubelet.pods.allocations import PodAllocation
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.builtin import is_builtin
 from vkubelet.pods.containers import PodContainers
@@ -42,11 +43,17 @@ class Attempts:
     """One for a pod."""
 
     def __init__(
-        self, services: Services, containers: PodContainers, volumes: PodVolumes, stopper: Stopper
+        self,
+        services: Services,
+        containers: PodContainers,
+        allocation: PodAllocation,
+        volumes: PodVolumes,
+        stopper: Stopper,
     ) -> None:
         """All of them are the pod's worker's."""
         self._services = services
         self._containers = containers
+        self._allocation = allocation
         self._volumes = volumes
         self._stopper = stopper
         self._failures: dict[str, Backoff] = {}
@@ -116,6 +123,7 @@ class Attempts:
         crash = view.backoff
         if view.latest is not None and view.latest.exit is not None:
             crash = crash.next(view.latest.exit.finished_at / SECOND, now)
+        self._allocation.starting(pod, container)
         state = await services.starter.start(
             pod,
             container,

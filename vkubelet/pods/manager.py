@@ -101,6 +101,7 @@ class PodManager:
         """Every pod of this node is known: containers that belong to none of them must end."""
         orphans = [found for records in self._adopted.values() for found in records.values()]
         self._adopted.clear()
+        self._services.allocations.keep_only(self._workers.keys())
         self._leftovers.set()
         for found in orphans:
             logger.info("pod %s/%s is gone: ending container %s", found.namespace, found.pod, found.container)

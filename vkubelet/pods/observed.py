@@ -11,7 +11,10 @@ import enum
 from collections.abc import Mapping
 
 from providers.base import Exit
+from vkubelet.api.containers import ResourceRequirements
+from vkubelet.api.objects import PodCondition
 from vkubelet.pods.backoff import Backoff
+from vkubelet.pods.resources import Applied
 
 NO_BACKOFF = Backoff()
 
@@ -111,6 +114,15 @@ class Eviction:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ResizeView:
+    """What the running containers, and the pod as a whole, are held to, and what is told of a resize."""
+
+    applied: Mapping[str, Applied]
+    whole: ResourceRequirements | None = None
+    conditions: tuple[PodCondition, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class VolumesView:
     """What is known of the pod's volumes. `retry_at` is when mounts that failed are tried again."""
 
@@ -131,5 +143,6 @@ class Observed:
     volumes: VolumesView = NO_VOLUMES
     rejection: Rejection | None = None
     eviction: Eviction | None = None
+    resize: ResizeView | None = None
     gone: bool = False
     draining: bool = False

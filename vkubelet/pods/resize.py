@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, TypeAlias
 
 import msgspec
@@ -17,8 +17,17 @@ import msgspec
 from vkubelet.api.containers import Container, IntOrString, ResourceRequirements
 from vkubelet.api.objects import Pod
 from vkubelet.api.struct import Struct
+from vkubelet.pods.observed import ResizeView
 from vkubelet.pods.qos import GUARANTEED, qos_class
-from vkubelet.pods.resources import POD_LEVEL, counted, effective_limits, pod_requests, request
+from vkubelet.pods.resources import (
+    NOTHING_APPLIED,
+    POD_LEVEL,
+    Applied,
+    applied,
+    counted,
+    pod_limits,
+    pod_requests,
+)
 from vkubelet.pods.text import quantity
 
 _NONE = Decimal()
@@ -29,21 +38,6 @@ class PodResources(Struct):
 
     containers: dict[str, ResourceRequirements] = msgspec.field(default_factory=dict)
     whole: ResourceRequirements | None = None
-
-
-class Applied(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
-    """What a container's process is held to: bytes and thousandths of a core, 0 for none.
-
-    `memory_request` has no effect on a process, and is kept for its resize policy.
-    """
-
-    memory_limit: int = 0
-    memory_request: int = 0
-    cpu_limit: int = 0
-    cpu_request: int = 0
-
-
-NOTHING_APPLIED = Applied()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,17 +83,6 @@ def with_resources(pod: Pod, allocated: PodResources) -> Pod:
         resources=allocated.whole,
     )
     return msgspec.structs.replace(pod, spec=spec)
-
-
-def applied(pod: Pod, container: Container) -> Applied:
-    """What a container of the pod is to be held to."""
-    limits = effective_limits(pod, container)
-    return Applied(
-        memory_limit=counted("memory", limits.get("memory", _NONE)),
-        memory_request=counted("memory", request(container, "memory") or _NONE),
-        cpu_limit=counted("cpu", limits.get("cpu", _NONE)),
-        cpu_request=counted("cpu", request(container, "cpu") or _NONE),
-    )
 
 
 def steps(pod: Pod, now_applied: Mapping[str, Applied], running: Iterable[str]) -> list[Step]:
@@ -173,6 +156,21 @@ def shown_resources(container: Container, held_to: Applied | None) -> ResourceRe
     return ResourceRequirements(limits=limits, requests=requests, claims=resources.claims)
 
 
+def whole_resources(
+    pod: Pod, view: ResizeView | None
+) -> tuple[dict[str, IntOrString] | None, ResourceRequirements | None]:
+    """status.allocatedResources and status.resources: what the pod was granted in sum, and is held to.
+
+    Both are None for a pod that asks for nothing and has no limits.
+    """
+    held = pod
+    if view is not None and view.whole != pod.spec.resources:
+        held = msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, resources=view.whole))
+    allocated, requests, limits = pod_requests(pod), pod_requests(held), pod_limits(held)
+    resources = ResourceRequirements(limits=_texts(limits), requests=_texts(requests))
+    return _texts(allocated), resources if requests or limits else None
+
+
 def summary(prefix: str, pod: Pod, generation: int, error: str = "") -> str:
     """The message of an event about a resize: the resources of the spec as JSON (pkg/kubelet/events)."""
     document: dict[str, Any] = {}
@@ -244,6 +242,19 @@ def _show(amounts: dict[str, IntOrString], name: str, value: int) -> None:
     """Write what is applied over what is allocated, unless that comes to the same."""
     if value and value != (counted(name, quantity(amounts[name])) if name in amounts else 0):
         amounts[name] = f"{value}m" if name == "cpu" else str(value)
+
+
+def _texts(amounts: Mapping[str, Decimal]) -> dict[str, IntOrString] | None:
+    """As the API writes quantities: in thousandths where they are not whole."""
+    texts: dict[str, IntOrString] = {}
+    for name, amount in amounts.items():
+        whole = amount.to_integral_value()
+        texts[name] = (
+            str(int(whole))
+            if whole == amount
+            else f"{int((amount * 1000).to_integral_value(ROUND_CEILING))}m"
+        )
+    return texts or None
 
 
 def _summarized(container: Container) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import TypeAlias
 
+import msgspec
+
 from vkubelet.api.containers import Container, IntOrString, ResourceRequirements
 from vkubelet.api.objects import Pod
 from vkubelet.pods.text import quantity
@@ -22,6 +24,32 @@ POD_LEVEL = ("cpu", "memory")
 """What spec.resources may speak of for the whole pod (and huge pages, which no guest has)."""
 
 _NATIVE = "kubernetes.io/"
+_NONE = Decimal()
+
+
+class Applied(msgspec.Struct, rename="camel", frozen=True, omit_defaults=True):
+    """What a container's process is held to: bytes and thousandths of a core, 0 for none.
+
+    `memory_request` has no effect on a process: it counts for the container's resize policy.
+    """
+
+    memory_limit: int = 0
+    memory_request: int = 0
+    cpu_limit: int = 0
+    cpu_request: int = 0
+
+    @property
+    def weight(self) -> int | None:
+        """What `cpu_request` is for the kernel: the limit where nothing is asked for, as the kubelet has it.
+
+        None where nothing at all is said.
+        """
+        if not (self.memory_limit or self.cpu_limit or self.cpu_request):
+            return None
+        return self.cpu_request or self.cpu_limit
+
+
+NOTHING_APPLIED = Applied()
 
 
 def limit(container: Container, resource: str) -> Decimal | None:
@@ -67,6 +95,17 @@ def effective_limits(pod: Pod, container: Container) -> Amounts:
         if not found.get(name) and amount:
             found[name] = amount
     return found
+
+
+def applied(pod: Pod, container: Container) -> Applied:
+    """What a container of the pod is to be held to."""
+    limits = effective_limits(pod, container)
+    return Applied(
+        memory_limit=counted("memory", limits.get("memory", _NONE)),
+        memory_request=counted("memory", request(container, "memory") or _NONE),
+        cpu_limit=counted("cpu", limits.get("cpu", _NONE)),
+        cpu_request=counted("cpu", request(container, "cpu") or _NONE),
+    )
 
 
 def has_pod_level(resources: ResourceRequirements | None) -> bool:
@@ -117,7 +156,7 @@ def _pod_level(pod: Pod, which: str) -> Amounts:
 
 def _add(total: Amounts, more: Amounts) -> None:
     for name, amount in more.items():
-        total[name] = total.get(name, Decimal()) + amount
+        total[name] = total.get(name, _NONE) + amount
 
 
 def _raise(total: Amounts, floor: Amounts) -> None:

@@ -7,7 +7,7 @@ and the parts that run them are the same. It must not know an API server, nor wh
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from providers.base import Provider
 from vkubelet.api.events import Recorder
 from vkubelet.api.references import References
 from vkubelet.config import Config
+from vkubelet.pods.allocation_files import AllocationFiles
+from vkubelet.pods.allocations import Allocations, NodeSource
 from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.commands import Commands
 from vkubelet.pods.hooks import HookRunner
@@ -45,16 +47,20 @@ class PodRuntime:
         statuses: StatusSink,
         references: References,
         services: ServiceSource | None,
-        allocatable: Callable[[], Mapping[str, int]],
+        node: NodeSource,
         host_ip: str,
     ) -> None:
         """All of them outlive this. `services` is None where there is no cluster."""
         self._provider = provider
         environments = Environments(references, services)
         builtin = BuiltinImages(toolbox)
-        starter = Starter(config, provider, images, builtin, environments, recorder, allocatable)
+        starter = Starter(
+            config, provider, images, builtin, environments, recorder, lambda: node.view().allocatable
+        )
         self._volumes = VolumeManager(config)
         self.commands = Commands(provider, toolbox, _private_directory(config))
+        files = AllocationFiles(Path(config.run_dir) / "allocations")
+        self._allocations = Allocations(files, node, recorder, lambda _: None)
         self._probes = ProbeRunner(Checks(self.commands, host_ip), Report(recorder))
         self.manager = PodManager(
             Services(
@@ -62,6 +68,7 @@ class PodRuntime:
                 provider=provider,
                 starter=starter,
                 volumes=self._volumes,
+                allocations=self._allocations,
                 probes=self._probes,
                 hooks=HookRunner(self.commands, recorder, host_ip),
                 recorder=recorder,
@@ -76,7 +83,12 @@ class PodRuntime:
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run for as long as there are pods, by name; to be called once, after `open`."""
-        return {"pods": self.manager.run(), "probes": self._probes.run(), "volumes": self._volumes.run()}
+        return {
+            "pods": self.manager.run(),
+            "probes": self._probes.run(),
+            "resizes": self._allocations.run(),
+            "volumes": self._volumes.run(),
+        }
 
 
 def _private_directory(config: Config) -> Path:

@@ -15,6 +15,7 @@ from vkubelet.api.containers import Container, LifecycleHandler
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod
 from vkubelet.config import Config
+from vkubelet.pods.allocations import Allocations
 from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.reporter import StatusSink
 from vkubelet.pods.running import RunningContainer
@@ -74,6 +75,7 @@ class Services:
     provider: Provider
     starter: Starter
     volumes: VolumeManager
+    allocations: Allocations
     probes: Probes
     hooks: Hooks
     recorder: Recorder

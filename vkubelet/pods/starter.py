@@ -32,8 +32,8 @@ from vkubelet.pods.downward import ConfigValueError
 from vkubelet.pods.ending import wants_stop_file
 from vkubelet.pods.environment import Environment, arguments, with_terminal
 from vkubelet.pods.hostname import Hostname, HostnameError, hostname
+from vkubelet.pods.resources import applied
 from vkubelet.pods.sources import Environments, Place
-from vkubelet.pods.text import quantity
 from vkubelet.pods.volumes.mounts import Mounts
 from vkubelet.toolbox import ToolboxError
 
@@ -212,11 +212,7 @@ class Starter:
         image: Image,
         artifact: Artifact,
     ) -> ContainerSpec:
-        try:
-            limit = (container.resources.limits or {}).get("memory")
-            memory_limit = int(quantity(limit)) if limit else None
-        except ValueError as error:
-            raise StartError("CreateContainerConfigError", str(error)) from error
+        bounds = applied(pod, container)
         mounted = volumes.mounts(pod, container, env.declared)
         config = image.config
         module_name = image.reference.repository.rpartition("/")[2]
@@ -232,7 +228,9 @@ class Starter:
             working_dir=container.working_dir or config.working_dir or "/",
             preopens=(*mounted.preopens, *beside(mounted.preopens)),
             files=mounted.files,
-            memory_limit=memory_limit,
+            memory_limit=bounds.memory_limit or None,
+            cpu_limit=bounds.cpu_limit or None,
+            cpu_request=bounds.weight,
             log_max_bytes=self._config.container_log_max_size,
             log_max_files=self._config.container_log_max_files,
             stdin=container.stdin,

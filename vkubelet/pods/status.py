@@ -10,10 +10,11 @@ from vkubelet.api.objects import ContainerStatus, HostIP, Pod, PodStatus
 from vkubelet.api.times import rfc3339
 from vkubelet.pods.conditions import conditions
 from vkubelet.pods.container_status import container_status, ephemeral_status, init_status
-from vkubelet.pods.observed import ContainerView, Observed, StopCause
+from vkubelet.pods.observed import ContainerView, Observed, ResizeView, StopCause
 from vkubelet.pods.phase import TERMINAL_PHASES, phase
 from vkubelet.pods.plan import stop_cause
 from vkubelet.pods.qos import qos_class
+from vkubelet.pods.resize import shown_resources, whole_resources
 
 # Phase Failed, and why, for a pod that was ended by the node; messages are the kubelet's.
 _STOPPED = {
@@ -59,19 +60,24 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> PodSta
         for item in pod.spec.ephemeral_containers or ()
     ]
     by_name = {status.name: status for status in (*init, *own)}
+    _show_resources(pod, observed.resize, by_name)
+    allocated, resources = whole_resources(pod, observed.resize)
     now_in, reason, message = _phase(pod, observed, by_name, stop, stopped=stopped)
     return PodStatus(
         phase=now_in,
         reason=reason,
         message=message,
-        conditions=conditions(
-            pod,
-            by_name,
-            now_in,
-            now,
-            mounted=observed.volumes.mounted,
-            evicted=None if observed.eviction is None else observed.eviction.message,
-        ),
+        conditions=[
+            *conditions(
+                pod,
+                by_name,
+                now_in,
+                now,
+                mounted=observed.volumes.mounted,
+                evicted=None if observed.eviction is None else observed.eviction.message,
+            ),
+            *(() if observed.resize is None or now_in in TERMINAL_PHASES else observed.resize.conditions),
+        ],
         host_ip=host_ip,
         host_ips=[HostIP(ip=host_ip)],
         pod_ip=host_ip,
@@ -81,8 +87,23 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> PodSta
         container_statuses=own or None,
         ephemeral_container_statuses=debugging or None,
         qos_class=qos_class(pod),
+        allocated_resources=allocated,
+        resources=resources,
         observed_generation=pod.metadata.generation,
     )
+
+
+def _show_resources(pod: Pod, resize: ResizeView | None, statuses: dict[str, ContainerStatus]) -> None:
+    """What each container that was ever made has been granted, and what it is held to."""
+    for container in (*(pod.spec.init_containers or ()), *(pod.spec.containers or ())):
+        status = statuses[container.name]
+        if not status.container_id:
+            continue
+        held_to = resize.applied.get(container.name) if resize is not None else None
+        running = status.state.running is not None
+        status.resources = shown_resources(container, held_to if running else None)
+        if container.resources.requests:
+            status.allocated_resources = container.resources.requests
 
 
 def _phase(

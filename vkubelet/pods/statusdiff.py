@@ -31,6 +31,8 @@ def status_patch(uid: str, before: PodStatus, after: PodStatus) -> bytes | None:
             new = _changed_conditions(old or (), new or ())
             if not new:
                 continue
+        elif field in _MERGED and old and new:
+            new = msgspec.to_builtins(new) | {"$patch": "replace"}
         changed[_WIRE[field]] = new or None
     if not changed:
         return None
@@ -48,7 +50,15 @@ def _changed_conditions(
         if old != condition:
             cleared = dict.fromkeys(msgspec.to_builtins(old)) if old is not None else {}
             changed.append(cleared | msgspec.to_builtins(condition))
-    return changed
+    left = {condition.type for condition in after}
+    gone = [kind for kind in _PASSING if kind in known and kind not in left]
+    return changed + [{"type": kind, "$patch": "delete"} for kind in gone]
 
+
+_MERGED = ("allocated_resources", "resources")
+"""Fields whose keys the server would keep, unless it is told that what is sent is all."""
+
+_PASSING = ("PodResizePending", "PodResizeInProgress")
+"""Conditions of the node's own that are not there for most of the time."""
 
 _WIRE = dict(zip(PodStatus.__struct_fields__, PodStatus.__struct_encode_fields__, strict=True))

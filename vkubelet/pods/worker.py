@@ -31,6 +31,7 @@ from vkubelet.pods.observed import Eviction, Observed, Rejection, StopCause, Vol
 from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.plan import Action, BackOff, CancelStart, Kill, Mount, Plan, Start, plan
 from vkubelet.pods.records import Record
+from vkubelet.pods.resizing import Resizing
 from vkubelet.pods.services import Services
 from vkubelet.pods.signal import Signal
 from vkubelet.pods.starter import container_reference, pod_log_dir
@@ -54,32 +55,50 @@ class PodWorker:
         """`records` are the containers of this pod that an earlier agent left."""
         found = list(records)
         started = pod.status.start_time
-        self.pod = pod
         self._services = services
         self._news = Signal()
         self.stopped = Signal()
+        self._allocation = services.allocations.pod(pod, self._granted)
+        pod = self._allocation.pod
         self.containers = PodContainers(
             pod, found, services.provider, Path(services.config.run_dir), self._news.set
         )
         self._stopper = Stopper(services.provider, services.hooks, services.recorder, self.containers)
         self._pod_volumes = services.volumes.pod(pod, self.retry)
         self._volumes = VolumesView(mounted=not pod.spec.volumes)
-        self._attempts = Attempts(services, self.containers, self._pod_volumes, self._stopper)
+        self._attempts = Attempts(
+            services, self.containers, self._allocation, self._pod_volumes, self._stopper
+        )
         self._started_at = times.parse(started) if started else float(int(time.time()))
-        self._rejection = self._admit() if not found else None
+        self._resizing = Resizing(services.provider, self.containers, self._allocation, self._news.set)
+        self._rejection: Rejection | None = None
         self._eviction: Eviction | None = None
         self._shown_at = 0.0
         self._synced = bool(found)
         self._gone = False
         self._draining = False
+        if found and pod.status.phase not in TERMINAL_PHASES:
+            self._allocation.hold()
+
+    @property
+    def pod(self) -> Pod:
+        """The latest version of the object, with the resources that the pod was granted."""
+        return self._allocation.pod
 
     def update(self, pod: Pod) -> None:
         """The object has changed; only the latest version counts."""
-        before, self.pod = self.pod, pod
+        before = self.pod
+        pod = self._allocation.update(pod)
         self.containers.update(pod)
         if is_news(before, pod):
             self._pod_volumes.update(pod)
             self._news.set()
+
+    def _granted(self) -> None:
+        """The pod was granted other resources, or is told why not."""
+        self.containers.update(self.pod)
+        self._pod_volumes.update(self.pod)
+        self._news.set()
 
     def retry(self) -> None:
         """What a mount or a start failed for may be there now: try again at once."""
@@ -115,6 +134,8 @@ class PodWorker:
         """Live as long as the pod does on this node."""
         try:
             async with asyncio.TaskGroup() as group:
+                if not self._synced:
+                    await self._admit()
                 self._attempts.resume(self.pod)
                 while not await self._sync_safely(group):
                     pass
@@ -146,6 +167,13 @@ class PodWorker:
         if decided.ended and decided.stop in (StopCause.DELETED, StopCause.GONE):
             await self._tear_down(decided.stop)
             return True
+        resumed_at: float | None = None
+        if decided.stop is None:
+            kills, resumed_at = self._resizing.turn(group)
+            for kill in kills:
+                self._act(kill, group, now)
+        elif decided.ended:
+            self._allocation.release()
         shown_at = self._creation_shown_at(decided, now)
         if shown_at is None:
             self._report(decided, now)
@@ -157,7 +185,7 @@ class PodWorker:
         operation = "kill" if decided.stop is not None else "sync" if self._synced else "create"
         telemetry.POD_WORKER_DURATION.observe(time.monotonic() - began, operation)
         self._synced = True
-        await self._wait(decided.wake_at, shown_at)
+        await self._wait(decided.wake_at, shown_at, resumed_at)
         return False
 
     def _observe(self) -> Observed:
@@ -167,14 +195,15 @@ class PodWorker:
             self._volumes,
             self._rejection,
             self._eviction,
+            self._allocation.view(),
             self._gone,
             self._draining,
         )
 
-    def _admit(self) -> Rejection | None:
+    async def _admit(self) -> None:
         if self.pod.status.phase in TERMINAL_PHASES or self.pod.metadata.deletion_timestamp:
-            return None
-        rejection = admit(self.pod)
+            return
+        rejection = self._rejection = admit(self.pod) or await self._allocation.admit()
         if rejection is not None:
             telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
             reference = pod_reference(self.pod)
@@ -185,7 +214,6 @@ class PodWorker:
                 f'Annotate the pod {STOP_FILE}: "true": its guests find /.vkubelet/stop at their end'
             )
             self._services.recorder.event(pod_reference(self.pod), "Normal", "StopSignalNotSent", message)
-        return rejection
 
     def _act(self, action: Action, group: asyncio.TaskGroup, now: float) -> None:
         match action:
@@ -266,6 +294,7 @@ class PodWorker:
             await services.reporter.finish(self.pod, status)
         for identifier in self.containers.identifiers():
             await services.provider.remove(identifier)
+        self._allocation.forget()
         services.starter.forget(self.pod)
         await self._pod_volumes.unmount()
         meta, run_dir = self.pod.metadata, Path(services.config.run_dir)
