@@ -251,7 +251,8 @@ class Node:
             wanted = await self._wanted(before)
             due = time.monotonic() >= self._report_at
             patch = status.status_patch(wanted, shown.status, self._posted, due=due)
-            metadata = status.metadata_patch(status.REQUIRED_LABELS, self._instance, shown.metadata)
+            labels = status.required_labels(self._config)
+            metadata = status.metadata_patch(labels, self._instance, shown.metadata)
             if not patch and not metadata:
                 return
             await self._patch(metadata, patch, wanted)

@@ -92,14 +92,13 @@ class Posted:
     shown: Mapping[str, Any]
 
 
-REQUIRED_LABELS = {"kubernetes.io/arch": ARCH, "kubernetes.io/os": ARCH}
-"""The labels that are put back whenever they are missing, as the kubelet does with these two."""
+_REQUIRED_LABELS = ("kubernetes.io/arch", "kubernetes.io/os")
 
 
 def labels(config: Config) -> dict[str, str]:
     """The node's labels: Krustlet's, one for each newer spelling of the target, and the configured ones."""
     return {
-        **REQUIRED_LABELS,
+        **dict.fromkeys(_REQUIRED_LABELS, ARCH),
         "kubernetes.io/hostname": config.node_name,
         "beta.kubernetes.io/arch": ARCH,
         "beta.kubernetes.io/os": ARCH,
@@ -108,6 +107,11 @@ def labels(config: Config) -> dict[str, str]:
         "vkubelet.dev/wasm32-wasip2": "true",
         **config.node_labels,
     }
+
+
+def required_labels(config: Config) -> dict[str, str]:
+    """The labels that are put back whenever they are missing, as the kubelet does with these two."""
+    return {name: text for name, text in labels(config).items() if name in _REQUIRED_LABELS}
 
 
 def new_node(config: Config, status: NodeStatus, instance: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 import msgspec
@@ -28,7 +28,7 @@ from vkubelet.pods.resources import (
     pod_limits,
     pod_requests,
 )
-from vkubelet.pods.text import quantity
+from vkubelet.pods.text import amount_text, quantity
 
 _NONE = Decimal()
 
@@ -241,20 +241,11 @@ def _lowers_memory(update: Update) -> bool:
 def _show(amounts: dict[str, IntOrString], name: str, value: int) -> None:
     """Write what is applied over what is allocated, unless that comes to the same."""
     if value and value != (counted(name, quantity(amounts[name])) if name in amounts else 0):
-        amounts[name] = f"{value}m" if name == "cpu" else str(value)
+        amounts[name] = amount_text(Decimal(value) / 1000 if name == "cpu" else Decimal(value))
 
 
 def _texts(amounts: Mapping[str, Decimal]) -> dict[str, IntOrString] | None:
-    """As the API writes quantities: in thousandths where they are not whole."""
-    texts: dict[str, IntOrString] = {}
-    for name, amount in amounts.items():
-        whole = amount.to_integral_value()
-        texts[name] = (
-            str(int(whole))
-            if whole == amount
-            else f"{int((amount * 1000).to_integral_value(ROUND_CEILING))}m"
-        )
-    return texts or None
+    return {name: amount_text(amount) for name, amount in amounts.items()} or None
 
 
 def _summarized(container: Container) -> dict[str, Any]:

@@ -56,6 +56,18 @@ _SUFFIXES = {
 }
 
 
+def amount_text(amount: decimal.Decimal) -> str:
+    """A quantity as the API server would write it: `64Mi`, `1500m`, `3`; rounded up to thousandths."""
+    thousandths = int((amount * 1000).to_integral_value(decimal.ROUND_CEILING))
+    whole, rest = divmod(thousandths, 1000)
+    if rest:
+        return f"{thousandths}m"
+    for suffix in ("Ei", "Pi", "Ti", "Gi", "Mi", "Ki"):
+        if whole and whole % int(_SUFFIXES[suffix]) == 0:
+            return f"{whole // int(_SUFFIXES[suffix])}{suffix}"
+    return str(whole)
+
+
 def quantity(value: str | int) -> decimal.Decimal:
     """A resource.Quantity in its base unit (bytes, cores). Raises ValueError naming what is wrong."""
     text = str(value).strip()

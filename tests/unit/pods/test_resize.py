@@ -158,7 +158,7 @@ def test_shown_are_the_amounts_in_force() -> None:
     shown = shown_resources(
         one, Applied(memory_limit=50 * MIB, memory_request=7, cpu_limit=150, cpu_request=20)
     )
-    assert shown.limits == {"cpu": "150m", "memory": str(50 * MIB), "example.com/x": "1"}
+    assert shown.limits == {"cpu": "150m", "memory": "50Mi", "example.com/x": "1"}
     assert shown.requests == {"cpu": "20m", "memory": "7"}
     assert shown_resources(container(), in_force) == ResourceRequirements()
 
