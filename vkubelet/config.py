@@ -82,6 +82,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     root_dir: str = msgspec.field(default_factory=_default_root)
     run_dir: str = msgspec.field(default_factory=_default_run)
     pod_logs_dir: str = msgspec.field(default_factory=_default_logs)
+    static_pod_path: str = ""
     address: str = "0.0.0.0"  # noqa: S104  the kubelet's default: the API server calls from elsewhere
     port: Port = 10250
     client_ca_file: str = ""
@@ -94,6 +95,8 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     tls_cert_file: str = ""
     tls_private_key_file: str = ""
     cluster_domain: str = "cluster.local"
+    cluster_dns: tuple[Annotated[str, Help(pattern="^[0-9A-Fa-f.:]+$")], ...] = ()
+    resolv_conf: str = "/etc/resolv.conf"
     max_pods: Positive = 1000
     node_status_update_frequency: Seconds = 10.0
     node_status_report_frequency: Seconds = 300.0
@@ -124,6 +127,8 @@ HELP: Mapping[str, str] = {
     "root_dir": "What must outlive a boot: images, compiled code, certificates.",
     "run_dir": "State of running containers; best on a tmpfs.",
     "pod_logs_dir": "Container logs in the kubelet's layout.",
+    "static_pod_path": "A directory, or a file, of pods to run whatever the API server says; without a "
+    "kubeconfig they are all that the node runs.",
     "address": "The address that the kubelet API listens on.",
     "port": "The port of the kubelet API; 0 takes a free one.",
     "client_ca_file": "The CA whose clients may call the kubelet API; the kubeconfig's CA when empty.",
@@ -136,6 +141,8 @@ HELP: Mapping[str, str] = {
     "tls_cert_file": "A serving certificate of your own, instead of one the cluster signs.",
     "tls_private_key_file": "The key of tls-cert-file.",
     "cluster_domain": "The cluster's DNS domain, in which pods with a subdomain have their names.",
+    "cluster_dns": "Addresses of the cluster's DNS servers, which pods find in their /etc/resolv.conf.",
+    "resolv_conf": "The machine's resolver configuration, which that of pods is based on; may be empty.",
     "max_pods": "How many pods the node takes.",
     "node_status_update_frequency": "Seconds between two looks at the node's own state.",
     "node_status_report_frequency": "Seconds after which an unchanged node status is posted again.",
@@ -179,7 +186,7 @@ def _from_text(field: str, text: str) -> Any:
         return {key: value for key, _, value in pairs}
     if field == "register_with_taints":
         return [msgspec.to_builtins(parse_taint(part)) for part in parts]
-    if field == "insecure_registries":
+    if field in ("insecure_registries", "cluster_dns"):
         return parts
     return text
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from providers.base import ContainerState, ProviderError
 from vkubelet.api.objects import Pod, pod_reference
-from vkubelet.pods import podinfo, termination
+from vkubelet.pods import etc_files, podinfo, termination
 from vkubelet.pods.admission import has_token_volume
 from vkubelet.pods.directory import (
     LogSource,
@@ -175,6 +175,7 @@ class PodManager:
         await self._leftovers.wait()
         run_dir, uids = Path(self._services.config.run_dir), frozenset(self._workers)
         await asyncio.to_thread(podinfo.remove_others, run_dir, uids)
+        await asyncio.to_thread(etc_files.remove_others, run_dir, uids)
         await asyncio.to_thread(termination.remove_others, run_dir, uids)
         await asyncio.to_thread(self._services.volumes.remove_others, uids)
 

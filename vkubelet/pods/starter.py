@@ -31,6 +31,7 @@ from vkubelet.pods.builtin import REGISTRY, BuiltinImages
 from vkubelet.pods.downward import ConfigValueError
 from vkubelet.pods.ending import wants_stop_file
 from vkubelet.pods.environment import Environment, arguments, with_terminal
+from vkubelet.pods.etc_files import EtcFiles
 from vkubelet.pods.hostname import Hostname, HostnameError, hostname
 from vkubelet.pods.resources import applied
 from vkubelet.pods.sources import Environments, Place
@@ -92,6 +93,7 @@ class Starter:
         self._environments = environments
         self._recorder = recorder
         self._allocatable = allocatable
+        self._etc = EtcFiles(config, recorder)
 
     async def start(
         self,
@@ -121,6 +123,10 @@ class Starter:
                 env = await self._environments.make(pod, container, image.config.env, place, available)
             except ConfigValueError as error:
                 raise StartError("CreateContainerConfigError", str(error)) from error
+            try:
+                await self._etc.make(pod, name, host_ip)
+            except OSError as error:
+                raise StartError("CreateContainerConfigError", f"files of /etc: {error}") from error
             spec = self._spec(pod, container, number, backoff, env, volumes, beside, image, artifact)
             self._event(pod, container, "Normal", "Created", "Container created")
             state = await self._run(spec)
@@ -134,6 +140,7 @@ class Starter:
     def forget(self, pod: Pod) -> None:
         """Nothing of the pod will start any more."""
         self._environments.forget(pod)
+        self._etc.forget(pod)
 
     def _hostname(self, pod: Pod) -> Hostname:
         """What the pod is called; a kubelet can make no sandbox for one whose name is impossible."""
@@ -214,6 +221,7 @@ class Starter:
     ) -> ContainerSpec:
         bounds = applied(pod, container)
         mounted = volumes.mounts(pod, container, env.declared)
+        preopens = (*mounted.preopens, *beside(mounted.preopens))
         config = image.config
         module_name = image.reference.repository.rpartition("/")[2]
         log_path = log_file(self._config, pod, container.name, number)
@@ -226,8 +234,8 @@ class Starter:
             env=with_terminal(env.variables) if container.tty else env.variables,
             log_path=log_path,
             working_dir=container.working_dir or config.working_dir or "/",
-            preopens=(*mounted.preopens, *beside(mounted.preopens)),
-            files=mounted.files,
+            preopens=preopens,
+            files=(*mounted.files, *self._etc.mounts(pod, preopens, mounted.files)),
             memory_limit=bounds.memory_limit or None,
             cpu_limit=bounds.cpu_limit or None,
             cpu_request=bounds.weight,

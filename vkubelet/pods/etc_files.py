@@ -1,0 +1,180 @@
+"""The files in a guest's /etc that a kubelet and a container runtime make: hosts, hostname, resolv.conf.
+
+It exists because a guest learns its pod's name, its aliases and its resolver from these. It must not know
+what a guest does with them. The files are runtime state: they are made at each start of a container, shared
+by the containers of a pod, and go with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import shutil
+import threading
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from providers.base import FileMount, Preopen
+from vkubelet.api.events import Recorder
+from vkubelet.api.objects import HostAlias, ObjectReference, Pod, pod_reference
+from vkubelet.config import Config
+from vkubelet.pods import dns
+from vkubelet.pods.hostname import Hostname
+
+_ETC = "/etc"
+_MODE = 0o644
+_LONGEST = 10 * 1024 * 1024
+"""Bytes of the host's files that are read."""
+
+_HOSTS = """\
+127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::0\tip6-localnet
+fe00::0\tip6-mcastprefix
+fe00::1\tip6-allnodes
+fe00::2\tip6-allrouters
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostFiles:
+    """Where the machine's own are; no `resolver` for a node that gives its pods no servers of its own."""
+
+    hosts: Path = Path("/etc/hosts")
+    resolver: Path | None = Path("/etc/resolv.conf")
+
+
+class EtcFiles:
+    """The files of all pods of the node."""
+
+    def __init__(self, config: Config, recorder: Recorder) -> None:
+        """`recorder` is told of what pods do not get."""
+        self._run_dir = Path(config.run_dir)
+        self._node_name = config.node_name
+        self._recorder = recorder
+        self._host = HostFiles(resolver=Path(config.resolv_conf) if config.resolv_conf else None)
+        self._cluster = dns.ClusterDNS(config.cluster_dns, config.cluster_domain)
+        self._told = False
+
+    async def make(self, pod: Pod, name: Hostname, host_ip: str) -> None:
+        """Make the pod's files what they should be now. Raises OSError."""
+        if dns.wants_cluster_dns(pod) and not self._cluster.servers:
+            self._tell_of_missing_servers(pod.spec.dns_policy)
+        where = directory(self._run_dir, pod.metadata.uid)
+        said = await asyncio.to_thread(prepare, where, pod, name, host_ip, self._host, self._cluster)
+        for text in said:
+            self._recorder.event(pod_reference(pod), "Warning", "DNSConfigForming", text)
+
+    def mounts(
+        self, pod: Pod, preopens: Collection[Preopen], files: Collection[FileMount]
+    ) -> tuple[FileMount, ...]:
+        """The files that a container sees which is given `preopens` and `files`."""
+        return visible(directory(self._run_dir, pod.metadata.uid), preopens, files)
+
+    def forget(self, pod: Pod) -> None:
+        """The pod has ended: its files go."""
+        shutil.rmtree(directory(self._run_dir, pod.metadata.uid), ignore_errors=True)
+
+    def _tell_of_missing_servers(self, policy: str) -> None:
+        """Once, of the node: a kubelet says it at each look at each pod."""
+        if self._told:
+            return
+        self._told = True
+        node = ObjectReference(kind="Node", name=self._node_name, uid=self._node_name)
+        text = (
+            "kubelet does not have ClusterDNS IP configured and cannot create Pod using "
+            f'"{policy}" policy. Falling back to "Default" policy.'
+        )
+        self._recorder.event(node, "Warning", "MissingClusterDNS", text)
+
+
+def directory(run_dir: Path, uid: str) -> Path:
+    """The host's directory of a pod's files."""
+    return run_dir / "etc" / uid
+
+
+def hosts(pod: Pod, name: Hostname, host_ip: str, machine: str) -> str:
+    """The pod's hosts file; with the host's network, the `machine`'s own with the pod's aliases."""
+    aliases = _aliases(pod.spec.host_aliases or ())
+    if pod.spec.host_network:
+        return f"# Kubernetes-managed hosts file (host network).\n{machine}{aliases}"
+    full = f"{name.short}.{name.domain}\t{name.short}" if name.domain else name.short
+    return f"# Kubernetes-managed hosts file.\n{_HOSTS}{host_ip}\t{full}\n{aliases}"
+
+
+def prepare(
+    where: Path, pod: Pod, name: Hostname, host_ip: str, host: HostFiles, cluster: dns.ClusterDNS
+) -> list[str]:
+    """Make the pod's files what they should be now; what the pod should be told of its resolver.
+
+    Blocks for a few reads, and for writes the first time. Raises OSError.
+    """
+    machine = dns.parse(_read(host.resolver)) if host.resolver is not None else dns.NO_LOOKUPS
+    resolver, said = dns.pod_resolver(pod, machine, cluster)
+    where.mkdir(mode=0o700, parents=True, exist_ok=True)
+    names = _read(host.hosts) if pod.spec.host_network else ""
+    _put(where / "hosts", hosts(pod, name, host_ip, names))
+    _put(where / "hostname", f"{name.name}\n")
+    _put(where / "resolv.conf", resolver.text())
+    return said
+
+
+def visible(
+    where: Path, preopens: Collection[Preopen], files: Collection[FileMount]
+) -> tuple[FileMount, ...]:
+    """The files as a guest sees them, but for those in whose place it is given something else."""
+    taken = {_path(file.guest) for file in files}
+    if _ETC in taken:
+        return ()
+    directories = {_path(preopen.guest) for preopen in preopens}
+    return tuple(
+        # Writable, as a runtime's are, where the guest's user may write to them.
+        FileMount(where / name, f"{_ETC}/{name}")
+        for name in ("hosts", "hostname", "resolv.conf")
+        if f"{_ETC}/{name}" not in taken and directories.isdisjoint((_ETC, f"{_ETC}/{name}"))
+    )
+
+
+def remove_others(run_dir: Path, uids: Collection[str]) -> None:
+    """Remove what an earlier agent left of pods that are not among `uids`."""
+    parent = directory(run_dir, "x").parent
+    if parent.is_dir():
+        for entry in parent.iterdir():
+            if entry.name not in uids:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _aliases(aliases: Iterable[HostAlias]) -> str:
+    lines = [f"{alias.ip}\t" + "\t".join(alias.hostnames or ()) for alias in aliases]
+    return "\n# Entries added by HostAliases.\n" + "".join(f"{line}\n" for line in lines) if lines else ""
+
+
+def _path(guest: str) -> str:
+    return os.path.normpath("/" + guest.lstrip("/"))
+
+
+def _read(path: Path) -> str:
+    """One of the machine's files. One that is absent is empty: so do resolvers take it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_LONGEST).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _put(path: Path, text: str) -> None:
+    """Put the text in place whole, unless it is there: guests may have written to the file they have."""
+    content = text.encode()
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == len(content) and file.read(len(content)) == content:
+            return
+    # Two containers of a pod may start at once.
+    fresh = path.with_name(f".{path.name}.{threading.get_ident()}")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        os.fchmod(descriptor, _MODE)
+    fresh.replace(path)
