@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import logging
 import ssl
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 from oci.images import ImageStore
 from providers.base import Provider, ProviderError
@@ -21,6 +23,7 @@ from vkubelet.api.client import ApiClient, ApiUnavailableError, KubeconfigError
 from vkubelet.api.cluster_services import ClusterServices
 from vkubelet.api.events import EventRecorder
 from vkubelet.api.informer import PodInformer
+from vkubelet.api.objects import ObjectReference
 from vkubelet.api.references import ObjectReferences
 from vkubelet.config import Config, ConfigError
 from vkubelet.endpoints import endpoints
@@ -39,6 +42,9 @@ from vkubelet.pods.instrumented import InstrumentedProvider
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.reporter import Reporter
 from vkubelet.pods.runtime import PodRuntime
+from vkubelet.pods.static.mirror import MirrorPods
+from vkubelet.pods.static.source import StaticPods
+from vkubelet.pods.static.watch import ManifestWatcher, manifest_watcher
 from vkubelet.server.app import KubeletServer, ListenError
 from vkubelet.server.auth import AlwaysAllow, KubeletAuth
 from vkubelet.server.auth_reviews import AccessReviewer, TokenReviewer
@@ -50,8 +56,13 @@ from vkubelet.toolbox import Toolbox
 
 logger = logging.getLogger(__name__)
 
-# The declaredFeatures of this node: the API server passes WebSockets on instead of translating them to SPDY.
-FEATURES = ("ExtendWebSocketsToKubelet",)
+# The declaredFeatures of this node: the API server passes WebSockets on instead of translating them to SPDY,
+# and lets people resize the whole of a pod and its init containers.
+FEATURES = (
+    "ExtendWebSocketsToKubelet",
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+)
 # What a shutdown may take for what is on its way to the API server, and for pods to end when draining.
 FLUSH_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 60.0
@@ -86,7 +97,8 @@ async def serve(config: Config) -> None:
         async with contextlib.AsyncExitStack() as ends:
             client = await ApiClient.from_kubeconfig(kubeconfig)
             ends.push_async_callback(client.close)
-            await _first_contact(client)
+            if not config.static_pod_path:
+                await _first_contact(client)
             provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
             ends.push_async_callback(provider.close)
             await _Agent(config, client, kubeconfig, InstrumentedProvider(provider)).run()
@@ -154,19 +166,25 @@ class _Agent:
         await self._node.prepare()
         await asyncio.to_thread(self._images.open)
         references, services = ObjectReferences(self._client), ClusterServices(self._client)
+        mirrors = MirrorPods(
+            self._client, self._reporter, config.node_name, lambda: self._node.uid, self._complain
+        )
+        static = StaticPods(self._reporter, mirrors)
         runtime = PodRuntime(
             config,
             self._provider,
             self._images,
             toolbox=Toolbox(enabled=config.toolbox),
             recorder=self._recorder,
-            statuses=self._reporter,
+            statuses=static,
             references=references,
             services=services,
             node=self._node,
             host_ip=self._node.host_ip,
         )
         manager = runtime.manager
+        static.run_with(manager)
+        manager.ended, manager.known_as = static.ended, mirrors.static_uid
         await runtime.open()
         observer = Observer(manager, self._provider, lambda: usage.read(config, self._node.capacity))
         certificate = ServingCertificate(config, self._client, self._node.host_ip)
@@ -191,28 +209,37 @@ class _Agent:
         )
         self._port = await server.start()
         footprint.settle()
+        informer = PodInformer(
+            self._client, config.node_name, on_change=static.on_change, on_delete=static.on_delete
+        )
+        client_certificate = ClientCertificate(config, self._client, self._kubeconfig)
+        watcher = manifest_watcher(config, static, self._complain)
         try:
-            await self._node.register()
-            informer = PodInformer(
-                self._client, config.node_name, on_change=manager.on_change, on_delete=manager.on_delete
-            )
-            client_certificate = ClientCertificate(config, self._client, self._kubeconfig)
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(part, name=name)
-                    for name, part in {
-                        "events": self._recorder.run(),
-                        "statuses": self._reporter.run(),
-                        **runtime.tasks(),
-                        "references": references.run(),
-                        "services": services.run(),
-                        "node": self._node.run(),
-                        "informer": informer.run(),
-                        "client certificate": client_certificate.run(),
-                        "serving certificate": certificate.run(),
-                        "readiness": self._become_ready(informer, manager),
-                    }.items()
-                ]
+                tasks: list[asyncio.Task[None]] = []
+
+                def begin(parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+                    tasks.extend(group.create_task(part, name=name) for name, part in parts.items())
+
+                # Static pods run whether or not the API server can be asked.
+                begin(runtime.tasks())
+                if watcher is not None:
+                    begin({"static pods": watcher.run()})
+                begin({"registration": self._node.register()})
+                if await _first(tasks[-1], stop):
+                    begin(
+                        {
+                            "events": self._recorder.run(),
+                            "statuses": self._reporter.run(),
+                            "references": references.run(),
+                            "services": services.run(),
+                            "node": self._node.run(),
+                            "informer": informer.run(),
+                            "client certificate": client_certificate.run(),
+                            "serving certificate": certificate.run(),
+                            "readiness": self._become_ready(informer, watcher, manager, mirrors),
+                        }
+                    )
                 await stop.wait()
                 await self._shut_down(manager)
                 for task in tasks:
@@ -222,13 +249,28 @@ class _Agent:
             reader.close()
             await observer.close()
 
-    async def _become_ready(self, informer: PodInformer, manager: PodManager) -> None:
+    async def _become_ready(
+        self,
+        informer: PodInformer,
+        watcher: ManifestWatcher | None,
+        manager: PodManager,
+        mirrors: MirrorPods,
+    ) -> None:
         """Ready once every pod of the node is known; what then belongs to none is ended."""
         await informer.synced.wait()
+        if watcher is not None:
+            await watcher.synced.wait()
         manager.synced()
         self._not_ready = None
         self._node.wake()
         logger.info("node %s is ready, its API listens on port %d", self._config.node_name, self._port)
+        await mirrors.run()
+
+    def _complain(self, text: str) -> None:
+        """Tell people, at the node, what is wrong with its static pods."""
+        logger.warning("static pods: %s", text)
+        node = ObjectReference(kind="Node", name=self._config.node_name, uid=self._node.uid)
+        self._recorder.event(node, "Warning", "FailedStaticPod", text)
 
     async def _shut_down(self, manager: PodManager) -> None:
         """Take no more pods, say so, and send what is on its way; containers run on unless drained."""
@@ -260,3 +302,13 @@ def _kubelet_auth(config: Config, client: ApiClient) -> KubeletAuth:
         tokens=tokens if config.authentication_token_webhook else None,
         anonymous=config.anonymous_auth,
     )
+
+
+async def _first(task: asyncio.Task[None], stop: asyncio.Event) -> bool:
+    """Wait for a task, or to be stopped before: whether it has ended well. A failure is its group's."""
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+    return task.done() and not task.cancelled() and task.exception() is None

@@ -50,6 +50,10 @@ def version() -> None:
         click.echo(f"{package} {importlib.metadata.version(package)}")
 
 
+# What the kubelet calls an option whose name here is that of its configuration file.
+_KUBELETS_NAMES = {"static_pod_path": ("--pod-manifest-path",)}
+
+
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Every field of the configuration as a flag; its text is parsed where YAML and variables are."""
     defaults = msgspec.structs.asdict(Config())
@@ -62,6 +66,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             form["multiple"] = True
         command = click.option(
             f"--{field.replace('_', '-')}",
+            *_KUBELETS_NAMES.get(field, ()),
             field,
             help=HELP[field] + (f" [default: {default}]" if default else ""),
             **form,

@@ -24,8 +24,8 @@ _TIMEOUT = 5.0
 class PodListRoutes:
     """Implements RouteGroup."""
 
-    def __init__(self, client: ApiClient, inventory: Inventory, node: str) -> None:
-        """`client` may list the pods of the node named `node`."""
+    def __init__(self, client: ApiClient | None, inventory: Inventory, node: str) -> None:
+        """`client` may list the pods of the node named `node`; None where there is no API server."""
         self._client = client
         self._inventory = inventory
         self._query = {"fieldSelector": f"spec.nodeName={node}", "resourceVersion": "0"}
@@ -42,10 +42,13 @@ class PodListRoutes:
         """See RouteGroup: both of them end by themselves."""
 
     async def _pods(self, _: web.Request) -> web.Response:
-        try:
-            body = await self._client.get("/api/v1/pods", query=self._query, timeout=_TIMEOUT)
-        except (ApiError, ApiUnavailableError) as error:
-            logger.info("pods are listed as far as this node knows them: %s", error)
+        body = None
+        if self._client is not None:
+            try:
+                body = await self._client.get("/api/v1/pods", query=self._query, timeout=_TIMEOUT)
+            except (ApiError, ApiUnavailableError) as error:
+                logger.info("pods are listed as far as this node knows them: %s", error)
+        if body is None:
             body = pod_list([entry.pod for entry in self._inventory.pods()])
         return web.Response(body=body, content_type="application/json")
 

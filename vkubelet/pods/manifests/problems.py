@@ -169,7 +169,7 @@ class Problems:
             self.invalid(path, value, text)
 
     def amount(self, path: str, value: int | str) -> bool:
-        """A quantity that is not negative; whether it is one."""
+        """A quantity that is not negative; whether it is a quantity at all."""
         try:
             negative = quantity(value) < 0
         except ValueError as error:
@@ -177,7 +177,7 @@ class Problems:
             return False
         if negative:
             self.invalid(path, value, "must be greater than or equal to 0")
-        return not negative
+        return True
 
     def _form(
         self, path: str, value: str, form: re.Pattern[str], longest: int, text: str, shown: str | None = None

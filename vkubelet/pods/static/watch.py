@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from vkubelet import inotify
+from vkubelet.config import Config
 from vkubelet.pods.manifests.reading import Manifest
 from vkubelet.pods.static.files import Found, read_all
+from vkubelet.pods.static.source import StaticPods
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,16 @@ class ManifestWatcher:
             if self._faults.get(file) != text:
                 self._complain(text)
         self._faults = dict(faults)
+
+
+def manifest_watcher(
+    config: Config, pods: StaticPods, complain: Callable[[str], None]
+) -> ManifestWatcher | None:
+    """What follows the configured directory, if one is configured, and tells `pods` of what is in it."""
+    if not config.static_pod_path:
+        return None
+    path = Path(config.static_pod_path).absolute()
+    return ManifestWatcher(path, config.node_name, update=pods.update, complain=complain)
 
 
 def _armed(watcher: inotify.DirectoryWatcher, path: Path) -> tuple[inotify.Watch, list[Path]]:

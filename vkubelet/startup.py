@@ -1,0 +1,63 @@
+"""What every process that runs pods does first and last: its directories, its lock, its signals.
+
+It exists so that a node with an API server, one without and a pod on a terminal begin and end alike. It must
+not know any part of a node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from vkubelet.config import Config
+
+
+class AgentError(Exception):
+    """The agent cannot start; the text says why, in one line."""
+
+
+@contextlib.contextmanager
+def only_agent(run_dir: Path) -> Iterator[None]:
+    """Hold the state directory for this process. Raises AgentError naming the process that has it."""
+    path = run_dir / "agent.lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise AgentError(f"{run_dir} is in use by another agent, process {owner}") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def make_directories(config: Config) -> None:
+    """Make the node's directories. Raises AgentError."""
+    try:
+        for private in (config.root_dir, config.run_dir):
+            Path(private).mkdir(parents=True, exist_ok=True, mode=0o700)
+        Path(config.pod_logs_dir).mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        raise AgentError(f"the node's directories cannot be made: {error}") from error
+
+
+def stop_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process as it would without us."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told, number)
+    return stop
