@@ -46,13 +46,14 @@ class Layout:
 class ImageConfig(msgspec.Struct, frozen=True):
     """How an image wants to be run, as Docker's config has it; all empty for a wasm artifact.
 
-    `env` is `NAME=value` each.
+    `env` is `NAME=value` each, `user` is `USER[:GROUP]`, numbers or names.
     """
 
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     working_dir: str = ""
+    user: str = ""
 
 
 class _ContainerConfig(msgspec.Struct, frozen=True, rename="pascal"):
@@ -60,6 +61,7 @@ class _ContainerConfig(msgspec.Struct, frozen=True, rename="pascal"):
     cmd: list[str] | None = None
     env: list[str] | None = None
     working_dir: str | None = None
+    user: str | None = None
 
 
 class _ConfigDocument(msgspec.Struct, frozen=True):
@@ -113,6 +115,7 @@ def read_config(data: bytes, reference: Named) -> ImageConfig:
         cmd=tuple(config.cmd or ()),
         env=tuple(config.env or ()),
         working_dir=config.working_dir or "",
+        user=config.user or "",
     )
 
 

@@ -69,6 +69,7 @@ class NodeStatus(Struct, omit_defaults=False):
     daemon_endpoints: dict[str, Any] | None = None
     node_info: dict[str, Any] | None = None
     images: list[NodeImage] | None = None
+    features: dict[str, bool] | None = None
     declared_features: list[str] | None = None
 
 
@@ -181,6 +182,8 @@ def node_status(
             NodeImage(names=(image.names or [])[:IMAGE_NAMES_MAXIMUM], size_bytes=image.size_bytes)
             for image in largest
         ],
+        # A wasm image has no /etc/group: who is in which group, the pod alone says.
+        features={"supplementalGroupsPolicy": True},
         # Validation wants them sorted and unique.
         declared_features=sorted(set(features)),
     )

@@ -22,6 +22,7 @@ from vkubelet.pods.health import is_ready, is_started
 from vkubelet.pods.observed import Attempt, ContainerView
 from vkubelet.pods.plan import SECOND
 from vkubelet.pods.restarts import should_restart
+from vkubelet.pods.security import shown_user
 
 RUNTIME = "wasmtime"
 
@@ -49,6 +50,8 @@ def container_status(
         image_id="" if latest is None else latest.image_id,
         container_id="" if latest is None else container_id(latest.id),
     )
+    if latest is not None and latest.user is not None:
+        status.user = shown_user(latest.user)
     if container.volume_mounts:
         status.volume_mounts = _mounts_of(container)
     return status

@@ -10,7 +10,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from providers.base import Exit
+from providers.base import Exit, Identity
 from vkubelet.api.containers import ResourceRequirements
 from vkubelet.api.objects import PodCondition
 from vkubelet.pods.backoff import Backoff
@@ -48,6 +48,7 @@ class Attempt:
     started_at: int
     exit: Exit | None = None
     past: bool = False
+    user: Identity | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from providers.base import ContainerState
+from providers.base import ContainerState, Identity
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods.backoff import Backoff
@@ -22,6 +22,7 @@ _CONTAINER = "io.kubernetes.container.name"
 _RESTARTS = "io.kubernetes.container.restartCount"
 _IMAGE = "vkubelet.dev/image-id"
 _BACKOFF = "vkubelet.dev/backoff"
+_USER = "vkubelet.dev/user"
 
 
 class ForeignContainerError(ValueError):
@@ -41,8 +42,13 @@ class Record:
     state: ContainerState
 
 
-def labels(pod: Pod, container: Container, number: int, image_id: str, backoff: Backoff) -> dict[str, str]:
-    """The labels of attempt `number`; `backoff` is the crash back-off in force once it has started."""
+def labels(
+    pod: Pod, container: Container, number: int, image_id: str, backoff: Backoff, user: Identity
+) -> dict[str, str]:
+    """The labels of attempt `number`; `backoff` is the crash back-off in force once it has started.
+
+    `user` is whom its process runs as.
+    """
     return {
         _UID: pod.metadata.uid,
         _NAMESPACE: pod.metadata.namespace,
@@ -51,6 +57,7 @@ def labels(pod: Pod, container: Container, number: int, image_id: str, backoff: 
         _RESTARTS: str(number),
         _IMAGE: image_id,
         _BACKOFF: f"{backoff.delay} {backoff.updated}",
+        _USER: " ".join(map(str, (user.uid, user.gid, *user.groups))),
     }
 
 
@@ -85,4 +92,13 @@ def attempt(state: ContainerState) -> Attempt:
         image_id=state.labels[_IMAGE],
         started_at=state.started_at,
         exit=state.exit,
+        user=_user(state.labels.get(_USER)),
     )
+
+
+def _user(text: str | None) -> Identity | None:
+    """None for what an earlier version has started. Raises ValueError."""
+    if text is None:
+        return None
+    uid, gid, *groups = map(int, text.split())
+    return Identity(uid, gid, tuple(groups))

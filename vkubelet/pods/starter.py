@@ -19,7 +19,7 @@ from typing import Protocol
 from oci.errors import InvalidReferenceError, OciError
 from oci.images import Image
 from oci.reference import Reference, parse
-from providers.base import Artifact, ContainerSpec, ContainerState, Preopen, Provider, ProviderError
+from providers.base import Artifact, ContainerSpec, ContainerState, Identity, Preopen, Provider, ProviderError
 from vkubelet import telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.events import Recorder
@@ -34,6 +34,7 @@ from vkubelet.pods.environment import Environment, arguments, with_terminal
 from vkubelet.pods.etc_files import EtcFiles
 from vkubelet.pods.hostname import Hostname, HostnameError, hostname
 from vkubelet.pods.resources import applied
+from vkubelet.pods.security import IdentityError, identity, read_only_root
 from vkubelet.pods.sources import Environments, Place
 from vkubelet.pods.volumes.mounts import Mounts
 from vkubelet.toolbox import ToolboxError
@@ -93,6 +94,7 @@ class Starter:
         self._environments = environments
         self._recorder = recorder
         self._allocatable = allocatable
+        self._own = Identity(os.getuid(), os.getgid(), tuple(os.getgroups()))
         self._etc = EtcFiles(config, recorder)
 
     async def start(
@@ -220,6 +222,10 @@ class Starter:
         artifact: Artifact,
     ) -> ContainerSpec:
         bounds = applied(pod, container)
+        try:
+            user = identity(pod, container, image.config.user, self._own)
+        except IdentityError as error:
+            raise StartError("CreateContainerConfigError", str(error)) from error
         mounted = volumes.mounts(pod, container, env.declared)
         preopens = (*mounted.preopens, *beside(mounted.preopens))
         config = image.config
@@ -228,7 +234,7 @@ class Starter:
         _make_directories(log_path.parent)
         return ContainerSpec(
             id=secrets.token_hex(32),
-            labels=records.labels(pod, container, number, image_id(image), backoff),
+            labels=records.labels(pod, container, number, image_id(image), backoff, user or self._own),
             artifact=artifact,
             args=arguments(container, config.entrypoint, config.cmd, env.declared, module_name),
             env=with_terminal(env.variables) if container.tty else env.variables,
@@ -245,6 +251,8 @@ class Starter:
             stdin_once=container.stdin_once,
             tty=container.tty,
             network=pod.spec.host_network,
+            read_only_root=read_only_root(container),
+            identity=user,
             stop_file=wants_stop_file(pod),
         )
 

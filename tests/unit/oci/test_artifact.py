@@ -110,7 +110,7 @@ def test_an_index_in_an_index_is_refused() -> None:
 def test_a_config_says_how_to_run() -> None:
     config = {"Entrypoint": ["/app.wasm"], "Cmd": ["-v"], "Env": ["A=b"], "WorkingDir": "/w", "User": "1"}
     assert read_config(json.dumps({"config": config, "os": "wasip1"}).encode(), REFERENCE) == ImageConfig(
-        entrypoint=("/app.wasm",), cmd=("-v",), env=("A=b",), working_dir="/w"
+        entrypoint=("/app.wasm",), cmd=("-v",), env=("A=b",), working_dir="/w", user="1"
     )
     assert read_config(b"{}", REFERENCE) == ImageConfig()
     assert read_config(b'{"config":{"Cmd":null}}', REFERENCE) == ImageConfig()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.base import ContainerState, Exit, ExitReason
+from providers.base import ContainerState, Exit, ExitReason, Identity
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.api.times import rfc3339
@@ -35,7 +35,7 @@ def decode(spec: dict[str, Any], status: dict[str, Any] | None = None) -> Pod:
 
 def state(pod: Pod, number: int, end: Exit | None = None) -> ContainerState:
     container = Container(name="a")
-    found = labels(pod, container, number, "img@sha256:1", Backoff(20.0, NOW))
+    found = labels(pod, container, number, "img@sha256:1", Backoff(20.0, NOW), Identity(7, 8, (9,)))
     return ContainerState(f"id{number}", found, Path("/log"), 7, 1, end)
 
 
@@ -49,6 +49,7 @@ def test_records_carry_number_backoff_and_past() -> None:
     assert view.previous is not None
     assert view.previous.number == 2
     assert view.backoff == Backoff(20.0, NOW)
+    assert view.running.user == Identity(7, 8, (9,))
 
 
 def test_a_container_without_our_labels_is_foreign() -> None:
