@@ -51,6 +51,7 @@ from vkubelet.server.auth_reviews import AccessReviewer, TokenReviewer
 from vkubelet.server.log_reader import LogReader
 from vkubelet.server.metrics.snapshot import Observer
 from vkubelet.server.tls import harden
+from vkubelet.standalone import is_standalone, serve_alone
 from vkubelet.startup import AgentError, make_directories, only_agent, stop_signal
 from vkubelet.toolbox import Toolbox
 
@@ -84,6 +85,9 @@ AGENT_ERRORS = (
 
 async def serve(config: Config) -> None:
     """Be a node until SIGTERM or SIGINT. Raises one of AGENT_ERRORS when the node cannot be."""
+    if is_standalone(config):
+        await serve_alone(config)
+        return
     root, run_dir = Path(config.root_dir), Path(config.run_dir)
     make_directories(config)
     with only_agent(run_dir):
@@ -179,6 +183,7 @@ class _Agent:
             statuses=static,
             references=references,
             services=services,
+            client=self._client,
             node=self._node,
             host_ip=self._node.host_ip,
         )

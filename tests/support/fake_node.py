@@ -235,7 +235,9 @@ async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> Asy
         config=config,
         provider=cast("Any", provider),
         starter=starter,
-        volumes=VolumeManager(config),
+        volumes=VolumeManager(
+            config, references=NoReferences(), client=None, recorder=recorder, node=RoomyNode()
+        ),
         allocations=Allocations(
             AllocationFiles(directory / "allocations"), RoomyNode(), recorder, lambda _: None
         ),

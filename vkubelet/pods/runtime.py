@@ -1,11 +1,13 @@
 """All that runs pods, put together: whoever names the pods, and wherever their statuses and events go.
 
 It exists because pods may come from an API server, from files with or without one, or from a command line,
-and the parts that run them are the same. It must not know an API server, nor what the kubelet API is.
+and the parts that run them are the same. It must not ask an API server itself, nor know what the kubelet API
+is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from collections.abc import Coroutine
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 from oci.images import ImageStore
 from providers.base import Provider
+from vkubelet.api.client import ApiClient
 from vkubelet.api.events import Recorder
 from vkubelet.api.references import References
 from vkubelet.config import Config
@@ -47,17 +50,20 @@ class PodRuntime:
         statuses: StatusSink,
         references: References,
         services: ServiceSource | None,
+        client: ApiClient | None,
         node: NodeSource,
         host_ip: str,
     ) -> None:
-        """All of them outlive this. `services` is None where there is no cluster."""
+        """All of them outlive this. `services` and `client` are None where there is no cluster."""
         self._provider = provider
         environments = Environments(references, services)
         builtin = BuiltinImages(toolbox)
         starter = Starter(
             config, provider, images, builtin, environments, recorder, lambda: node.view().allocatable
         )
-        self._volumes = VolumeManager(config)
+        self._volumes = VolumeManager(
+            config, references=references, client=client, recorder=recorder, node=node
+        )
         self.commands = Commands(provider, toolbox, _private_directory(config))
         files = AllocationFiles(Path(config.run_dir) / "allocations")
         self._allocations = Allocations(files, node, recorder, lambda _: None)
@@ -78,7 +84,11 @@ class PodRuntime:
         )
 
     async def open(self) -> None:
-        """Take charge of what an earlier agent left; before any pod is named. Raises ProviderError."""
+        """Take charge of what an earlier agent left; before any pod is named.
+
+        Raises ProviderError, and OSError where the volumes' directory cannot be made.
+        """
+        await asyncio.to_thread(self._volumes.open)
         self.manager.adopt(await self._provider.open(self.manager.on_exit))
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:

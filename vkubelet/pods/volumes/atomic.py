@@ -22,7 +22,7 @@ from pathlib import Path
 
 from vkubelet.pods.volumes.payload import File, Payload
 
-_DATA = "..data"
+DATA = "..data"
 _NEXT = "..data_tmp"
 _MODE = 0o755
 """Of directories: whoever may read a file may come to it."""
@@ -47,10 +47,10 @@ def write(volume: Path, payload: Payload, own: Callable[[str], None] | None = No
     entries = os.listdir(where)
     visible = {path.split("/", 1)[0] for path in payload}
     for name in visible.difference(entries):
-        os.symlink(f"{_DATA}/{name}", f"{where}/{name}")
+        os.symlink(f"{DATA}/{name}", f"{where}/{name}")
         changed = True
     for name in entries:
-        if name in visible or name in (_DATA, current):
+        if name in visible or name in (DATA, current):
             continue
         changed = True
         _remove(f"{where}/{name}")
@@ -72,7 +72,7 @@ def _publish(where: str, payload: Payload, own: Callable[[str], None] | None) ->
     if os.path.lexists(f"{where}/{_NEXT}"):
         os.unlink(f"{where}/{_NEXT}")
     os.symlink(name, f"{where}/{_NEXT}")
-    os.rename(f"{where}/{_NEXT}", f"{where}/{_DATA}")
+    os.rename(f"{where}/{_NEXT}", f"{where}/{DATA}")
     return name
 
 
@@ -103,7 +103,7 @@ def _create(path: str, file: File) -> None:
 def _current(where: str) -> str | None:
     """The directory that counts; None if there is none."""
     try:
-        name = os.readlink(f"{where}/{_DATA}")
+        name = os.readlink(f"{where}/{DATA}")
     except FileNotFoundError:
         return None
     return name if name.startswith(_OWN) and "/" not in name and os.path.isdir(f"{where}/{name}") else None

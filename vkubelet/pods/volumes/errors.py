@@ -6,6 +6,7 @@ It must not know any kind.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -39,3 +40,9 @@ class VolumeError(Exception):
         self.retry_after = retry_after
         self.reason = reason
         self.messages = tuple(messages)
+
+
+def os_text(error: OSError) -> str:
+    """An error of the system as Go words it: `/x: permission denied`."""
+    cause = os.strerror(error.errno).lower() if error.errno else str(error)
+    return f"{error.filename}: {cause}" if error.filename else cause

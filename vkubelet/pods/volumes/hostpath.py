@@ -10,8 +10,10 @@ import os
 import stat
 from pathlib import Path
 
-from vkubelet.api.volumes import HostPathVolumeSource
+from vkubelet.api.objects import Pod
+from vkubelet.api.volumes import HostPathVolumeSource, Volume
 from vkubelet.pods.volumes.errors import SetUpError
+from vkubelet.pods.volumes.kinds import Mounted, Prepared
 
 # type -> what the kubelet's message calls it.
 _EXPECTED = {
@@ -22,6 +24,17 @@ _EXPECTED = {
     "BlockDevice": "block device",
 }
 _OR_CREATE = "OrCreate"
+
+
+class HostPath:
+    """See Kind."""
+
+    renewed = False
+
+    async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
+        """See Kind."""
+        source = volume.host_path or HostPathVolumeSource()
+        return Prepared(lambda: Mounted(check(source)))
 
 
 def check(source: HostPathVolumeSource) -> Path:
@@ -35,6 +48,9 @@ def check(source: HostPathVolumeSource) -> Path:
     if not path.startswith("/"):
         raise SetUpError(f"invalid HostPath `{path}`: must be an absolute path")
     if not source.type:
+        # A container runtime makes what it is to mount and is not there.
+        if not os.path.lexists(path):
+            _make(Path(path), "Directory")
         return Path(path)
     wanted = source.type.removesuffix(_OR_CREATE)
     if wanted not in _EXPECTED or (source.type != wanted and wanted not in ("Directory", "File")):

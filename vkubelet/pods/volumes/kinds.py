@@ -23,13 +23,26 @@ class Mounted:
     read_only: bool = False
 
 
-Apply = Callable[[], Mounted]
-"""Makes a volume, or brings it up to date: blocks, and may be called again. Raises SetUpError, OSError."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prepared:
+    """What is left to do once all is fetched.
+
+    `apply` makes the volume or brings it up to date: it blocks, and raises SetUpError and OSError. `renew_at`
+    is when the volume must be prepared again at the latest, seconds since the epoch; None for never.
+    """
+
+    apply: Callable[[], Mounted]
+    renew_at: float | None = None
 
 
 class Kind(Protocol):
     """One kind of volume."""
 
-    async def prepare(self, pod: Pod, volume: Volume) -> Apply:
+    @property
+    def renewed(self) -> bool:
+        """Whether a volume that is there is prepared again when what it shows has changed."""
+        ...
+
+    async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
         """Fetch what the volume needs; what is left to do needs no network. Raises SetUpError."""
         ...

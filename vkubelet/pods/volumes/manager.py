@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from vkubelet.api.client import ApiClient
+from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod
-from vkubelet.api.volumes import Volume
+from vkubelet.api.references import References
 from vkubelet.config import Config
-from vkubelet.pods.volumes import emptydir, hostpath
-from vkubelet.pods.volumes.kinds import Apply, Kind, Mounted
+from vkubelet.pods.allocations import NodeSource
+from vkubelet.pods.volumes.content import Collector
+from vkubelet.pods.volumes.emptydir import EmptyDir
+from vkubelet.pods.volumes.files import PLUGINS, Files
+from vkubelet.pods.volumes.hostpath import HostPath
 from vkubelet.pods.volumes.layout import Layout
+from vkubelet.pods.volumes.memory import Memory
+from vkubelet.pods.volumes.node import NodeVolumes
 from vkubelet.pods.volumes.pod import PodVolumes
 from vkubelet.pods.volumes.removal import remove
+from vkubelet.pods.volumes.renewal import Renewal
+from vkubelet.pods.volumes.tokens import Tokens
+from vkubelet.pods.volumes.trust import TrustBundles
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +37,44 @@ logger = logging.getLogger(__name__)
 class VolumeManager:
     """One for the node."""
 
-    def __init__(self, config: Config) -> None:
-        self._layout = Layout.of(Path(config.root_dir), Path(config.run_dir))
-        self._kinds: dict[str, Kind] = {"emptyDir": _EmptyDir(self._layout), "hostPath": _HostPath()}
+    def __init__(
+        self,
+        config: Config,
+        *,
+        references: References,
+        client: ApiClient | None,
+        recorder: Recorder,
+        node: NodeSource,
+    ) -> None:
+        """`client` is None where there is no API server."""
+        layout = Layout.of(Path(config.root_dir), Path(config.run_dir))
+        tokens = Tokens(client)
+        self._memory = Memory(layout.memory)
+        self._trust = TrustBundles(client, self._renew_all)
+        self._renewal = Renewal()
+        self._pods: dict[str, PodVolumes] = {}
+
+        def allocatable() -> Mapping[str, int]:
+            return node.view().allocatable
+
+        collector = Collector(references, tokens, self._trust, allocatable)
+        self._node = NodeVolumes(
+            kinds={
+                "emptyDir": EmptyDir(layout, allocatable),
+                "hostPath": HostPath(),
+                **{kind: Files(kind, collector, layout, self._memory) for kind in PLUGINS},
+            },
+            layout=layout,
+            objects=references,
+            tokens=tokens,
+            renewal=self._renewal,
+            recorder=recorder,
+            forget=self._forget,
+        )
+
+    def open(self) -> None:
+        """Get ready for pods: before any is mounted. Blocks. Raises OSError."""
+        self._memory.open()
 
     def pod(self, pod: Pod, available: Callable[[], None]) -> PodVolumes:
         """The volumes of a pod that this node has taken. Nothing is done yet: `mount` sets them up.
@@ -39,13 +84,25 @@ class VolumeManager:
         Also for a pod whose containers an earlier agent started: `mount` then finds what is there and
         brings it up to date, and `unmount` removes it.
         """
-        return PodVolumes(pod, self._kinds, self._layout, available)
+        volumes = PodVolumes(pod, self._node, available)
+        if pod.spec.volumes:
+            self._pods[pod.metadata.uid] = volumes
+        return volumes
+
+    async def exceeded(self, uid: str) -> str | None:
+        """The message of a pod's eviction if one of its emptyDirs holds more than its sizeLimit.
+
+        It takes as long as there are files in them; None also for a pod without volumes.
+        """
+        volumes = self._pods.get(uid)
+        return await volumes.exceeded() if volumes is not None else None
 
     def remove_others(self, uids: Collection[str]) -> None:
         """Remove what an earlier agent left of pods that are not among `uids`. Blocks."""
-        for uid in self._layout.uids():
-            if uid not in uids:
-                for path in self._layout.of_pod(uid):
+        for uid in self._node.layout.uids():
+            # What came after `uids` were listed is among the pods before it makes anything.
+            if uid not in uids and uid not in self._pods:
+                for path in self._node.layout.of_pod(uid):
                     try:
                         remove(path)
                     except OSError as error:
@@ -53,23 +110,18 @@ class VolumeManager:
 
     async def run(self) -> NoReturn:
         """Keep current what guests see, until cancelled."""
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError("nobody completes it")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._renewal.run(), name="volume renewals")
+                group.create_task(self._trust.run(), name="trust bundles")
+        finally:
+            self._memory.close()
+        raise AssertionError("its tasks never end")
 
+    def _forget(self, uid: str) -> None:
+        self._pods.pop(uid, None)
 
-class _EmptyDir:
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-
-    async def prepare(self, pod: Pod, volume: Volume) -> Apply:
-        source = volume.empty_dir
-        assert source is not None  # noqa: S101  kinds are by the field that is set
-        where = self._layout.on_disk(pod.metadata.uid, emptydir.KIND, volume.name)
-        return lambda: Mounted(emptydir.make(where, source))
-
-
-class _HostPath:
-    async def prepare(self, pod: Pod, volume: Volume) -> Apply:
-        source = volume.host_path
-        assert source is not None  # noqa: S101  kinds are by the field that is set
-        return lambda: Mounted(hostpath.check(source))
+    def _renew_all(self) -> None:
+        """Something that any pod's volumes may show has changed."""
+        for volumes in self._pods.values():
+            self._renewal.now(volumes)

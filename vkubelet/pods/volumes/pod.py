@@ -7,20 +7,22 @@ a kind of volume is made, nor when the pod starts or ends.
 from __future__ import annotations
 
 import asyncio
-import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from oci.flights import ended
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.containers import Container
-from vkubelet.api.objects import Pod
+from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.api.volumes import Volume
 from vkubelet.pods.starter import StartError
-from vkubelet.pods.volumes.errors import SetUpError, VolumeError
-from vkubelet.pods.volumes.kinds import Apply, Kind, Mounted
-from vkubelet.pods.volumes.layout import Layout
+from vkubelet.pods.volumes import content, emptydir
+from vkubelet.pods.volumes.errors import SetUpError, VolumeError, os_text
+from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.mounts import MountError, Mounts, mounts, used_volumes
+from vkubelet.pods.volumes.node import NodeVolumes
 from vkubelet.pods.volumes.removal import remove
 
 # The kubelet's back-off between two tries of a mount (its exponentialbackoff package).
@@ -32,35 +34,44 @@ Result = TypeVar("Result")
 class PodVolumes:
     """See `VolumeManager.pod`."""
 
-    def __init__(
-        self, pod: Pod, kinds: Mapping[str, Kind], layout: Layout, available: Callable[[], None]
-    ) -> None:
-        """`kinds` are by the API's name of each."""
-        self._uid = pod.metadata.uid
-        self._kinds = kinds
-        self._layout = layout
-        self._mounted: dict[str, Mounted] = {}
-        self._one_at_a_time = asyncio.Lock()
-        self._backoff = Backoff(RETRY_FIRST, RETRY_LIMIT)
+    def __init__(self, pod: Pod, node: NodeVolumes, available: Callable[[], None]) -> None:
+        """`node` is what the volumes of all pods share."""
+        self._pod = pod
+        self._node = node
         self._available = available
+        self._mounted: dict[str, Mounted] = {}
+        self._renewals: dict[str, float] = {}
+        self._one_at_a_time = asyncio.Lock()
+        self._preparing: asyncio.Task[list[Prepared | SetUpError]] | None = None
+        self._backoff: Backoff | None = None
+        self._incomplete = False
+        self._over = False
 
     async def mount(self, pod: Pod) -> None:
         """Set up every volume that a container mounts and that is not there yet.
 
         One try; what is there stays. Raises VolumeError with a kubelet's events for the rest, and when to try
         again; `available`, which `VolumeManager.pod` was given, is called if there is a reason to sooner.
+        Once `unmount` has been called, nothing is mounted any more.
         """
         async with self._one_at_a_time:
+            self._pod = pod
             wanted = used_volumes(pod)
-            absent = [
-                volume
-                for volume in pod.spec.volumes or ()
-                if volume.name in wanted and volume.name not in self._mounted
-            ]
+            used = [volume for volume in pod.spec.volumes or () if volume.name in wanted]
+            if self._over or not used:
+                return
+            named = frozenset(content.references(pod, used))
+            if named:
+                # First, so that no change between the question and the watch is missed.
+                self._node.objects.use(self._owner, named, self._changed)
+            absent = [volume for volume in used if volume.name not in self._mounted]
             failed = await self._set_up(pod, absent)
+            self._incomplete = bool(failed)
+            if not self._over:
+                self._node.renewal.at(self, min(self._renewals.values(), default=None))
         if failed:
-            raise VolumeError(failed, retry_after=self._backoff.delay())
-        self._backoff.reset()
+            raise VolumeError(failed, retry_after=self._delay())
+        self._backoff = None
 
     def mounts(self, pod: Pod, container: Container, env: Mapping[str, str]) -> Mounts:
         """What the container sees; `env` is its environment, for subPathExpr.
@@ -78,34 +89,110 @@ class PodVolumes:
         return found.path if found is not None else None
 
     def update(self, pod: Pod) -> None:
-        """The pod's object has changed; what volumes show of it will follow."""
+        """The pod's object has changed; what volumes show of it follows."""
+        self._pod = pod
+        if any(self._is_renewed(volume) for volume in pod.spec.volumes or ()):
+            self._node.renewal.now(self)
+
+    async def renew(self) -> float | None:
+        """Bring up to date what is mounted; when to do so again, seconds since the epoch, if ever.
+
+        What cannot be is told by events, stays as it is and is tried again.
+        """
+        async with self._one_at_a_time:
+            pod = self._pod
+            volumes = [volume for volume in pod.spec.volumes or () if self._is_renewed(volume)]
+            if self._over or not volumes:
+                return None
+            failed = await self._set_up(pod, volumes)
+        for message in failed:
+            self._node.recorder.event(pod_reference(pod), "Warning", "FailedMount", message)
+        if failed:
+            return time.time() + self._delay()
+        self._backoff = None
+        return min(self._renewals.values(), default=None)
+
+    async def exceeded(self) -> str | None:
+        """The message of the pod's eviction if an emptyDir holds more than its sizeLimit, None if none does.
+
+        It looks at all that is in them, which takes as long as there are files.
+        """
+        limited = [
+            (volume, self._mounted[volume.name].path)
+            for volume in self._pod.spec.volumes or ()
+            if volume.empty_dir is not None and volume.empty_dir.size_limit and volume.name in self._mounted
+        ]
+        if not limited:
+            return None
+        return await asyncio.to_thread(emptydir.exceeded, limited)
 
     async def unmount(self) -> None:
-        """Remove everything of the pod's volumes, also what an earlier agent made."""
+        """Remove everything of the pod's volumes, also what an earlier agent made. For good."""
+        self._over = True
+        if self._preparing is not None:
+            self._preparing.cancel()
+        self._node.renewal.forget(self)
+        self._node.objects.use(self._owner, ())
         async with self._one_at_a_time:
+            self._node.tokens.forget(self._pod.metadata.uid)
+            self._node.forget(self._pod.metadata.uid)
             self._mounted.clear()
             await to_its_end(self._remove)
 
+    @property
+    def _owner(self) -> str:
+        return f"volumes of {self._pod.metadata.uid}"
+
+    def _is_renewed(self, volume: Volume) -> bool:
+        return volume.name in self._mounted and self._node.kinds[volume.kind].renewed
+
+    def _changed(self) -> None:
+        """An object that a volume shows is another, has appeared or is gone."""
+        if self._incomplete:
+            self._available()
+        self._node.renewal.now(self)
+
+    def _delay(self) -> float:
+        if self._backoff is None:
+            self._backoff = Backoff(RETRY_FIRST, RETRY_LIMIT)
+        return self._backoff.delay()
+
     def _remove(self) -> None:
-        for path in self._layout.of_pod(self._uid):
+        for path in self._node.layout.of_pod(self._pod.metadata.uid):
             remove(path)
 
     async def _set_up(self, pod: Pod, volumes: list[Volume]) -> list[str]:
-        """Set these up; the messages of those that failed."""
-        prepared = await asyncio.gather(*(self._prepare(pod, volume) for volume in volumes))
-        if not prepared:
+        """Set these up, or bring them up to date; the messages of those that failed."""
+        if not volumes:
             return []
+        self._preparing = asyncio.create_task(self._prepare_all(pod, volumes))
+        try:
+            prepared = await self._preparing
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._over and (task is None or not task.cancelling()):
+                return []
+            raise
+        finally:
+            self._preparing = None
         outcomes = await to_its_end(lambda: [_apply(step) for step in prepared])
         failed = []
-        for volume, outcome in zip(volumes, outcomes, strict=True):
+        for volume, step, outcome in zip(volumes, prepared, outcomes, strict=True):
             if isinstance(outcome, SetUpError):
                 failed.append(outcome.message(volume.name))
-            else:
-                self._mounted[volume.name] = outcome
+                continue
+            self._mounted[volume.name] = outcome
+            if isinstance(step, Prepared) and step.renew_at is not None:
+                self._renewals[volume.name] = step.renew_at
         return failed
 
-    async def _prepare(self, pod: Pod, volume: Volume) -> Apply | SetUpError:
-        kind = self._kinds.get(volume.kind)
+    async def _prepare_all(self, pod: Pod, volumes: list[Volume]) -> list[Prepared | SetUpError]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._prepare(pod, volume)) for volume in volumes]
+        return [task.result() for task in tasks]
+
+    async def _prepare(self, pod: Pod, volume: Volume) -> Prepared | SetUpError:
+        kind = self._node.kinds.get(volume.kind)
         if kind is None:
             return SetUpError("no volume plugin matched", step="MountVolume.FindPluginBySpec failed")
         try:
@@ -114,21 +201,15 @@ class PodVolumes:
             return error
 
 
-def _apply(step: Apply | SetUpError) -> Mounted | SetUpError:
+def _apply(step: Prepared | SetUpError) -> Mounted | SetUpError:
     if isinstance(step, SetUpError):
         return step
     try:
-        return step()
+        return step.apply()
     except SetUpError as error:
         return error
     except OSError as error:
         return SetUpError(os_text(error))
-
-
-def os_text(error: OSError) -> str:
-    """An error of the system as Go words it: `mkdir /x: permission denied`."""
-    cause = os.strerror(error.errno).lower() if error.errno else str(error)
-    return f"{error.filename}: {cause}" if error.filename else cause
 
 
 async def to_its_end(work: Callable[[], Result]) -> Result:
@@ -137,5 +218,5 @@ async def to_its_end(work: Callable[[], Result]) -> Result:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await ended(task)
         raise

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
+from fake_node import RoomyNode
 
 from vkubelet.api.objects import Pod
+from vkubelet.api.references import NoReferences
 from vkubelet.config import Config
 from vkubelet.pods.starter import StartError
 from vkubelet.pods.volumes.errors import VolumeError
@@ -32,7 +34,15 @@ def nothing() -> None:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> VolumeManager:
-    return VolumeManager(Config(root_dir=str(tmp_path / "root"), run_dir=str(tmp_path / "run")))
+    return another(tmp_path)
+
+
+def another(tmp_path: Path) -> VolumeManager:
+    """What another agent of the same node has."""
+    config = Config(root_dir=str(tmp_path / "root"), run_dir=str(tmp_path / "run"))
+    return VolumeManager(
+        config, references=NoReferences(), client=None, recorder=cast("Any", None), node=RoomyNode()
+    )
 
 
 async def test_an_empty_dir_is_made_kept_and_removed(manager: VolumeManager, tmp_path: Path) -> None:
@@ -82,13 +92,14 @@ async def test_failures_are_told_as_a_kubelet_does_and_the_rest_is_mounted(
         volumes.mounts(wanted, wanted.spec.containers[0], {})  # type: ignore[index]
 
 
-async def test_what_is_left_of_other_pods_is_removed(manager: VolumeManager) -> None:
+async def test_what_is_left_of_other_pods_is_removed(manager: VolumeManager, tmp_path: Path) -> None:
     wanted = pod({"name": "data", "emptyDir": {}})
     volumes = manager.pod(wanted, nothing)
     await volumes.mount(wanted)
     path = volumes.host_path("data")
     assert path is not None
-    manager.remove_others({"uid-1"})
+    manager.remove_others(set())
+    another(tmp_path).remove_others({"uid-1"})
     assert path.is_dir()
-    manager.remove_others({"uid-2"})
+    another(tmp_path).remove_others({"uid-2"})
     assert not path.exists()

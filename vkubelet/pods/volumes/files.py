@@ -1,0 +1,77 @@
+"""Volumes of files in memory: configMap, secret, downwardAPI and projected.
+
+It exists to put content and writer together, and to keep what may be secret to the pod alone. It must not
+know what the files are. A guest sees these volumes read-only, and sees new content at the same paths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from vkubelet.api.objects import Pod
+from vkubelet.api.volumes import Volume
+from vkubelet.pods.volumes import atomic, ownership
+from vkubelet.pods.volumes.content import Collector
+from vkubelet.pods.volumes.errors import SetUpError
+from vkubelet.pods.volumes.kinds import Mounted, Prepared
+from vkubelet.pods.volumes.layout import Layout, make_private
+from vkubelet.pods.volumes.memory import Memory
+from vkubelet.pods.volumes.payload import File, Payload, checked
+
+# The API's names of the kinds, and the kubelet's of their plugins.
+PLUGINS = {
+    "configMap": "configmap",
+    "secret": "secret",
+    "downwardAPI": "downward-api",
+    "projected": "projected",
+}
+_DIRECTORY_MODE = 0o777
+_OWNER_ONLY = 0o700
+
+
+class Files:
+    """One of the four kinds. See Kind."""
+
+    renewed = True
+
+    def __init__(self, kind: str, collector: Collector, layout: Layout, memory: Memory) -> None:
+        """`kind` is the API's name of it."""
+        self._plugin = PLUGINS[kind]
+        self._collector = collector
+        self._layout = layout
+        self._memory = memory
+
+    async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
+        """See Kind."""
+        where = self._layout.in_memory(pod.metadata.uid, self._plugin, volume.name)
+        content = await self._collector.collect(pod, volume, lambda path: _kept(where, path))
+        group = ownership.fs_group(pod) if ownership.may_change_owners() else None
+        payload = _narrowed(content.payload) if self._memory.narrowed else content.payload
+        return Prepared(lambda: _write(where, payload, group), content.renew_at)
+
+
+def _write(where: Path, payload: Payload, group: int | None) -> Mounted:
+    make_private(where.parent)
+    where.mkdir(exist_ok=True)
+    where.chmod(_DIRECTORY_MODE)
+    if group is None:
+        atomic.write(where, payload)
+    else:
+        os.chown(where, -1, group)
+        atomic.write(where, payload, lambda fresh: ownership.give(fresh, group, read_only=True))
+    return Mounted(where, read_only=True)
+
+
+def _kept(where: Path, path: str) -> bytes | None:
+    """What an earlier agent wrote at a path of the volume."""
+    try:
+        (clean,) = checked([(path, File(b"", 0))])
+        return (where / atomic.DATA / clean).read_bytes()
+    except (SetUpError, OSError):
+        return None
+
+
+def _narrowed(payload: Payload) -> Payload:
+    return {path: dataclasses.replace(file, mode=file.mode & _OWNER_ONLY) for path, file in payload.items()}

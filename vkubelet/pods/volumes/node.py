@@ -1,0 +1,30 @@
+"""What the volumes of all pods of the node share.
+
+It exists so that a pod's volumes and their manager need not know each other. It must not know how a kind of
+volume is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from vkubelet.api.events import Recorder
+from vkubelet.api.references import References
+from vkubelet.pods.volumes.kinds import Kind
+from vkubelet.pods.volumes.layout import Layout
+from vkubelet.pods.volumes.renewal import Renewal
+from vkubelet.pods.volumes.tokens import Tokens
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeVolumes:
+    """`kinds` are by the API's name of each; `forget` is told the uid of a pod without volumes."""
+
+    kinds: Mapping[str, Kind]
+    layout: Layout
+    objects: References
+    tokens: Tokens
+    renewal: Renewal
+    recorder: Recorder
+    forget: Callable[[str], None]
