@@ -98,14 +98,21 @@ def read(config: Config, root: Path = Path("/")) -> Facts:
 
 
 def allocatable(capacity: Resources, config: Config) -> Resources:
-    """The kubelet's Node Allocatable: capacity without what is reserved and without eviction's thresholds."""
+    """The kubelet's Node Allocatable: capacity without what is reserved and without eviction's thresholds.
+
+    In whole KiB, as the node's object shows it: pods are told what everybody sees.
+    """
     return Resources(
         millicores=max(capacity.millicores - round(config.system_reserved_cpu * 1000), 0),
-        memory=max(capacity.memory - config.system_reserved_memory - MEMORY_THRESHOLD, 0),
-        storage=int(capacity.storage * (1 - STORAGE_THRESHOLD)),
+        memory=_whole(max(capacity.memory - config.system_reserved_memory - MEMORY_THRESHOLD, 0)),
+        storage=_whole(int(capacity.storage * (1 - STORAGE_THRESHOLD))),
         pods=capacity.pods,
         extended=capacity.extended,
     )
+
+
+def _whole(size: int) -> int:
+    return size // 1024 * 1024
 
 
 def thresholds() -> dict[str, str]:

@@ -102,10 +102,10 @@ def test_this_machine_is_read_for_real(tmp_path: Path) -> None:
 
 
 def test_allocatable_is_capacity_without_reservations_and_thresholds() -> None:
-    capacity = Resources(millicores=4000, memory=4 * GIB, storage=1000, pods=110)
+    capacity = Resources(millicores=4000, memory=4 * GIB, storage=100_000, pods=110)
     config = Config(system_reserved_cpu=0.5, system_reserved_memory=GIB)
     assert facts.allocatable(capacity, config) == Resources(
-        millicores=3500, memory=3 * GIB - 100 * 1024**2, storage=900, pods=110
+        millicores=3500, memory=3 * GIB - 100 * 1024**2, storage=87 * 1024, pods=110
     )
     starved = facts.allocatable(Resources(millicores=100, memory=GIB, storage=0, pods=1), config)
     assert (starved.millicores, starved.memory) == (0, 0), "never below nothing"
