@@ -10,7 +10,7 @@ LAUNCHER := providers/wasmtime/bin/vkubelet-launcher
 TOOLBOX := vkubelet/toolbox/toolbox.json
 NATIVE := $(wildcard providers/wasmtime/native/*.[ch] providers/wasmtime/native/*.py) providers/wasmtime/engine.py
 
-.PHONY: run test style types layers unit integration bench pictures lock native toolbox clean
+.PHONY: run test style types layers unit integration bench pictures docs lock native toolbox clean
 
 run: $(LAUNCHER) $(TOOLBOX)
 	$(BIN)/vkubelet dev
@@ -50,6 +50,9 @@ bench: $(LAUNCHER) $(TOOLBOX)
 # A dev cluster must run, with its pod `hello` (make run).
 pictures: $(STAMP)
 	PYTHONPATH=tests/support $(BIN)/python -m tests.pictures
+
+docs: $(STAMP)
+	$(BIN)/python -m vkubelet.pods.fields > docs/pod-fields.md
 
 # The lock names versions and hashes only, so that it holds with any index.
 lock: $(STAMP)

@@ -15,6 +15,7 @@ from oci.images import Image, ImageConfig
 from oci.reference import Reference
 from providers.base import (
     Artifact,
+    Capabilities,
     ContainerSpec,
     ContainerState,
     Exit,
@@ -99,6 +100,11 @@ class Provider:
         if on_start is not None:
             on_start(2)
         return Exit(0, ExitReason.COMPLETED, "", 1, 2)
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            identities=True, memory=True, cpu_limit=True, cpu_request=True, processes=True, missing=""
+        )
 
     async def kill(self, container_id: str) -> None:
         asyncio.get_running_loop().call_soon(self.end, container_id, 137)

@@ -112,6 +112,7 @@ class VolumeMount(Struct):
     sub_path: str = ""
     sub_path_expr: str = ""
     mount_propagation: str | None = None
+    bind_mount_options: list[str] | None = None
 
 
 class VolumeDevice(Struct):

@@ -1,4 +1,4 @@
-"""Whom a container's process runs as, and what its security context forbids; pure.
+"""Whom a container's process runs as, and what its security context forbids; pure but for who we are.
 
 It exists to hold the rules by which a pod's, a container's and an image's word on users and groups become one
 identity (DetermineEffectiveSecurityContext and verifyRunAsNonRoot of the kubelet). It must not know how a
@@ -8,6 +8,7 @@ process becomes anybody, nor what is refused at admission.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from typing import TypeVar
 
@@ -84,6 +85,11 @@ def identity(pod: Pod, container: Container, image_user: str, own: Identity) -> 
         # A user without an entry in an image's passwd file has the group 0, as everywhere.
         gid = own.gid if uid is None else 0
     return Identity(own.uid if uid is None else uid, gid, groups)
+
+
+def own_identity() -> Identity:
+    """Whom this very process runs as."""
+    return Identity(os.getuid(), os.getgid(), tuple(os.getgroups()))
 
 
 def read_only_root(container: Container) -> bool:

@@ -19,7 +19,7 @@ from typing import Protocol
 from oci.errors import InvalidReferenceError, OciError
 from oci.images import Image
 from oci.reference import Reference, parse
-from providers.base import Artifact, ContainerSpec, ContainerState, Identity, Preopen, Provider, ProviderError
+from providers.base import Artifact, ContainerSpec, ContainerState, Preopen, Provider, ProviderError
 from vkubelet import telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.events import Recorder
@@ -34,7 +34,7 @@ from vkubelet.pods.environment import Environment, arguments, with_terminal
 from vkubelet.pods.etc_files import EtcFiles
 from vkubelet.pods.hostname import Hostname, HostnameError, hostname
 from vkubelet.pods.resources import applied
-from vkubelet.pods.security import IdentityError, identity, read_only_root
+from vkubelet.pods.security import IdentityError, identity, own_identity, read_only_root
 from vkubelet.pods.sources import Environments, Place
 from vkubelet.pods.volumes.mounts import Mounts
 from vkubelet.toolbox import ToolboxError
@@ -94,7 +94,7 @@ class Starter:
         self._environments = environments
         self._recorder = recorder
         self._allocatable = allocatable
-        self._own = Identity(os.getuid(), os.getgid(), tuple(os.getgroups()))
+        self._own = own_identity()
         self._etc = EtcFiles(config, recorder)
 
     async def start(

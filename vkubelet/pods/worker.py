@@ -32,6 +32,7 @@ from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.plan import Action, BackOff, CancelStart, Kill, Mount, Plan, Start, plan
 from vkubelet.pods.records import Record
 from vkubelet.pods.resizing import Resizing
+from vkubelet.pods.security import own_identity
 from vkubelet.pods.services import Services
 from vkubelet.pods.signal import Signal
 from vkubelet.pods.starter import container_reference, pod_log_dir
@@ -203,7 +204,8 @@ class PodWorker:
     async def _admit(self) -> None:
         if self.pod.status.phase in TERMINAL_PHASES or self.pod.metadata.deletion_timestamp:
             return
-        rejection = self._rejection = admit(self.pod) or await self._allocation.admit()
+        host = self._services.provider.capabilities()
+        rejection = self._rejection = admit(self.pod, host, own_identity()) or await self._allocation.admit()
         if rejection is not None:
             telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
             reference = pod_reference(self.pod)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.base import ContainerState, Exit, ExitReason, Identity
+from providers.base import Capabilities, ContainerState, Exit, ExitReason, Identity
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.api.times import rfc3339
@@ -31,6 +31,11 @@ def decode(spec: dict[str, Any], status: dict[str, Any] | None = None) -> Pod:
         "status": status or {},
     }
     return msgspec.convert(document, Pod)
+
+
+HOST = Capabilities(
+    identities=True, memory=True, cpu_limit=True, cpu_request=True, processes=True, missing=""
+)
 
 
 def state(pod: Pod, number: int, end: Exit | None = None) -> ContainerState:
@@ -135,10 +140,10 @@ TOKEN = {"name": "kube-api-access-abcde", "projected": {"sources": []}}
             {"initContainers": [{"name": "i", "securityContext": {"privileged": True}}]},
             "spec.initContainers{i}.securityContext.privileged",
         ),
-        ({"volumes": [{"name": "v", "gitRepo": {}}]}, "spec.volumes[v]: gitRepo"),
+        ({"volumes": [{"name": "v", "gitRepo": {}}]}, "spec.volumes[v].gitRepo"),
         ({"hostPID": True}, "spec.hostPID"),
         ({"runtimeClassName": "spin"}, "spec.runtimeClassName"),
-        ({"securityContext": {"runAsUser": 5}}, "spec.securityContext.runAsUser"),
+        ({"securityContext": {"windowsOptions": {}}}, "spec.securityContext.windowsOptions"),
         (
             {"containers": [{"name": "a", "livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}]},
             "spec.containers{a}.livenessProbe.grpc.mode: TLS",
@@ -155,7 +160,7 @@ TOKEN = {"name": "kube-api-access-abcde", "projected": {"sources": []}}
     ],
 )
 def test_what_cannot_be_kept_is_refused_by_its_field(spec: dict[str, Any], named: str) -> None:
-    rejection = admit(decode(spec))
+    rejection = admit(decode(spec), HOST, Identity(0, 0))
     assert rejection is not None
     assert rejection.reason == "UnsupportedPodSpec"
     assert named in rejection.message
@@ -179,7 +184,7 @@ def test_an_ordinary_hardened_pod_is_taken() -> None:
             ],
         }
     )
-    assert admit(pod) is None
+    assert admit(pod, HOST, Identity(0, 0)) is None
 
 
 @pytest.mark.parametrize(
@@ -193,7 +198,7 @@ def test_an_ordinary_hardened_pod_is_taken() -> None:
     ],
 )
 def test_terminals_and_the_hosts_network_are_taken(spec: dict[str, Any]) -> None:
-    assert admit(decode(spec)) is None
+    assert admit(decode(spec), HOST, Identity(0, 0)) is None
 
 
 @pytest.mark.parametrize(("suffix", "factor"), [("Ki", 2**10), ("Mi", 2**20), ("Gi", 2**30), ("Ti", 2**40)])
