@@ -105,8 +105,9 @@ class ContainerSpec:
     id: str
     labels: Mapping[str, str]
     artifact: Artifact
-    args: tuple[str, ...]
-    env: tuple[tuple[str, str], ...]
+    # Both may hold secrets.
+    args: tuple[str, ...] = dataclasses.field(repr=False)
+    env: tuple[tuple[str, str], ...] = dataclasses.field(repr=False)
     log_path: Path | None
     working_dir: str = "/"
     preopens: tuple[Preopen, ...] = ()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from providers.base import Artifact, ContainerSpec, ModuleKind
 from vkubelet.api.configuration import ConfigMap, Secret
 from vkubelet.api.containers import (
     Container,
@@ -226,6 +228,23 @@ def test_a_value_that_cannot_be_made_says_why(
     with pytest.raises(ConfigValueError) as raised:
         one(source, **found)
     assert words in str(raised.value)
+
+
+def test_no_repr_shows_a_secret() -> None:
+    found = sources(secrets={"key": secret(a=b"hunter2")}, files={("v", "a.env", "K"): "hunter2"})
+    container = Container(name="c", env=[EnvVar(name="V", value_from=from_secret("a"))])
+    made = environment(pod(), container, [], found)
+    spec = ContainerSpec(
+        id="c",
+        labels={},
+        artifact=Artifact(path=Path("/a"), kind=ModuleKind.MODULE),
+        args=("hunter2",),
+        env=made.variables,
+        log_path=None,
+    )
+    assert dict(made.variables)["V"] == "hunter2"
+    for shown in (found, made, spec):
+        assert "hunter2" not in repr(shown)
 
 
 NAMES = st.sampled_from(["A", "B", "C", "a.b"])
