@@ -110,6 +110,13 @@ TABLES: dict[str, Fields] = {
         "resourceFieldRef": works(),
         "secretKeyRef": works(),
     },
+    "ObjectFieldSelector": {"apiVersion": works(), "fieldPath": works()},
+    "ResourceFieldSelector": {"containerName": works(), "divisor": works(), "resource": works()},
+    "ConfigMapKeySelector": {"key": works(), "name": works(), "optional": works()},
+    "SecretKeySelector": {"key": works(), "name": works(), "optional": works()},
+    "FileKeySelector": {"key": works(), "optional": works(), "path": works(), "volumeName": works()},
+    "ConfigMapEnvSource": {"name": works(), "optional": works()},
+    "SecretEnvSource": {"name": works(), "optional": works()},
     "EnvFromSource": {"configMapRef": works(), "prefix": works(), "secretRef": works()},
     "Lifecycle": {
         "postStart": works(),
@@ -127,6 +134,8 @@ TABLES: dict[str, Fields] = {
     },
     "Probe": PROBE,
     "ExecAction": {"command": works()},
+    "SleepAction": {"seconds": works()},
+    "HTTPHeader": {"name": works(), "value": works()},
     "HTTPGetAction": {
         "host": works(),
         "httpHeaders": works(),
@@ -142,6 +151,7 @@ TABLES: dict[str, Fields] = {
         "service": works(),
     },
     "ContainerRestartRule": {"action": works("Restart"), "exitCodes": works()},
+    "ContainerRestartRuleOnExitCodes": {"operator": works(), "values": works()},
     "VolumeMount": {
         "bindMountOptions": refused("a guest sees directories, no mounts: they have no options; remove them"),
         "mountPath": works(),
