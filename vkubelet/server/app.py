@@ -14,13 +14,14 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from vkubelet.server.auth import KubeletAuth, RefusedError
+from vkubelet.server.auth import Doorkeeper, RefusedError
 from vkubelet.server.auth_identity import Identity
 from vkubelet.server.connection import Connection, Limits
 from vkubelet.server.listener import Listener
@@ -56,21 +57,22 @@ class RouteGroup(Protocol):
 
 
 class KubeletServer:
-    """Serves the kubelet API over TLS to those whom `auth` lets in."""
+    """Serves the kubelet API to those whom `auth` lets in: over TLS, or on a socket of the file system."""
 
     def __init__(
         self,
         *,
-        address: str,
-        port: int,
-        tls: ssl.SSLContext,
+        address: str | Path,
+        port: int = 0,
+        tls: ssl.SSLContext | None,
         healthy: Callable[[], str | None],
-        auth: KubeletAuth,
+        auth: Doorkeeper,
         groups: Iterable[RouteGroup] = (),
         limits: Limits = Limits(),  # noqa: B008  it is frozen
     ) -> None:
         """`tls` has been through `harden`; `healthy` says what is wrong with the node agent, or None.
 
+        An `address` that is a path is a socket which only its owner can open, and then there is no TLS.
         `groups` are served beside its health.
         """
         self._address = address
@@ -89,11 +91,12 @@ class KubeletServer:
         return self._listener.connections if self._listener is not None else 0
 
     async def start(self) -> int:
-        """Listen; from its return on requests are answered. Returns the port, which is a free one for 0.
+        """Listen; from its return on requests are answered. Returns the port, a free one for 0.
 
         Raises PortTakenError or ListenError, and leaves nothing open then.
         """
-        listening = _listen(self._address, self._port)
+        address = self._address
+        listening = _listen_at(address) if isinstance(address, Path) else _listen(address, self._port)
         try:
             self._runner = web.AppRunner(
                 self._application(),
@@ -109,8 +112,7 @@ class KubeletServer:
             listening.close()
             await self.close()
             raise
-        port: int = listening.getsockname()[1]
-        return port
+        return 0 if isinstance(self._address, Path) else int(listening.getsockname()[1])
 
     async def run(self) -> None:
         """Serve until cancelled, then close. `start` must have returned."""
@@ -142,6 +144,8 @@ class KubeletServer:
         finally:
             if runner is not None:
                 await runner.cleanup()
+            if listener is not None and isinstance(self._address, Path):
+                self._address.unlink(missing_ok=True)
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[counted, _plain_errors, self._admitted])
@@ -217,6 +221,20 @@ def _clean(raw_path: str) -> bool:
 async def _anonymous_software(_: web.Request, response: web.StreamResponse) -> None:
     """Which software answers, in which version, is nobody's business."""
     response.headers.popall("Server", None)
+
+
+def _listen_at(path: Path) -> socket.socket:
+    """A socket of the file system; what an agent that was killed left there is taken away."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.unlink(missing_ok=True)
+        listening.bind(str(path))
+        path.chmod(0o600)  # the directory is its owner's alone, so that nobody has come in before
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise ListenError(f"cannot serve the kubelet API on {path}: {error.strerror or error}") from error
+    return listening
 
 
 def _listen(address: str, port: int) -> socket.socket:

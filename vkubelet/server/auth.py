@@ -59,6 +59,22 @@ class RefusedError(Exception):
         self.status = status
 
 
+class Doorkeeper(Protocol):
+    """Knows whether a request goes further."""
+
+    async def admit(self, request: web.Request) -> Identity:
+        """The caller, who may do what is asked. Raises RefusedError."""
+        ...
+
+
+class OwnersDoor:
+    """For a socket that nobody but this process' own user can open: who has come so far may do all."""
+
+    async def admit(self, request: web.Request) -> Identity:
+        """See Doorkeeper."""
+        return Identity("system:node-owner").authenticated()
+
+
 class KubeletAuth:
     """Authenticates by client certificate, then by bearer token; then asks whether the caller may."""
 

@@ -31,9 +31,11 @@ class Listener:
     """Accepts on a listening socket, which it owns."""
 
     def __init__(
-        self, listening: socket.socket, tls: ssl.SSLContext, limits: Limits, make: MakeProtocol
+        self, listening: socket.socket, tls: ssl.SSLContext | None, limits: Limits, make: MakeProtocol
     ) -> None:
-        """`make` makes a connection's protocol of two functions.
+        """Without `tls`, none is spoken: on a socket that only its owner can open.
+
+        `make` makes a connection's protocol of two functions.
 
         It calls the first when its client is no stranger any more, the second when it is over. No more than
         half of the process's descriptors go to connections.
@@ -110,7 +112,10 @@ class Listener:
         protocol = self._make(lambda: self._known(number), lambda: self._ended(number))
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: protocol, connection, ssl=self.tls, ssl_handshake_timeout=self._limits.handshake
+                lambda: protocol,
+                connection,
+                ssl=self.tls,
+                ssl_handshake_timeout=None if self.tls is None else self._limits.handshake,
             )
         except BaseException as error:
             self._ended(number)
