@@ -63,15 +63,23 @@ def decode_exit(data: bytes) -> Exit:
     try:
         code, reason, signal, started_at, finished_at, message = strings(data)
         return Exit(
-            code=int(code),
+            code=_number(code, 2**31),
             reason=ExitReason(reason),
             message=message,
-            started_at=int(started_at),
-            finished_at=int(finished_at),
-            signal=int(signal),
+            started_at=_number(started_at, 2**63),
+            finished_at=_number(finished_at, 2**63),
+            signal=_number(signal, 2**31),
         )
     except ValueError as error:
         raise CorruptFileError(f"exit: {error}") from error
+
+
+def _number(text: str, end: int) -> int:
+    """A number as the API has them: the record may be another user's."""
+    number = int(text)
+    if not 0 <= number < end:
+        raise ValueError(f"{text:.40} is no number that stands there")
+    return number
 
 
 def strings(data: bytes) -> Iterator[str]:

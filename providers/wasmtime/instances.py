@@ -14,6 +14,7 @@ from pathlib import Path
 
 from providers.base import ContainerSpec, Exit, InvalidSpecError, ProviderError, Streams
 from providers.wasmtime import processes
+from providers.wasmtime.confinement import Confinement
 from providers.wasmtime.connection import Connection, Process
 from providers.wasmtime.directory import Found, RunDirectory, lost
 from providers.wasmtime.files import CorruptFileError
@@ -47,10 +48,14 @@ class Instances:
     """All instances of one agent. It belongs to one event loop."""
 
     def __init__(
-        self, directory: RunDirectory, launch: Callable[[ContainerSpec, Ask], Awaitable[Process]]
+        self,
+        directory: RunDirectory,
+        confinement: Confinement,
+        launch: Callable[[ContainerSpec, Ask], Awaitable[Process]],
     ) -> None:
         """`launch` brings a spec to life by what it is given to ask with, or raises ProviderError."""
         self._directory = directory
+        self._confinement = confinement
         self._launch = launch
         self._known: dict[str, Instance] = {}
         self._tasks: set[asyncio.Task[Exit]] = set()
@@ -72,7 +77,7 @@ class Instances:
         """See Provider.run."""
         if spec.log_path is not None:
             raise InvalidSpecError("log_path: what is run for a caller has no log")
-        self._directory.create(spec)
+        self._confinement.create(spec)
         instance = Instance(spec.id, spec.root)
         work = self._spawn(instance, self._run(instance, spec, streams, on_start))
         try:
@@ -146,6 +151,8 @@ class Instances:
             return await work
         finally:
             del self._known[instance.id]
+            if instance.root is None:
+                await asyncio.to_thread(self._confinement.remove, instance.id)
             trash = self._directory.remove(instance.id)
             if trash is not None:
                 await asyncio.to_thread(self._directory.dispose, trash)

@@ -45,12 +45,17 @@ def open_pidfd(pid: int, start_time: int) -> int | None:
 
 def kill(pid: int, start_time: int) -> None:
     """SIGKILL to exactly this process; nothing if it is gone."""
+    send(pid, start_time, signal.SIGKILL)
+
+
+def send(pid: int, start_time: int, number: signal.Signals) -> None:
+    """A signal to exactly this process; nothing if it is gone."""
     pidfd = open_pidfd(pid, start_time)
     if pidfd is None:
         return
     try:
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(pidfd, number)
     finally:
         os.close(pidfd)
 

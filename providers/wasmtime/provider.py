@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,9 +30,11 @@ from providers.base import (
     Streams,
     Usage,
 )
-from providers.wasmtime import launcher, processes, sockets
+from providers.wasmtime import asking, launcher, processes
 from providers.wasmtime.compile import Compiler
-from providers.wasmtime.connection import LauncherGoneError, Process
+from providers.wasmtime.confinement import Confinement
+from providers.wasmtime.connection import Connection, LauncherGoneError, Process
+from providers.wasmtime.container import Container
 from providers.wasmtime.directory import RunDirectory
 from providers.wasmtime.files import CorruptFileError
 from providers.wasmtime.instances import Ask, Instances
@@ -45,25 +48,15 @@ _log = logging.getLogger(__name__)
 _STARTS = 3
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class _Container:
-    """A container of this agent. `process` is None until it is known to exist."""
-
-    state: ContainerState
-    process: Process | None = None
-    ended: bool = False
-    kill: bool = False
-    abandoned: bool = False
-
-
 class WasmtimeProvider:
     """See providers.base.Provider. `run_dir` is for state of this boot, `cache_dir` for compiled code."""
 
     def __init__(self, run_dir: Path, cache_dir: Path, *, program: Path = launcher.PROGRAM) -> None:
         self._directory = RunDirectory(run_dir.absolute())
         self._compiler = Compiler(cache_dir.absolute())
-        self._containers: dict[str, _Container] = {}
-        self._instances = Instances(self._directory, self._process)
+        self._containers: dict[str, Container] = {}
+        self._confinement = Confinement(self._directory)
+        self._instances = Instances(self._directory, self._confinement, self._process)
         self._watches = processes.Watches(self._on_ended)
         self._on_exit: ExitListener = lambda state: None
         self._launcher = Supervisor(self._directory.path, program, self._on_ended, self._watch_all)
@@ -80,15 +73,22 @@ class WasmtimeProvider:
             await self._launcher.connect()
             boot = processes.boot_id()
             same_boot = self._directory.begin_boot(boot)
-            for container_id, found in await asyncio.to_thread(lambda: list(self._directory.scan())):
+            scanned = await asyncio.to_thread(lambda: list(self._directory.scan()))
+            await asyncio.to_thread(self._confinement.open, {container_id for container_id, _ in scanned})
+            for container_id, found in scanned:
                 state = found.state()
                 if state is None:
                     self._instances.bury(found, same_boot=same_boot, watch=self._watches.add)
                     continue
-                container = _Container(state, Process(*dataclasses.astuple(found.started)))
+                container = Container(state, Process(*dataclasses.astuple(found.started)))
+                container.has_cgroup = self._confinement.has_cgroup(found.spec)
                 self._containers[container_id] = container
                 if found.exit is None:
                     self._adopt(container, same_boot=same_boot)
+                else:
+                    container.state = dataclasses.replace(
+                        state, exit=self._confinement.explain(container_id, found.exit)
+                    )
                 container.ended = container.state.exit is not None
             self._directory.finish_boot(boot)
         except BaseException:
@@ -98,7 +98,7 @@ class WasmtimeProvider:
         self._spawn(asyncio.to_thread(self._directory.dispose, *self._directory.trash()))
         return [container.state for container in self._containers.values()]
 
-    def _adopt(self, container: _Container, *, same_boot: bool) -> None:
+    def _adopt(self, container: Container, *, same_boot: bool) -> None:
         process, connection = container.process, self._launcher.connection
         if not same_boot or process is None:
             self._finish(container, "the node was rebooted")
@@ -114,6 +114,8 @@ class WasmtimeProvider:
     async def close(self) -> None:
         """See Provider.close. A launcher without containers is told to end."""
         await self._instances.close()
+        for container in self._containers.values():
+            container.disarm()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -124,6 +126,7 @@ class WasmtimeProvider:
             await self._launcher.end()
         else:
             self._launcher.close()
+        await asyncio.to_thread(self._confinement.close)
         self._directory.close()
 
     async def prepare(self, module: Path, digest: str) -> Artifact:
@@ -132,11 +135,12 @@ class WasmtimeProvider:
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """See Provider.start. Cancelled, it leaves no container: one that was begun is ended and removed."""
-        _check(spec)
+        self._confinement.check(spec)
         if spec.log_path is None:
             raise InvalidSpecError("log_path: a container has a log")
-        self._directory.create(spec)
-        container = _Container(ContainerState(spec.id, spec.labels, spec.log_path, pid=0, started_at=0))
+        self._confinement.create(spec)
+        container = Container(ContainerState(spec.id, spec.labels, spec.log_path, pid=0, started_at=0))
+        container.has_cgroup = self._confinement.has_cgroup(spec)
         self._containers[spec.id] = container
         launch = self._spawn(self._launch(container, spec))
         try:
@@ -147,21 +151,24 @@ class WasmtimeProvider:
             raise
         return container.state
 
-    async def _launch(self, container: _Container, spec: ContainerSpec) -> None:
+    async def _launch(self, container: Container, spec: ContainerSpec) -> None:
         """Bring the container to life, or raise ProviderError and leave nothing of it."""
-        attachable = spec.stdin or spec.tty
+
+        def ask(connection: Connection) -> Awaitable[Process]:
+            if container.abandoned:
+                raise ProviderError("it was cancelled")
+            return connection.start(spec.id, attachable=spec.stdin or spec.tty)
+
         try:
-            process = await self._process(
-                spec, lambda connection: connection.start(spec.id, attachable=attachable)
-            )
+            process = await self._process(spec, ask)
         except ProviderError:
             del self._containers[spec.id]
-            self._discard(spec.id)
+            await self._discard(container)
             raise
         container.process = process
         container.state = dataclasses.replace(container.state, pid=process.pid, started_at=process.started_at)
-        if container.kill:
-            processes.kill(process.pid, process.start_time)
+        if container.killed:
+            container.kill()
         if container.ended:
             # After the caller of start() has seen the container's beginning.
             asyncio.get_running_loop().call_soon(self._finish, container)
@@ -170,12 +177,14 @@ class WasmtimeProvider:
         self, spec: ContainerSpec, streams: Streams, on_start: Callable[[int], None] | None = None
     ) -> Exit:
         """See Provider.run."""
-        _check(spec)
+        self._confinement.check(spec)
         return await self._instances.run(spec, streams, on_start)
 
     async def _process(self, spec: ContainerSpec, ask: Ask) -> Process:
         """A process for the spec, whose directory is there, and with ProviderError the caller's to remove."""
         for _ in range(_STARTS):
+            if not self._confinement.is_furnished(spec):
+                await asyncio.to_thread(self._confinement.furnish, spec)
             connection = await self._launcher.ready()
             try:
                 return await ask(connection)
@@ -191,7 +200,7 @@ class WasmtimeProvider:
             trash = self._directory.discard(spec.id)
             if trash is not None:
                 await asyncio.to_thread(self._directory.dispose, trash)
-            self._directory.create(spec)
+            self._confinement.create(spec)
         raise ProviderError(f"the launcher ended {_STARTS} times while it was asked for the container")
 
     async def attach(self, container_id: str) -> socket.socket:
@@ -199,14 +208,7 @@ class WasmtimeProvider:
         container = self._containers.get(container_id)
         if container is None or container.ended or container.process is None:
             raise ProviderError(f"container {container_id} does not run")
-        try:
-            return sockets.connect(
-                self._directory.container(container_id), "attach.sock", socket.SOCK_SEQPACKET
-            )
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            raise ProviderError(f"container {container_id} has no standard input or has ended") from error
-        except OSError as error:
-            raise ProviderError(f"attaching to container {container_id}: {error}") from error
+        return asking.attach(self._directory, container_id)
 
     def spec(self, container_id: str) -> ContainerSpec:
         """See Provider.spec."""
@@ -224,15 +226,18 @@ class WasmtimeProvider:
     async def kill(self, container_id: str) -> None:
         """See Provider.kill."""
         container = self._containers.get(container_id)
-        if container is None or container.ended:
-            return
-        container.kill = True
-        if container.process is not None:
-            processes.kill(container.process.pid, container.process.start_time)
+        if container is not None and not container.ended:
+            container.kill()
 
     async def stop(self, container_id: str, grace_seconds: float) -> None:
         """See Provider.stop."""
-        await self.kill(container_id)
+        container = self._containers.get(container_id)
+        if container is None or container.ended:
+            return
+        if grace_seconds > 0 and asking.ask_to_stop(self._directory, container_id):
+            container.kill_at(asyncio.get_running_loop().time() + grace_seconds)
+        else:
+            container.kill()
 
     async def update(
         self,
@@ -242,19 +247,24 @@ class WasmtimeProvider:
         cpu_limit: int | None,
         cpu_request: int | None,
     ) -> None:
-        """See Provider.update."""
-        raise ProviderError(f"container {container_id}: its limits change with a restart only")
+        """See Provider.update. Cancelled, it is done nevertheless."""
+        container = self._containers.get(container_id)
+        if container is None or container.ended or container.process is None:
+            raise ProviderError(f"container {container_id} does not run")
+        spec = dataclasses.replace(
+            self.spec(container_id), memory_limit=memory_limit, cpu_limit=cpu_limit, cpu_request=cpu_request
+        )
+        await asyncio.shield(self._spawn(self._update(container, container.process, spec)))
+
+    async def _update(self, container: Container, process: Process, spec: ContainerSpec) -> None:
+        container.has_cgroup = self._confinement.has_cgroup(spec) or container.has_cgroup
+        await asyncio.to_thread(self._confinement.update, spec, process.pid)
+        # Said to the process too, which else ignores it; see native/limits.h.
+        processes.send(process.pid, process.start_time, signal.SIGURG)
 
     def capabilities(self) -> Capabilities:
         """See Provider.capabilities."""
-        return Capabilities(
-            identities=False,
-            memory=False,
-            cpu_limit=False,
-            cpu_request=False,
-            processes=False,
-            missing="processes are not bounded on this node",
-        )
+        return self._confinement.capabilities()
 
     async def remove(self, container_id: str) -> None:
         """See Provider.remove. Raises ProviderError if it still runs."""
@@ -264,9 +274,7 @@ class WasmtimeProvider:
         if container.state.exit is None:
             raise ProviderError(f"container {container_id} still runs")
         del self._containers[container_id]
-        trash = self._directory.remove(container_id)
-        if trash is not None:
-            await asyncio.to_thread(self._directory.dispose, trash)
+        await self._discard(container)
 
     async def usage(self, container_ids: Iterable[str]) -> dict[str, Usage]:
         """See Provider.usage."""
@@ -291,10 +299,12 @@ class WasmtimeProvider:
             return None
         return await self._meter.measure_one(connection.launcher_pid)
 
-    def _discard(self, container_id: str) -> None:
-        trash = self._directory.remove(container_id)
+    async def _discard(self, container: Container) -> None:
+        trash = self._directory.remove(container.state.id)
+        if container.has_cgroup:
+            await asyncio.to_thread(self._confinement.remove, container.state.id)
         if trash is not None:
-            self._spawn(asyncio.to_thread(self._directory.dispose, trash))
+            await asyncio.to_thread(self._directory.dispose, trash)
 
     def _on_ended(self, container_id: str) -> None:
         if self._instances.on_ended(container_id):
@@ -303,13 +313,12 @@ class WasmtimeProvider:
         if container is None or container.ended:
             return
         container.ended = True
+        container.disarm()
         self._meter.forget(container_id)
         if container.process is not None:
             self._finish(container)
 
-    def _finish(
-        self, container: _Container, lost: str = "the process was killed, and nobody saw how"
-    ) -> None:
+    def _finish(self, container: Container, lost: str = "the process was killed, and nobody saw how") -> None:
         state = container.state
         try:
             ended = self._directory.read_exit(state.id)
@@ -318,10 +327,12 @@ class WasmtimeProvider:
             ended, lost = None, f"the container's exit record cannot be read: {error}"
         if ended is None:
             ended = self._directory.record_lost(state.id, state.started_at, lost)
+        if not container.killed:
+            ended = self._confinement.explain(state.id, ended)
         container.state = dataclasses.replace(state, exit=ended)
         if container.abandoned:
             del self._containers[state.id]
-            self._discard(state.id)
+            self._spawn(self._discard(container))
         elif container.ended:
             self._on_exit(container.state)
 
@@ -340,15 +351,3 @@ class WasmtimeProvider:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _check(spec: ContainerSpec) -> None:
-    if len(spec.id) != 64 or not set(spec.id) <= set("0123456789abcdef"):
-        raise InvalidSpecError(f"id: {spec.id!r} is not 64 lower-case hex digits")
-    for index, preopen in enumerate(spec.preopens):
-        if not preopen.host.is_dir():
-            raise InvalidSpecError(f"preopens[{index}]: {preopen.host} is not a directory")
-        if not preopen.guest.startswith("/"):
-            raise InvalidSpecError(f"preopens[{index}]: {preopen.guest!r} is not an absolute path")
-    if spec.root is not None and not spec.root.is_dir():
-        raise InvalidSpecError(f"root: {spec.root} is not a directory")

@@ -13,6 +13,7 @@ import stat
 from pathlib import Path, PurePosixPath
 
 from providers.base import ContainerSpec, FileMount, InvalidSpecError, ProviderError
+from providers.rooted import open_beneath
 
 STOP = PurePosixPath("/.vkubelet")
 """Where a guest sees that it is asked to stop; see ContainerSpec.stop_file."""
@@ -90,9 +91,9 @@ def _place_file(root: Path, file: FileMount) -> None:
     _make_directories(root, parts[:-1])
     target = root.joinpath(*parts)
     try:
-        host = os.open(file.host, os.O_PATH | os.O_CLOEXEC)
+        host = _open(file)
     except OSError as error:
-        raise InvalidSpecError(f"{file.host}: {error.strerror}") from error
+        raise InvalidSpecError(f"{file.host / file.beneath}: {error.strerror}") from error
     try:
         if not stat.S_ISREG(os.fstat(host).st_mode):
             raise InvalidSpecError(f"{file.host} is no regular file: a guest can be given no other")
@@ -100,6 +101,16 @@ def _place_file(root: Path, file: FileMount) -> None:
             _copy(host, target, read_only=file.read_only)
     finally:
         os.close(host)
+
+
+def _open(file: FileMount) -> int:
+    if not file.beneath:
+        return os.open(file.host, os.O_PATH | os.O_CLOEXEC)
+    directory = os.open(file.host, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_beneath(directory, file.beneath, os.O_PATH)
+    finally:
+        os.close(directory)
 
 
 def _link(host: int, target: Path) -> bool:

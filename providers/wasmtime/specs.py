@@ -6,6 +6,7 @@ that reads it too (`native/spec.h`, which describes it). It must not know when a
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -69,9 +70,11 @@ def encode(spec: ContainerSpec, stop_directory: Path, cgroups: Iterable[Path] = 
     for preopen in spec.preopens:
         fields.append(("r" if preopen.read_only else "w", "preopens", str(preopen.host)))
         fields.append(("g", "preopens", preopen.guest))
+        fields += _beneath("preopens", preopen.beneath)
     for file in spec.files:
         fields.append(("R" if file.read_only else "W", "files", str(file.host)))
         fields.append(("G", "files", file.guest))
+        fields += _beneath("files", file.beneath)
     if spec.identity is not None:
         numbers = (spec.identity.uid, spec.identity.gid, *spec.identity.groups)
         fields += [("e", "identity", str(number)) for number in numbers]
@@ -117,6 +120,10 @@ def decode(container_id: str, data: bytes) -> ContainerSpec:
                 preopens.append(Preopen(Path(value), _second(texts, "g"), read_only=tag == "r"))
             elif tag in {"R", "W"}:
                 mounts.append(FileMount(Path(value), _second(texts, "G"), read_only=tag == "R"))
+            elif tag == "B" and mounts:
+                mounts[-1] = dataclasses.replace(mounts[-1], beneath=value)
+            elif tag == "B" and preopens:
+                preopens[-1] = dataclasses.replace(preopens[-1], beneath=value)
             elif tag == "e":
                 identity.append(int(value))
             else:
@@ -146,6 +153,10 @@ def decode(container_id: str, data: bytes) -> ContainerSpec:
         raise CorruptFileError(f"spec: the field {error} is missing") from error
     except ValueError as error:
         raise CorruptFileError(f"spec: {error}") from error
+
+
+def _beneath(what: str, path: str) -> list[tuple[str, str, str]]:
+    return [("B", what, path)] if path else []
 
 
 def _second(texts: Iterator[str], tag: str) -> str:

@@ -20,19 +20,16 @@ static int no_core_dumps(const struct spec *spec) {
     return setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 }
 
-// Who is not root is who it is: the agent has seen to it that nobody else was asked for.
+// Who may change nothing of it is who it is: the agent has seen to it that nobody else was asked for.
 static int its_identity(const struct spec *spec) {
     if (spec->identity_count == 0)
         return 0;
     uid_t user = spec->identity[0];
     gid_t group = spec->identity[1];
-    if (geteuid() != 0) {
-        errno = EPERM;
-        return user == geteuid() && group == getegid() ? 0 : -1;
-    }
-    if (setgroups(spec->identity_count - 2, spec->identity + 2) < 0 || setresgid(group, group, group) < 0)
+    bool is_own = user == geteuid() && group == getegid();
+    if (setgroups(spec->identity_count - 2, spec->identity + 2) < 0 && !(is_own && errno == EPERM))
         return -1;
-    return setresuid(user, user, user);
+    return setresgid(group, group, group) < 0 ? -1 : setresuid(user, user, user);
 }
 
 // Of root's privileges a guest can use those over files, since it runs as root, and over ports. The first would let

@@ -63,6 +63,8 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
         return "a preopen is not a host directory and a guest path";
     if ((before == 'W' || before == 'R') != (tag == 'G'))
         return "a file is not a host file and a guest path";
+    if (tag == 'B' && before != 'g' && before != 'G')
+        return "a path is in no directory";
     switch (tag) {
     case 'k':
         spec->is_component = strcmp(rest, "component") == 0;
@@ -103,6 +105,10 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
         return NULL;
     case 'g':
         spec->preopens[spec->preopen_count++].guest = rest;
+        return NULL;
+    case 'B':
+        if (before == 'g')
+            spec->preopens[spec->preopen_count - 1].beneath = rest;
         return NULL;
     case 'o':
         spec->root = rest;

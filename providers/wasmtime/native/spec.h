@@ -14,6 +14,7 @@
 //   e  a number of the identity: user, group, and every supplementary group
 //   s  host directory where it is asked to stop, which the guest has as /.vkubelet, if it is
 //   h  file of a cgroup that the process joins by writing 0 to it
+//   B  path in the directory before it, which is meant and must not lead out of it, if it is not all of it
 //
 // those that are the agent's own business too,
 //
@@ -42,6 +43,7 @@
 struct preopen {
     char *host;
     char *guest;
+    char *beneath; // NULL for all of `host`
     bool writable;
 };
 

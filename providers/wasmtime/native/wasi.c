@@ -5,6 +5,8 @@
 #include "network.h"
 #include "system.h"
 
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,6 +63,25 @@ static bool directory(struct wasi_config_t *config, char *host, char *guest, boo
     return wasi_config_preopen_dir(config, host, guest, writable) && system_directory(host, guest, writable);
 }
 
+// A directory in which guests make links: what is meant is opened in it, so that no link leads elsewhere, and
+// handed on by its number.
+static bool directory_beneath(struct wasi_config_t *config, struct preopen *preopen) {
+    struct open_how how = {
+        .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+    };
+    int host = open(preopen->host, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = host < 0 ? -1 : (int)syscall(SYS_openat2, host, preopen->beneath, &how, sizeof how);
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    bool opened = fd >= 0 && directory(config, path, preopen->guest, preopen->writable);
+    if (fd >= 0)
+        close(fd);
+    if (host >= 0)
+        close(host);
+    return opened;
+}
+
 // What the guest sees of the world: arguments, environment, directories, standard files, and the network if
 // it may. NULL with the failed step in `step`.
 static struct wasi_config_t *world(const struct spec *spec, char *root, const char **step) {
@@ -81,9 +102,12 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, const ch
     for (size_t i = 0; i < spec->preopen_count; i++) {
         struct preopen *preopen = &spec->preopens[i];
         static char text[512];
-        snprintf(text, sizeof text, "opening %.200s for %.200s", preopen->host, preopen->guest);
+        bool is_whole = preopen->beneath == NULL;
+        snprintf(text, sizeof text, "opening %.200s%s%.100s for %.200s", preopen->host, is_whole ? "" : "/",
+                 is_whole ? "" : preopen->beneath, preopen->guest);
         *step = text;
-        if (!directory(config, preopen->host, preopen->guest, preopen->writable))
+        if (!(is_whole ? directory(config, preopen->host, preopen->guest, preopen->writable)
+                       : directory_beneath(config, preopen)))
             return NULL;
     }
     if (guest_log == NULL || spec->input)

@@ -1,0 +1,264 @@
+"""The cgroups of a node's containers: one for each that has limits, made with it and removed with it.
+
+It exists so that the kernel bounds what the sandbox cannot: processor time, the memory of all processes
+together, their number. It must not know what a container is beyond its id. Everything here blocks, though not
+for long.
+
+They are made in the first place where the kernel lets us, of those that are delegated to this process and
+those that only root may use; `missing` tells why there is none for a controller. On version 2 a cgroup that
+has processes of its own can give no controllers to others, so the node must not run in the one that is
+delegated to it, but in one inside (systemd: Delegate=yes and DelegateSubgroup=).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import logging
+import os
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from providers.base import ProviderError
+from providers.wasmtime import cgroupfs
+from providers.wasmtime.cgroupfs import CONTROLLERS, Limits, Mounted
+
+_log = logging.getLogger(__name__)
+
+_DELEGATED = ("user.delegate", "trusted.delegate")
+"""Extended attributes by which systemd marks what it leaves to others."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """Where containers' cgroups are made, in the directory `base`, with these controllers."""
+
+    version: int
+    controllers: tuple[str, ...]
+    base: Path
+
+    def joining(self, container_id: str) -> Path:
+        """The file by which a process with one thread joins: what is said to it is `0`."""
+        return self.base / container_id / ("tasks" if self.version == 1 else "cgroup.procs")
+
+
+def find(
+    name: str, proc: Path = Path("/proc/self"), make: Callable[[Path], None] = Path.mkdir
+) -> tuple[tuple[Hierarchy, ...], str]:
+    """Where cgroups can be made, below one called `name`, and for people why some cannot."""
+    found: list[Hierarchy] = []
+    reasons: list[str] = []
+    try:
+        mounts = cgroupfs.mounted((proc / "mountinfo").read_text(), (proc / "cgroup").read_text())
+    except OSError as error:
+        return (), f"no cgroups: {error}"
+    for mount in sorted(mounts, key=lambda mount: mount.version):
+        taken = {controller for hierarchy in found for controller in hierarchy.controllers}
+        wanted = [controller for controller in CONTROLLERS if controller not in taken]
+        for candidate in _candidates(mount):
+            try:
+                hierarchy = _take(mount, candidate, name, wanted, make)
+            except OSError as error:
+                reasons.append(f"{error.filename or candidate}: {error.strerror}")
+                continue
+            if hierarchy is not None:
+                found.append(hierarchy)
+                break
+    served = {controller for hierarchy in found for controller in hierarchy.controllers}
+    lacking = [controller for controller in CONTROLLERS if controller not in served]
+    if not lacking:
+        return tuple(found), ""
+    return tuple(found), f"no cgroup with {' and '.join(lacking)} ({'; '.join(reasons) or 'not mounted'})"
+
+
+def _candidates(mount: Mounted) -> Iterator[Path]:
+    own = mount.own
+    if own is not None and mount.version == 2 and own != mount.top and _is_delegated(own.parent):
+        yield own.parent
+    if own is not None:
+        yield own
+    if own != mount.top:
+        yield mount.top
+
+
+def _is_delegated(path: Path) -> bool:
+    if os.geteuid() != 0:
+        return os.access(path, os.W_OK)
+    for attribute in _DELEGATED:
+        with contextlib.suppress(OSError):
+            if os.getxattr(path, attribute) == b"1":
+                return True
+    return False
+
+
+def _take(
+    mount: Mounted, candidate: Path, name: str, wanted: list[str], make: Callable[[Path], None]
+) -> Hierarchy | None:
+    """Make ours in `candidate`. None if it has no controller that is wanted. Raises OSError."""
+    base = candidate / name
+    if mount.version == 1:
+        controllers = tuple(controller for controller in wanted if controller in mount.controllers)
+        if not controllers:
+            return None
+        _make(base, make)
+    else:
+        there = (candidate / "cgroup.controllers").read_text().split()
+        controllers = tuple(controller for controller in wanted if controller in there)
+        if not controllers:
+            return None
+        _make(base, make)
+        try:
+            for directory in (candidate, base):
+                _enable(directory, controllers)
+        except OSError:
+            base.rmdir()
+            raise
+    if "cpu" in controllers:
+        # As heavy as all processors, among its siblings: what the kubelet gives to all pods.
+        request = Limits(None, None, 1000 * (os.cpu_count() or 1), None)
+        _tell(base, cgroupfs.settings(mount.version, "cpu", request)[:1])
+    return Hierarchy(mount.version, controllers, base)
+
+
+def _make(path: Path, make: Callable[[Path], None]) -> None:
+    with contextlib.suppress(FileExistsError):
+        make(path)
+
+
+def _enable(directory: Path, controllers: tuple[str, ...]) -> None:
+    """Let the cgroups in `directory` have them. Raises OSError: EBUSY if it has processes of its own."""
+    enabled = (directory / "cgroup.subtree_control").read_text().split()
+    for controller in controllers:
+        if controller not in enabled:
+            _write(directory / "cgroup.subtree_control", f"+{controller}")
+
+
+def _tell(directory: Path, told: tuple[cgroupfs.Setting, ...]) -> None:
+    for setting in told:
+        try:
+            _write(directory / setting.file, setting.value)
+        except FileNotFoundError:
+            if not setting.optional:
+                raise
+
+
+def _write(path: Path, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_TRUNC)
+    try:
+        os.write(fd, value.encode())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(fd)
+
+
+class Cgroups:
+    """The cgroups of one node. Containers' ids are their names. Its methods may be called by any thread."""
+
+    def __init__(
+        self, hierarchies: tuple[Hierarchy, ...] = (), make: Callable[[Path], None] = Path.mkdir
+    ) -> None:
+        self._hierarchies = hierarchies
+        self._make = make
+        self._lingering: set[str] = set()
+
+    @property
+    def controllers(self) -> frozenset[str]:
+        """What can be bounded."""
+        return frozenset(name for hierarchy in self._hierarchies for name in hierarchy.controllers)
+
+    def joining(self, container_id: str) -> tuple[Path, ...]:
+        """The files by which a process joins a container's."""
+        return tuple(hierarchy.joining(container_id) for hierarchy in self._hierarchies)
+
+    def born_in(self, container_id: str) -> Path | None:
+        """The one, if any, that a process can be born in instead (clone(2), CLONE_INTO_CGROUP)."""
+        for hierarchy in self._hierarchies:
+            if hierarchy.version == 2:
+                return hierarchy.base / container_id
+        return None
+
+    def create(self, container_id: str, limits: Limits) -> None:
+        """Make a container's. Raises ProviderError, and then there is none."""
+        try:
+            for hierarchy in self._hierarchies:
+                _make(hierarchy.base / container_id, self._make)
+                self._limit(hierarchy, container_id, limits)
+        except OSError as error:
+            self.remove(container_id)
+            raise ProviderError(f"making the container's cgroup: {error}") from error
+
+    def update(self, container_id: str, limits: Limits, pid: int) -> None:
+        """Bound a running container otherwise; `pid` is for one that has none yet. Raises ProviderError."""
+        try:
+            for hierarchy in self._hierarchies:
+                directory = hierarchy.base / container_id
+                missing = not directory.exists()
+                if missing:
+                    _make(directory, self._make)
+                elif "memory" in hierarchy.controllers:
+                    _check_memory(hierarchy.version, directory, limits)
+                self._limit(hierarchy, container_id, limits)
+                if missing:
+                    _write(directory / "cgroup.procs", str(pid))
+        except OSError as error:
+            raise ProviderError(f"changing the container's cgroup: {error}") from error
+
+    def _limit(self, hierarchy: Hierarchy, container_id: str, limits: Limits) -> None:
+        for controller in hierarchy.controllers:
+            told = cgroupfs.settings(hierarchy.version, controller, limits)
+            _tell(hierarchy.base / container_id, told)
+
+    def oom_kills(self, container_id: str) -> int:
+        """How many of its processes the kernel has killed since it used more than its memory."""
+        for hierarchy in self._hierarchies:
+            if "memory" in hierarchy.controllers:
+                file = "memory.oom_control" if hierarchy.version == 1 else "memory.events"
+                try:
+                    return cgroupfs.oom_kills((hierarchy.base / container_id / file).read_text())
+                except OSError:
+                    return 0
+        return 0
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container's; one that has processes still is tried again when the next one is removed."""
+        for name in (container_id, *self._lingering):
+            left = False
+            for hierarchy in self._hierarchies:
+                try:
+                    (hierarchy.base / name).rmdir()
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    if error.errno != errno.EBUSY:
+                        _log.error("the cgroup of container %s stays: %s", name, error)
+                    left = True
+            if left:
+                self._lingering.add(name)
+            else:
+                self._lingering.discard(name)
+
+    def sweep(self, known: Collection[str]) -> None:
+        """Remove those of containers that are not known, which an agent that was killed left."""
+        for hierarchy in self._hierarchies:
+            for directory in list(hierarchy.base.iterdir()):
+                if directory.is_dir() and directory.name not in known:
+                    self.remove(directory.name)
+
+    def close(self) -> None:
+        """Leave nothing, unless containers run on."""
+        for name in list(self._lingering):
+            self.remove(name)
+        for hierarchy in self._hierarchies:
+            with contextlib.suppress(OSError):
+                hierarchy.base.rmdir()
+
+
+def _check_memory(version: int, directory: Path, limits: Limits) -> None:
+    """Refuse a bound below what is in use: the kernel of version 2 would kill. Raises OSError."""
+    if limits.memory is None or version == 1:
+        return
+    used = int((directory / "memory.current").read_text())
+    if used > limits.memory + cgroupfs.OVERHEAD:
+        raise OSError(errno.EBUSY, f"{used} bytes are in use", str(directory / "memory.max"))

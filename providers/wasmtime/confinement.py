@@ -1,0 +1,184 @@
+"""What a container's process has around it: its directory and files, whom it runs as, its cgroups.
+
+It exists so that all that is made for a container before its process, and all that bounds it beside the
+sandbox, is made, changed and removed in one place. It must not know when any of it happens, nor how a process
+comes to be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import signal
+from collections.abc import Collection
+from pathlib import Path
+
+from providers.base import (
+    Capabilities,
+    ContainerSpec,
+    Exit,
+    ExitReason,
+    Identity,
+    InvalidSpecError,
+    ProviderError,
+)
+from providers.wasmtime import cgroupfs, cgroups, rootfs
+from providers.wasmtime.cgroupfs import Limits
+from providers.wasmtime.directory import RunDirectory
+
+_log = logging.getLogger(__name__)
+
+_CHOWN, _SETGID, _SETUID = 1 << 0, 1 << 6, 1 << 7
+_TO_BECOME_ANOTHER = _CHOWN | _SETGID | _SETUID
+"""Of capabilities(7), what it takes."""
+
+
+class Confinement:
+    """What the containers of one run directory have around them."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self._directory = directory
+        self._cgroups = cgroups.Cgroups()
+        self._may_become_another = False
+        self._missing = "not open"
+
+    def open(self, known: Collection[str]) -> None:
+        """Find out what this host can enforce, and remove the cgroups of containers that are not known."""
+        name = f"vkubelet-{hashlib.sha256(os.fsencode(self._directory.path)).hexdigest()[:12]}"
+        hierarchies, self._missing = cgroups.find(name)
+        self._cgroups = cgroups.Cgroups(hierarchies)
+        self._may_become_another = _effective_capabilities() & _TO_BECOME_ANOTHER == _TO_BECOME_ANOTHER
+        self._cgroups.sweep(known)
+
+    def close(self) -> None:
+        """Leave what running containers have, and nothing else."""
+        self._cgroups.close()
+
+    def capabilities(self) -> Capabilities:
+        """See Provider.capabilities."""
+        controllers = self._cgroups.controllers
+        missing = [self._missing] if self._missing else []
+        if not self._may_become_another:
+            missing.append(f"the node runs as user {os.geteuid()} and may not become another")
+        return Capabilities(
+            identities=self._may_become_another,
+            memory="memory" in controllers,
+            cpu_limit="cpu" in controllers,
+            cpu_request="cpu" in controllers,
+            processes="pids" in controllers,
+            missing="; ".join(missing),
+        )
+
+    def check(self, spec: ContainerSpec) -> None:
+        """Raise InvalidSpecError for what cannot be made as the spec says."""
+        if len(spec.id) != 64 or not set(spec.id) <= set("0123456789abcdef"):
+            raise InvalidSpecError(f"id: {spec.id!r} is not 64 lower-case hex digits")
+        for index, preopen in enumerate(spec.preopens):
+            if not preopen.host.is_dir():
+                raise InvalidSpecError(f"preopens[{index}]: {preopen.host} is not a directory")
+        if spec.root is not None and not spec.root.is_dir():
+            raise InvalidSpecError(f"root: {spec.root} is not a directory")
+        rootfs.check(spec)
+        if spec.identity is not None and not self._may_become_another:
+            check_identity(spec.identity, Identity(os.geteuid(), os.getegid(), tuple(os.getgroups())))
+
+    def create(self, spec: ContainerSpec) -> None:
+        """Make the directory of a container or an instance. Raises ProviderError."""
+        owner = self._directory.owner(spec)
+        if Limits.of(spec) is None:
+            self._directory.create(spec)
+        else:
+            joining, born_in = self._cgroups.joining(owner), self._cgroups.born_in(owner)
+            self._directory.create(spec, cgroups=joining, born_in=born_in)
+
+    def is_furnished(self, spec: ContainerSpec) -> bool:
+        """Is there nothing left for `furnish` to do?"""
+        return spec.root is not None or not (
+            spec.files or self._is_another(spec) or (self._cgroups.controllers and Limits.of(spec))
+        )
+
+    def furnish(self, spec: ContainerSpec) -> None:
+        """Make what may take its time. An instance has all of its container's. Raises ProviderError."""
+        rootfs.place_files(self._directory.root(spec.id), spec.files)
+        if spec.identity is not None and spec.log_path is not None and self._is_another(spec):
+            _hand_over(spec.log_path.parent, spec.identity)
+        limits = Limits.of(spec)
+        if limits is not None:
+            self._cgroups.create(spec.id, limits)
+
+    def _is_another(self, spec: ContainerSpec) -> bool:
+        return spec.identity is not None and spec.identity.uid != os.geteuid()
+
+    def update(self, spec: ContainerSpec, pid: int) -> None:
+        """Give a running container and its later instances other limits. Raises ProviderError.
+
+        Its process has to be told that there is another limit of linear memory.
+        """
+        limits = Limits.of(spec) or Limits(None, None, None, None)
+        self._cgroups.update(spec.id, limits, pid)
+        self._directory.rewrite(spec, cgroups=self._cgroups.joining(spec.id))
+        try:
+            self._directory.write_memory_limit(spec.id, spec.memory_limit)
+        except OSError as error:
+            raise ProviderError(f"changing the memory limit: {error}") from error
+
+    def explain(self, container_id: str, ended: Exit) -> Exit:
+        """The end of a container that a signal ended: the kernel's, for want of memory, is told as that."""
+        if ended.reason is not ExitReason.KILLED or ended.signal != signal.SIGKILL:
+            return ended
+        if not self._cgroups.oom_kills(container_id):
+            return ended
+        told = (
+            "out of memory: the processes of the container used more than its limit and the "
+            f"{cgroupfs.OVERHEAD >> 20} MiB that are added for the runtime"
+        )
+        explained = dataclasses.replace(ended, reason=ExitReason.OUT_OF_MEMORY, message=told)
+        try:
+            self._directory.record(container_id, explained)
+        except OSError as error:
+            _log.error("container %s: recording that it was out of memory: %s", container_id, error)
+        return explained
+
+    def has_cgroup(self, spec: ContainerSpec) -> bool:
+        """Is there more of it to be removed than its directory?"""
+        return bool(self._cgroups.controllers) and Limits.of(spec) is not None
+
+    def remove(self, container_id: str) -> None:
+        """Remove its cgroup, if it has one."""
+        self._cgroups.remove(container_id)
+
+
+def check_identity(wanted: Identity, own: Identity) -> None:
+    """Raise InvalidSpecError unless a process that may change nothing of it is as wanted already."""
+    for what, number, mine in (("user", wanted.uid, own.uid), ("group", wanted.gid, own.gid)):
+        if number != mine:
+            raise InvalidSpecError(
+                f"identity: {what} {number}: this node runs as {what} {mine} and may not become another; "
+                "run it as root"
+            )
+    lacking = sorted(set(wanted.groups) - {own.gid, *own.groups})
+    if lacking:
+        raise InvalidSpecError(
+            f"identity: group {lacking[0]}: this node is not in it and may not join it; run it as root"
+        )
+
+
+def _effective_capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def _hand_over(directory: Path, identity: Identity) -> None:
+    """Let the container's process rotate its log. Raises ProviderError."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchown(fd, identity.uid, identity.gid)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise ProviderError(f"giving {directory} to user {identity.uid}: {error.strerror}") from error

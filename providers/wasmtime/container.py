@@ -1,0 +1,48 @@
+"""One container of an agent: what is known of it, its process, and when that is to end.
+
+It exists so that every way to end a process, at once or at a deadline, before or after there is one, is one
+way. It must not know what ends mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from providers.base import ContainerState
+from providers.wasmtime import processes
+from providers.wasmtime.connection import Process
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Container:
+    """A container of this agent. `process` is None until it is known to exist.
+
+    `killed` tells that we ended it, or will as soon as it has a process; `abandoned` that nobody waits.
+    """
+
+    state: ContainerState
+    process: Process | None = None
+    has_cgroup: bool = False
+    ended: bool = False
+    killed: bool = False
+    abandoned: bool = False
+    _deadline: asyncio.TimerHandle | None = None
+
+    def kill(self) -> None:
+        """End it at once, or as soon as there is something to end."""
+        self.killed = True
+        if self.process is not None:
+            processes.kill(self.process.pid, self.process.start_time)
+
+    def kill_at(self, deadline: float) -> None:
+        """End it at this time of the event loop, or at an earlier one that was set before."""
+        if self._deadline is None or deadline < self._deadline.when():
+            self.disarm()
+            self._deadline = asyncio.get_running_loop().call_at(deadline, self.kill)
+
+    def disarm(self) -> None:
+        """Let it live: it has ended, or is the next agent's."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
