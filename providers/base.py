@@ -47,11 +47,16 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Preopen:
-    """A host directory that the guest sees at an absolute guest path."""
+    """A host directory that the guest sees at an absolute guest path.
+
+    With `beneath`, a relative path, it is that directory in `host`, opened when the container starts without
+    being led out of `host`: for directories in which a guest makes links.
+    """
 
     host: Path
     guest: str
     read_only: bool = False
+    beneath: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,12 +66,13 @@ class FileMount:
     WASI can give a guest directories only, so the file is made to appear in the container's root directory
     when the container starts: as a hard link to the host's file where it is writable and on the same file
     system, else as a copy, which does not follow later changes of the host's file (as Kubernetes' `subPath`
-    mounts do not).
+    mounts do not). `beneath` is as for a `Preopen`.
     """
 
     host: Path
     guest: str
     read_only: bool = False
+    beneath: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -25,29 +25,22 @@ _NOT_LINKED = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNO
 
 def check(spec: ContainerSpec) -> None:
     """Raise InvalidSpecError if what the guest is to see cannot be where it is to be."""
-    directories: dict[PurePosixPath, str] = {STOP: "stop_file"} if spec.stop_file else {}
-    for index, preopen in enumerate(spec.preopens):
-        name = f"preopens[{index}]"
-        place = _place(name, preopen.guest)
-        if place in directories:
-            raise InvalidSpecError(f"{name}: {place} is taken by {directories[place]}")
-        directories[place] = name
-    files: dict[PurePosixPath, str] = {}
-    for index, file in enumerate(spec.files):
-        name = f"files[{index}]"
-        place = _place(name, file.guest)
-        for above in place.parents[:-1]:
-            if above in directories:
+    taken: dict[PurePosixPath, str] = {STOP: "stop_file"} if spec.stop_file else {}
+    preopens = {f"preopens[{index}]": preopen.guest for index, preopen in enumerate(spec.preopens)}
+    files = {f"files[{index}]": file.guest for index, file in enumerate(spec.files)}
+    for name, guest in (preopens | files).items():
+        place = _place(name, guest)
+        if place in taken:
+            raise InvalidSpecError(f"{name}: {place} is taken by {taken[place]}")
+        taken[place] = name
+    for place, name in taken.items():
+        for above in place.parents:
+            if taken.get(above) in files:
+                raise InvalidSpecError(f"{name}: {place} lies in {taken[above]}, a file at {above}")
+            if name in files and above in taken:
                 raise InvalidSpecError(
-                    f"{name}: {place} lies in {directories[above]}, a directory of its own at {above}"
+                    f"{name}: {place} lies in {taken[above]}, a directory of its own at {above}"
                 )
-        files[place] = name
-        if len(files) <= index:
-            raise InvalidSpecError(f"{name}: another file is at {place} too")
-    for place, name in (directories | files).items():
-        for above in (place, *place.parents):
-            if above in files and (above != place or place in directories):
-                raise InvalidSpecError(f"{name}: {place} is where {files[above]} is, a file")
 
 
 def _place(name: str, guest: str) -> PurePosixPath:

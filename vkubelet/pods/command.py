@@ -20,7 +20,7 @@ from typing import IO, BinaryIO
 
 from providers.base import ContainerSpec
 from vkubelet.pods.interaction import CommandError
-from vkubelet.pods.rooted import open_in_root
+from providers.rooted import open_in_root
 
 FAILED = "exec failed: unable to start container process"
 """How a runtime begins its message for a command that it cannot run."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from vkubelet.pods.rooted import open_in_root
+from providers.rooted import open_in_root
 
 _LONGEST_LINE = 64 * 1024
 """What Go's bufio.Scanner takes."""

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from providers.base import Exit, ExitReason, Preopen
 from providers.removal import remove_tree
 from vkubelet.api.containers import Container
-from vkubelet.pods.rooted import open_in_root
+from providers.rooted import open_in_root
 
 logger = logging.getLogger(__name__)
 

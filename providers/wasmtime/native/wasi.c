@@ -101,7 +101,7 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, const ch
         return NULL;
     for (size_t i = 0; i < spec->preopen_count; i++) {
         struct preopen *preopen = &spec->preopens[i];
-        static char text[512];
+        static char text[640];
         bool is_whole = preopen->beneath == NULL;
         snprintf(text, sizeof text, "opening %.200s%s%.100s for %.200s", preopen->host, is_whole ? "" : "/",
                  is_whole ? "" : preopen->beneath, preopen->guest);

@@ -76,7 +76,7 @@ SPECS = st.builds(
     env=st.lists(st.tuples(NAME, TEXT), max_size=6).map(tuple),
     log_path=st.none() | paths(),
     working_dir=NAME,
-    preopens=st.lists(st.builds(Preopen, paths(), NAME, st.booleans()), max_size=4).map(tuple),
+    preopens=st.lists(st.builds(Preopen, paths(), NAME, st.booleans(), TEXT), max_size=4).map(tuple),
     memory_limit=st.none() | st.integers(0, 2**63 - 1),
     log_max_bytes=st.integers(1, 2**63 - 1),
     log_max_files=st.integers(1, 1_000_000),
@@ -86,7 +86,7 @@ SPECS = st.builds(
     tty=st.booleans(),
     network=st.booleans(),
     read_only_root=st.booleans(),
-    files=st.lists(st.builds(FileMount, paths(), NAME, st.booleans()), max_size=3).map(tuple),
+    files=st.lists(st.builds(FileMount, paths(), NAME, st.booleans(), TEXT), max_size=3).map(tuple),
     identity=st.none() | st.builds(Identity, NUMBERS, NUMBERS, st.lists(NUMBERS, max_size=3).map(tuple)),
     stop_file=st.booleans(),
     cpu_limit=st.none() | st.integers(1, 10**9),
@@ -128,7 +128,11 @@ def fields(spec: ContainerSpec, cgroups: tuple[Path, ...] = CGROUPS) -> list[str
         "",
         *(part for pair in env for part in pair),
         "",
-        *(part for p in spec.preopens for part in ("ro" if p.read_only else "rw", str(p.host), p.guest)),
+        *(
+            part
+            for p in spec.preopens
+            for part in ("ro" if p.read_only else "rw", str(p.host), p.guest, p.beneath)
+        ),
     ]
 
 

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from vkubelet.api.objects import Pod
-from vkubelet.pods.rooted import open_beneath
+from providers.rooted import open_beneath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
