@@ -39,6 +39,7 @@ static void answer(FILE *out, const struct spec *spec) {
         put(out, spec->preopens[i].writable ? "rw" : "ro");
         put(out, spec->preopens[i].host);
         put(out, spec->preopens[i].guest);
+        put(out, spec->preopens[i].beneath != NULL ? spec->preopens[i].beneath : "");
     }
 }
 
