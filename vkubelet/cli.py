@@ -19,7 +19,7 @@ import click
 import msgspec
 
 from vkubelet import footprint
-from vkubelet.config import HELP, Config, ConfigError, load
+from vkubelet.config import HELP, THRESHOLDS, Config, ConfigError, load
 
 
 class _Commands(click.Group):
@@ -58,7 +58,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Every field of the configuration as a flag; its text is parsed where YAML and variables are."""
     defaults = msgspec.structs.asdict(Config())
     for field in reversed(Config.__struct_fields__):
-        default = _shown(defaults[field])
+        default = _shown(field, defaults[field])
         form: dict[str, Any] = {"metavar": "VALUE"}
         if isinstance(defaults[field], bool):
             form = {"metavar": "[true|false]", "is_flag": False, "flag_value": "true"}
@@ -74,12 +74,13 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _shown(value: object) -> str:
+def _shown(field: str, value: object) -> str:
     """A default as its flag takes it."""
     if isinstance(value, bool):
         return ""
     if isinstance(value, dict):
-        return ",".join(f"{key}={item}" for key, item in value.items())
+        mark = "<" if field in THRESHOLDS else "="
+        return ",".join(f"{key}{mark}{item}" for key, item in value.items())
     if isinstance(value, tuple):
         return ",".join(
             item if isinstance(item, str) else f"{item.key}={item.value}:{item.effect}" for item in value
@@ -111,6 +112,7 @@ def run(file: Path | None, **flags: str | tuple[str, ...] | None) -> None:
     from vkubelet.agent import AGENT_ERRORS, serve
 
     footprint.one_arena()
+    footprint.small_tls_buffers()
     causes: list[Exception] = []
     try:
         _runner()(serve(config))

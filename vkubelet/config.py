@@ -63,6 +63,16 @@ WASM_TAINTS = (
     Taint(key="kubernetes.io/arch", value="wasm32-wasi", effect="NoExecute"),
 )
 
+# The kubelet's, and one of our own: here every container is a process, so a twentieth of them is kept.
+EVICTION_HARD = {
+    "memory.available": "100Mi",
+    "nodefs.available": "10%",
+    "nodefs.inodesFree": "5%",
+    "imagefs.available": "15%",
+    "imagefs.inodesFree": "5%",
+    "pid.available": "5%",
+}
+
 Port = Annotated[int, Help(ge=0, le=65535)]
 Positive = Annotated[int, Help(gt=0)]
 Seconds = Annotated[float, Help(gt=0)]
@@ -110,6 +120,12 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     system_reserved_memory: Annotated[int, Help(ge=0)] = 0
     system_reserved_cpu: Annotated[float, Help(ge=0)] = 0.0
     extended_resources: dict[ExtendedResource, Annotated[int, Help(ge=0)]] = {}
+    eviction_hard: dict[str, str] = msgspec.field(default_factory=EVICTION_HARD.copy)
+    eviction_soft: dict[str, str] = {}
+    eviction_soft_grace_period: dict[str, str] = {}
+    eviction_minimum_reclaim: dict[str, str] = {}
+    eviction_pressure_transition_period: SecondsOrNone = 300.0
+    eviction_max_pod_grace_period: Annotated[int, Help(ge=0)] = 0
     enable_system_log_handler: bool = False
     drain_on_shutdown: bool = False
     streaming_connection_idle_timeout: Seconds = 4 * 3600.0
@@ -157,6 +173,13 @@ HELP: Mapping[str, str] = {
     "system_reserved_cpu": "Cores kept from pods.",
     "extended_resources": "Resources of your own that the node has: example.com/widget=4, repeated or "
     "separated by commas.",
+    "eviction_hard": "What must be left on the node, else pods are evicted at once: memory.available<100Mi, "
+    "nodefs.available<10%; nodefs.inodesFree, imagefs.*, containerfs.*, pid.available. It replaces defaults.",
+    "eviction_soft": "The same, but crossed for a grace period before pods are evicted.",
+    "eviction_soft_grace_period": "How long a soft threshold may be crossed: memory.available=1m30s.",
+    "eviction_minimum_reclaim": "What must be free beyond a threshold once crossed: nodefs.available=1Gi.",
+    "eviction_pressure_transition_period": "Seconds for which pressure is reported after it was last seen.",
+    "eviction_max_pod_grace_period": "Seconds that pods get at most when a soft threshold ends them.",
     "streaming_connection_idle_timeout": "Seconds after which an exec, attach or port-forward on which "
     "nothing moves is ended.",
     "toolbox": "Give pods a shell and everyday commands, for exec and `kubectl debug`.",
@@ -165,6 +188,9 @@ HELP: Mapping[str, str] = {
     "log_level": "debug, info, warning or error.",
 }
 
+THRESHOLDS = ("eviction_hard", "eviction_soft")
+"""Options whose text has the kubelet's `SIGNAL<AMOUNT`."""
+_EVICTION = ("eviction_hard", "eviction_soft", "eviction_soft_grace_period", "eviction_minimum_reclaim")
 _TAINT = re.compile(r"^([^=:]+)(?:=([^:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$")
 
 
@@ -179,10 +205,11 @@ def parse_taint(text: str) -> Taint:
 def _from_text(field: str, text: str) -> Any:
     """What a flag or a variable means: the composite fields have a textual form of their own."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    if field in ("node_labels", "extended_resources"):
-        pairs = [part.partition("=") for part in parts]
+    if field in ("node_labels", "extended_resources") or field in _EVICTION:
+        mark = "<" if field in THRESHOLDS else "="
+        pairs = [part.partition(mark) for part in parts]
         if any(not separator for _, separator, _ in pairs):
-            raise ConfigError(f"{field} {text!r}: expected key=value[,key=value]")
+            raise ConfigError(f"{field} {text!r}: expected key{mark}value[,key{mark}value]")
         return {key: value for key, _, value in pairs}
     if field == "register_with_taints":
         return [msgspec.to_builtins(parse_taint(part)) for part in parts]
