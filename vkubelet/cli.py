@@ -112,7 +112,6 @@ def run(file: Path | None, **flags: str | tuple[str, ...] | None) -> None:
     from vkubelet.agent import AGENT_ERRORS, serve
 
     footprint.one_arena()
-    footprint.small_tls_buffers()
     causes: list[Exception] = []
     try:
         _runner()(serve(config))
