@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from providers.base import ContainerSpec
-from vkubelet.pods.interaction import CommandError
 from providers.rooted import open_in_root
+from vkubelet.pods.interaction import CommandError
 
 FAILED = "exec failed: unable to start container process"
 """How a runtime begins its message for a command that it cannot run."""

@@ -18,8 +18,8 @@ from typing import TypeAlias
 
 from providers.base import Exit, ExitReason, Preopen
 from providers.removal import remove_tree
-from vkubelet.api.containers import Container
 from providers.rooted import open_in_root
+from vkubelet.api.containers import Container
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import os
 import stat
 from pathlib import Path
 
-from vkubelet.api.objects import Pod
 from providers.rooted import open_beneath
+from vkubelet.api.objects import Pod
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -79,7 +79,7 @@ class PodVolumes:
         Raises StartError (CreateContainerConfigError).
         """
         try:
-            return mounts(container, self._mounted)
+            return mounts(container, self._mounted, env)
         except MountError as error:
             raise StartError("CreateContainerConfigError", str(error)) from error
 
