@@ -17,7 +17,7 @@ import dataclasses
 import errno
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from providers.base import ProviderError
@@ -43,9 +43,7 @@ class Hierarchy:
         return self.base / container_id / ("tasks" if self.version == 1 else "cgroup.procs")
 
 
-def find(
-    name: str, proc: Path = Path("/proc/self"), make: Callable[[Path], None] = Path.mkdir
-) -> tuple[tuple[Hierarchy, ...], str]:
+def find(name: str, proc: Path = Path("/proc/self")) -> tuple[tuple[Hierarchy, ...], str]:
     """Where cgroups can be made, below one called `name`, and for people why some cannot."""
     found: list[Hierarchy] = []
     reasons: list[str] = []
@@ -56,20 +54,28 @@ def find(
     for mount in sorted(mounts, key=lambda mount: mount.version):
         taken = {controller for hierarchy in found for controller in hierarchy.controllers}
         wanted = [controller for controller in CONTROLLERS if controller not in taken]
+        failed = []
         for candidate in _candidates(mount):
             try:
-                hierarchy = _take(mount, candidate, name, wanted, make)
+                hierarchy = _take(mount, candidate, name, wanted)
             except OSError as error:
-                reasons.append(f"{error.filename or candidate}: {error.strerror}")
+                failed.append(_reason(error))
                 continue
             if hierarchy is not None:
                 found.append(hierarchy)
                 break
+        else:
+            reasons += failed
     served = {controller for hierarchy in found for controller in hierarchy.controllers}
     lacking = [controller for controller in CONTROLLERS if controller not in served]
     if not lacking:
         return tuple(found), ""
-    return tuple(found), f"no cgroup with {' and '.join(lacking)} ({'; '.join(reasons) or 'not mounted'})"
+    why = "; ".join(reasons) or "neither mounted nor delegated"
+    return tuple(found), f"no cgroup with {' and '.join(lacking)} ({why})"
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}"
 
 
 def _candidates(mount: Mounted) -> Iterator[Path]:
@@ -92,27 +98,25 @@ def _is_delegated(path: Path) -> bool:
     return False
 
 
-def _take(
-    mount: Mounted, candidate: Path, name: str, wanted: list[str], make: Callable[[Path], None]
-) -> Hierarchy | None:
+def _take(mount: Mounted, candidate: Path, name: str, wanted: list[str]) -> Hierarchy | None:
     """Make ours in `candidate`. None if it has no controller that is wanted. Raises OSError."""
     base = candidate / name
     if mount.version == 1:
         controllers = tuple(controller for controller in wanted if controller in mount.controllers)
         if not controllers:
             return None
-        _make(base, make)
+        _make(base)
     else:
         there = (candidate / "cgroup.controllers").read_text().split()
         controllers = tuple(controller for controller in wanted if controller in there)
         if not controllers:
             return None
-        _make(base, make)
+        _make(base)
         try:
             for directory in (candidate, base):
                 _enable(directory, controllers)
         except OSError:
-            base.rmdir()
+            _remove(base)
             raise
     if "cpu" in controllers:
         # As heavy as all processors, among its siblings: what the kubelet gives to all pods.
@@ -121,17 +125,21 @@ def _take(
     return Hierarchy(mount.version, controllers, base)
 
 
-def _make(path: Path, make: Callable[[Path], None]) -> None:
+def _make(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
-        make(path)
+        path.mkdir()
+
+
+def _remove(path: Path) -> None:
+    path.rmdir()
 
 
 def _enable(directory: Path, controllers: tuple[str, ...]) -> None:
     """Let the cgroups in `directory` have them. Raises OSError: EBUSY if it has processes of its own."""
     enabled = (directory / "cgroup.subtree_control").read_text().split()
-    for controller in controllers:
-        if controller not in enabled:
-            _write(directory / "cgroup.subtree_control", f"+{controller}")
+    missing = [controller for controller in controllers if controller not in enabled]
+    if missing:
+        _write(directory / "cgroup.subtree_control", " ".join(f"+{controller}" for controller in missing))
 
 
 def _tell(directory: Path, told: tuple[cgroupfs.Setting, ...]) -> None:
@@ -156,11 +164,8 @@ def _write(path: Path, value: str) -> None:
 class Cgroups:
     """The cgroups of one node. Containers' ids are their names. Its methods may be called by any thread."""
 
-    def __init__(
-        self, hierarchies: tuple[Hierarchy, ...] = (), make: Callable[[Path], None] = Path.mkdir
-    ) -> None:
+    def __init__(self, hierarchies: tuple[Hierarchy, ...] = ()) -> None:
         self._hierarchies = hierarchies
-        self._make = make
         self._lingering: set[str] = set()
 
     @property
@@ -183,11 +188,11 @@ class Cgroups:
         """Make a container's. Raises ProviderError, and then there is none."""
         try:
             for hierarchy in self._hierarchies:
-                _make(hierarchy.base / container_id, self._make)
+                _make(hierarchy.base / container_id)
                 self._limit(hierarchy, container_id, limits)
         except OSError as error:
             self.remove(container_id)
-            raise ProviderError(f"making the container's cgroup: {error}") from error
+            raise ProviderError(f"making the container's cgroup: {_reason(error)}") from error
 
     def update(self, container_id: str, limits: Limits, pid: int) -> None:
         """Bound a running container otherwise; `pid` is for one that has none yet. Raises ProviderError."""
@@ -196,14 +201,14 @@ class Cgroups:
                 directory = hierarchy.base / container_id
                 missing = not directory.exists()
                 if missing:
-                    _make(directory, self._make)
+                    _make(directory)
                 elif "memory" in hierarchy.controllers:
                     _check_memory(hierarchy.version, directory, limits)
                 self._limit(hierarchy, container_id, limits)
                 if missing:
                     _write(directory / "cgroup.procs", str(pid))
         except OSError as error:
-            raise ProviderError(f"changing the container's cgroup: {error}") from error
+            raise ProviderError(f"changing the container's cgroup: {_reason(error)}") from error
 
     def _limit(self, hierarchy: Hierarchy, container_id: str, limits: Limits) -> None:
         for controller in hierarchy.controllers:
@@ -227,7 +232,7 @@ class Cgroups:
             left = False
             for hierarchy in self._hierarchies:
                 try:
-                    (hierarchy.base / name).rmdir()
+                    _remove(hierarchy.base / name)
                 except FileNotFoundError:
                     continue
                 except OSError as error:
@@ -252,7 +257,7 @@ class Cgroups:
             self.remove(name)
         for hierarchy in self._hierarchies:
             with contextlib.suppress(OSError):
-                hierarchy.base.rmdir()
+                _remove(hierarchy.base)
 
 
 def _check_memory(version: int, directory: Path, limits: Limits) -> None:

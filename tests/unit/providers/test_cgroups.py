@@ -1,0 +1,291 @@
+"""Cgroups: the arithmetic, where they are made, and what becomes of them, on a kernel that is plain files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from cgroup_kernel import Kernel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from providers.base import ProviderError
+from providers.wasmtime import cgroupfs, cgroups
+from providers.wasmtime.cgroupfs import OVERHEAD, Limits, Setting
+
+from .test_spec import spec_with
+
+MIB = 1024 * 1024
+NAME = "vkubelet-test"
+SOME = Limits(64 * MIB, 250, 100, 20)
+NONE = Limits(None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("millicores", "shares", "weight", "quota"),
+    [
+        (0, 2, 1, 1000),
+        (1, 2, 1, 1000),
+        (10, 10, 1, 1000),
+        (100, 102, 4, 10_000),
+        (250, 256, 10, 25_000),
+        (1000, 1024, 39, 100_000),
+        (2500, 2560, 98, 250_000),
+        (256_000, 262_144, 10_000, 25_600_000),
+        (10**9, 262_144, 10_000, 10**11),
+    ],
+)
+def test_processor_time_as_the_kubelet_counts_it(
+    millicores: int, shares: int, weight: int, quota: int
+) -> None:
+    assert cgroupfs.shares(millicores) == shares
+    assert cgroupfs.weight(millicores) == weight
+    assert cgroupfs.quota(millicores) == quota
+
+
+@given(millicores=st.integers(0, 10**12))
+def test_no_request_is_out_of_bounds(millicores: int) -> None:
+    assert 2 <= cgroupfs.shares(millicores) <= 262_144
+    assert 1 <= cgroupfs.weight(millicores) <= 10_000
+    assert cgroupfs.quota(millicores) >= 1000
+
+
+@pytest.mark.parametrize(
+    ("version", "controller", "limits", "told"),
+    [
+        (1, "pids", SOME, {"pids.max": "20"}),
+        (2, "pids", NONE, {"pids.max": "max"}),
+        (1, "memory", SOME, {"memory.limit_in_bytes": str(64 * MIB + OVERHEAD)}),
+        (1, "memory", NONE, {"memory.limit_in_bytes": "-1"}),
+        (
+            2,
+            "memory",
+            SOME,
+            {"memory.max": str(64 * MIB + OVERHEAD), "memory.oom.group": "1", "memory.swap.max": "0"},
+        ),
+        (2, "memory", NONE, {"memory.max": "max", "memory.oom.group": "1", "memory.swap.max": "max"}),
+        (
+            1,
+            "cpu",
+            SOME,
+            {"cpu.shares": "102", "cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "25000"},
+        ),
+        (1, "cpu", NONE, {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "-1"}),
+        (2, "cpu", SOME, {"cpu.weight": "4", "cpu.max": "25000 100000"}),
+        (2, "cpu", NONE, {"cpu.max": "max 100000"}),
+        (2, "cpu", Limits(None, None, 0, None), {"cpu.weight": "1", "cpu.max": "max 100000"}),
+    ],
+)
+def test_what_a_controller_is_told(
+    version: int, controller: str, limits: Limits, told: dict[str, str]
+) -> None:
+    found = cgroupfs.settings(version, controller, limits)
+    assert {setting.file: setting.value for setting in found} == told
+
+
+def test_a_spec_that_says_nothing_has_no_limits() -> None:
+    assert Limits.of(spec_with()) is None
+    assert Limits.of(spec_with(cpu_request=0)) == Limits(None, None, 0, None)
+    assert Limits.of(spec_with(memory_limit=5, cpu_limit=6, process_limit=7)) == Limits(5, 6, None, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n", 3),
+        ("low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 1\n", 1),
+        ("oom_kill_disable 0\nunder_oom 0\n", 0),
+        ("", 0),
+    ],
+)
+def test_kills_are_counted(text: str, count: int) -> None:
+    assert cgroupfs.oom_kills(text) == count
+
+
+def test_a_mount_in_a_container_shows_its_part_only() -> None:
+    mountinfo = (
+        "1 0 0:1 /docker/abc /sys/fs/cgroup/cpu\\040time ro,nosuid - cgroup cgroup rw,cpuacct,cpu\n"
+        "2 0 0:2 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n"
+        "3 0 0:3 / /sys/fs/cgroup/unified rw shared:1 - cgroup2 cgroup2 rw\n"
+        "4 0 0:4 / /tmp rw - tmpfs tmpfs rw\n"
+        "5 0 0:5 /other /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
+    )
+    membership = "3:cpuacct,cpu:/docker/abc/node\n2:pids:/docker/abc\n1:name=systemd:/\n0::/a/b\n"
+    time, unified, pids = cgroupfs.mounted(mountinfo, membership)
+    assert (time.version, time.controllers) == (1, frozenset({"cpu"}))
+    assert (time.top, time.own) == (Path("/sys/fs/cgroup/cpu time"), Path("/sys/fs/cgroup/cpu time/node"))
+    assert (unified.version, unified.own) == (2, Path("/sys/fs/cgroup/unified/a/b"))
+    assert (pids.controllers, pids.own) == (frozenset({"pids"}), None)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """A kernel whose processes run in /service/node."""
+    made = Kernel(tmp_path / "sys", "/service/node")
+
+    def make(path: Path) -> None:
+        if not path.exists():
+            made.make(path)
+
+    monkeypatch.setattr(cgroups, "_make", make)
+    monkeypatch.setattr(cgroups, "_remove", made.remove)
+    monkeypatch.setattr(cgroups, "_write", made.write)
+    return made
+
+
+def found(kernel: Kernel) -> tuple[cgroups.Cgroups, dict[Path, tuple[str, ...]], str]:
+    hierarchies, missing = cgroups.find(NAME, kernel.proc)
+    bases = {hierarchy.base: hierarchy.controllers for hierarchy in hierarchies}
+    return cgroups.Cgroups(hierarchies), bases, missing
+
+
+def test_version_1_has_a_hierarchy_for_each(kernel: Kernel) -> None:
+    tops = [kernel.mount(1, name) for name in ("cpu", "memory", "pids")]
+    _, bases, missing = found(kernel)
+    assert bases == {top / "service/node" / NAME: (top.name,) for top in tops}
+    assert missing == ""
+    shares = (tops[0] / "service/node" / NAME / "cpu.shares").read_text()
+    assert shares == str(1024 * (os.cpu_count() or 1))
+
+
+def test_what_is_delegated_comes_first(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    kernel.delegate(top / "service")
+    _, bases, missing = found(kernel)
+    assert bases == {top / "service" / NAME: ("cpu", "memory", "pids")}
+    assert missing == ""
+
+
+def test_a_cgroup_with_processes_gives_none_away(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    _, bases, _ = found(kernel)
+    assert bases == {top / NAME: ("cpu", "memory", "pids")}
+    assert not (top / "service/node" / NAME).exists()
+
+
+def test_where_nothing_may_be_made(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    kernel.forbid(top)
+    _, bases, missing = found(kernel)
+    assert bases == {}
+    assert missing == (
+        "no cgroup with cpu and memory and pids ("
+        f"{top}/service/node/cgroup.subtree_control: Device or resource busy; "
+        f"{top}/{NAME}: Permission denied)"
+    )
+
+
+def test_where_only_some_are_delegated(kernel: Kernel) -> None:
+    top = kernel.mount(2, "memory", "pids")
+    _, bases, missing = found(kernel)
+    assert bases == {top / NAME: ("memory", "pids")}
+    assert missing == "no cgroup with cpu (neither mounted nor delegated)"
+
+
+def test_both_versions_at_once(kernel: Kernel) -> None:
+    cpu = kernel.mount(1, "cpu")
+    unified = kernel.mount(2, "memory", "pids")
+    made, bases, missing = found(kernel)
+    assert bases == {cpu / "service/node" / NAME: ("cpu",), unified / NAME: ("memory", "pids")}
+    assert missing == ""
+    assert made.joining("id") == (
+        cpu / "service/node" / NAME / "id/tasks",
+        unified / NAME / "id/cgroup.procs",
+    )
+    assert made.born_in("id") == unified / NAME / "id"
+
+
+def test_no_cgroups_at_all(kernel: Kernel) -> None:
+    _, bases, missing = found(kernel)
+    assert (bases, missing) == ({}, "no cgroup with cpu and memory and pids (neither mounted nor delegated)")
+    hierarchies, missing = cgroups.find(NAME, kernel.root / "nowhere")
+    assert hierarchies == ()
+    assert missing.startswith("no cgroups: ")
+
+
+def test_a_life(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    made, _, _ = found(kernel)
+    made.create("one", SOME)
+    directory = top / NAME / "one"
+    assert (directory / "cpu.max").read_text() == "25000 100000"
+    assert (directory / "memory.max").read_text() == str(64 * MIB + OVERHEAD)
+    assert made.oom_kills("one") == 0
+    made.update("one", Limits(128 * MIB, None, 200, None), 4711)
+    assert (directory / "cpu.max").read_text() == "max 100000"
+    assert (directory / "cpu.weight").read_text() == "8"
+    assert (directory / "memory.max").read_text() == str(128 * MIB + OVERHEAD)
+    assert (directory / "cgroup.procs").read_text() == ""
+    (directory / "memory.events").write_text("oom_kill 2\n")
+    assert made.oom_kills("one") == 2
+    made.remove("one")
+    made.remove("one")
+    assert not directory.exists()
+    assert made.oom_kills("one") == 0
+    made.close()
+    assert not (top / NAME).exists()
+
+
+def test_less_memory_than_is_used_is_refused(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    made, _, _ = found(kernel)
+    made.create("one", SOME)
+    (top / NAME / "one" / "memory.current").write_text(str(90 * MIB))
+    with pytest.raises(ProviderError, match=f"memory.max: {90 * MIB} bytes are in use"):
+        made.update("one", Limits(32 * MIB, None, None, None), 4711)
+    assert (top / NAME / "one" / "memory.max").read_text() == str(64 * MIB + OVERHEAD)
+
+
+def test_limits_that_come_later_find_the_process(kernel: Kernel) -> None:
+    tops = [kernel.mount(1, name) for name in ("cpu", "memory", "pids")]
+    made, _, _ = found(kernel)
+    made.update("one", SOME, 4711)
+    for top in tops:
+        assert (top / "service/node" / NAME / "one" / "cgroup.procs").read_text() == "4711"
+
+
+def test_what_the_kernel_has_not_is_left_out(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    kernel.lack("memory.swap.max", "memory.oom.group")
+    made, _, _ = found(kernel)
+    made.create("one", SOME)
+    assert not (top / NAME / "one" / "memory.swap.max").exists()
+    kernel.lack("cpu.max")
+    with pytest.raises(ProviderError, match=r"making the container's cgroup: .*cpu.max"):
+        made.create("two", SOME)
+    assert not (top / NAME / "two").exists()
+
+
+def test_one_with_processes_is_removed_with_the_next(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    made, _, _ = found(kernel)
+    for name in ("one", "two", "three"):
+        made.create(name, SOME)
+    (top / NAME / "one" / "cgroup.procs").write_text("4711\n")
+    made.remove("one")
+    made.remove("two")
+    assert (top / NAME / "one").exists()
+    (top / NAME / "one" / "cgroup.procs").write_text("")
+    made.remove("three")
+    assert not (top / NAME / "one").exists()
+
+
+def test_leftovers_are_swept(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    made, _, _ = found(kernel)
+    for name in ("kept", "left"):
+        made.create(name, SOME)
+    again, _, _ = found(kernel)
+    again.sweep({"kept"})
+    assert (top / NAME / "kept").exists()
+    assert not (top / NAME / "left").exists()
+    again.close()
+    assert (top / NAME / "kept").exists()
+
+
+def test_settings_are_told_in_order() -> None:
+    assert cgroupfs.settings(1, "cpu", SOME)[1:] == (
+        Setting("cpu.cfs_period_us", "100000"),
+        Setting("cpu.cfs_quota_us", "25000"),
+    )
