@@ -105,7 +105,9 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     tls_cert_file: str = ""
     tls_private_key_file: str = ""
     cluster_domain: str = "cluster.local"
-    cluster_dns: tuple[Annotated[str, Help(pattern="^[0-9A-Fa-f.:]+$")], ...] = ()
+    cluster_dns: tuple[Annotated[str, Help(pattern="^[0-9A-Fa-f.:]+$")], ...] = msgspec.field(
+        name="clusterDNS", default=()
+    )
     resolv_conf: str = "/etc/resolv.conf"
     max_pods: Positive = 1000
     node_status_update_frequency: Seconds = 10.0
@@ -229,8 +231,9 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], file: Path | 
         merged.update(_checked(document, f"configuration file {file}"))
     by_variable = {f"VKUBELET_{name.upper()}": name for name in HELP}
     from_environment = {by_variable[key]: value for key, value in environment.items() if key in by_variable}
+    keys = dict(zip(Config.__struct_fields__, Config.__struct_encode_fields__, strict=True))
     for source, texts in (("environment", from_environment), ("flags", flags)):
-        encoded = {_camel(name): _from_text(name, text) for name, text in texts.items()}
+        encoded = {keys[name]: _from_text(name, text) for name, text in texts.items()}
         merged.update(_checked(encoded, source))
     return _convert(merged, "configuration")
 
@@ -248,8 +251,3 @@ def _convert(document: dict[str, Any], source: str) -> Config:
         return msgspec.convert(document, Config, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {error}") from error
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)

@@ -29,11 +29,13 @@ def test_booleans_and_lists_have_a_textual_form() -> None:
     flags = {
         "drain_on_shutdown": "true",
         "insecure_registries": "a:5000, b",
+        "cluster_dns": "10.96.0.10,fd00::a",
         "register_with_taints": "wasm:NoSchedule,x=y:NoExecute",
     }
     config = load(flags, {}, None)
     assert config.drain_on_shutdown is True
     assert config.insecure_registries == ("a:5000", "b")
+    assert config.cluster_dns == ("10.96.0.10", "fd00::a")
     assert config.register_with_taints == (
         Taint(key="wasm", effect="NoSchedule"),
         Taint(key="x", value="y", effect="NoExecute"),
@@ -51,6 +53,7 @@ def test_booleans_and_lists_have_a_textual_form() -> None:
         ({}, {}, "- a list", r"config\.yaml: expected a mapping"),
         ({}, {}, "a: b: c", r"config\.yaml"),
         ({"log_level": "loud"}, {}, "", r"flags: .*logLevel"),
+        ({"cluster_dns": "dns.example"}, {}, "", "flags: .*clusterDNS"),
         ({"node_labels": "novalue"}, {}, "", r"node_labels 'novalue'"),
         ({"extended_resources": "widget=1"}, {}, "", "flags: .*extendedResources"),
         ({"extended_resources": "a.kubernetes.io/x=1"}, {}, "", "flags: .*extendedResources"),

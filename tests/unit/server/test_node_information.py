@@ -58,8 +58,13 @@ def test_configz_follows_the_configuration() -> None:
         max_parallel_image_pulls=1,
         enable_system_log_handler=True,
         system_reserved_cpu=0.25,
+        cluster_domain="example.org",
+        cluster_dns=("10.96.0.10",),
+        resolv_conf="",
     )
     found = kubelet_configuration(config, {})
+    assert (found["clusterDomain"], found["clusterDNS"]) == ("example.org", ["10.96.0.10"])
+    assert found["resolvConf"] == ""
     assert found["authentication"]["x509"] == {"clientCAFile": "/ca.crt"}
     assert found["authentication"]["anonymous"] == {"enabled": True}
     assert found["serializeImagePulls"] is True
