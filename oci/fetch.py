@@ -23,13 +23,15 @@ from oci.store import Store
 class Plan:
     """What an image consists of: `digest` is what the reference stands for, `size` all bytes of it.
 
-    `config` is only wanted where it says how to run the module.
+    `config` is only wanted where it says how to run the module. `manifests` are the digests of the image's
+    manifest, and of the index that it is in, if it is in one.
     """
 
     digest: str
     module: Descriptor
     config: Descriptor | None
     size: int
+    manifests: tuple[str, ...]
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -39,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """An image's files, all of which were here when this was made."""
+    """An image's files, all of which were here when this was made; `digests` are of manifests too."""
 
     digest: str
     module: Path
@@ -47,6 +49,7 @@ class Content:
     size: int
     config: ImageConfig
     files: tuple[tuple[Path, int], ...]
+    digests: frozenset[str]
 
     def is_here(self) -> bool:
         """Whether the files are still here, in their sizes; a microsecond each."""
@@ -105,6 +108,7 @@ def complete(reference: Reference, store: Store, plan: Plan) -> Content:
         size=plan.size,
         config=config,
         files=tuple((store.path(blob.digest), blob.size) for blob in plan.blobs),
+        digests=frozenset((*plan.manifests, *(blob.digest for blob in plan.blobs))),
     )
 
 
@@ -121,6 +125,7 @@ def _plan(reference: Reference, digest: str, read: Callable[[str], bytes]) -> Pl
     """Follow the manifests, at most one index deep."""
     data = read(digest)
     size = len(data)
+    manifests = [digest]
     document: Manifest | Index = decode(data, reference)
     if isinstance(document, Index):
         chosen = select_platform(document, reference)
@@ -130,12 +135,15 @@ def _plan(reference: Reference, digest: str, read: Callable[[str], bytes]) -> Pl
                 reference, f"manifest {chosen.digest}: {len(data)} bytes, the index says {chosen.size}"
             )
         size += len(data)
+        manifests.append(chosen.digest)
         document = decode(data, reference)
         if isinstance(document, Index):
             raise InvalidManifestError(reference, f"manifest {chosen.digest}: an index in an index")
     layout = select_module(document, reference)
     size += layout.module.size + (layout.config.size if layout.config else 0)
-    return Plan(digest=digest, module=layout.module, config=layout.config, size=size)
+    return Plan(
+        digest=digest, module=layout.module, config=layout.config, size=size, manifests=tuple(manifests)
+    )
 
 
 def _kept(reference: Reference, store: Store, digest: str) -> bytes:

@@ -97,6 +97,8 @@ class ImageStore:
         self._pulls: SingleFlight[tuple[Reference, Credentials | None], Image] = SingleFlight()
         self._blobs: SingleFlight[str, None] = SingleFlight()
         # A pull that has its slot uses one thread at a time, so no call waits for a thread.
+        self._parallel = max_parallel_pulls
+        self._removing = asyncio.Lock()
         self._slots = asyncio.Semaphore(max_parallel_pulls)
         self._threads = ThreadPoolExecutor(max_parallel_pulls, thread_name_prefix="pull")
 
@@ -139,6 +141,25 @@ class ImageStore:
             if present is not None:
                 return present
         return await self._pulls.run((reference, credentials), lambda: self._pull(reference, credentials))
+
+    async def remove_unused(self, is_used: Callable[[Image], bool]) -> builtins.list[Image]:
+        """Remove the images that are not used, and their files; those that were removed.
+
+        Waits for the pulls that are under way, and others wait for it: what they have got so far is nobody's
+        yet. Raises OSError.
+        """
+        async with self._removing, contextlib.AsyncExitStack() as slots:
+            for _ in range(self._parallel):
+                await slots.enter_async_context(self._slots)
+            unused = [image for image in self.list() if not is_used(image)]
+            for image in unused:
+                for reference in self._references.pop(image.digest):
+                    del self._digests[reference]
+                    await asyncio.to_thread(self._store.unbind, reference)
+                del self._contents[image.digest]
+            needed = frozenset[str]().union(*(content.digests for content in self._contents.values()))
+            await asyncio.to_thread(self._store.remove_all_but, needed)
+        return unused
 
     async def _pull(self, reference: Reference, credentials: Credentials | None) -> Image:
         async with self._slots:

@@ -18,7 +18,7 @@ import io
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -152,6 +152,18 @@ class Store:
                 _sync_directory(self._index)
             finally:
                 temporary.unlink(missing_ok=True)
+
+    def unbind(self, reference: Reference) -> None:
+        """Let a reference's name stand for nothing any more. Raises OSError."""
+        self._entry_path(reference.name).unlink(missing_ok=True)
+
+    def remove_all_but(self, digests: Collection[str]) -> None:
+        """Remove content that nobody needs; nothing may be written meanwhile. Raises OSError."""
+        kept = {self.path(digest) for digest in digests}
+        for algorithm in self._blobs.iterdir():
+            for path in algorithm.iterdir():
+                if path not in kept:
+                    path.unlink(missing_ok=True)
 
     def set_aside_entry(self, reference: Reference, why: str) -> None:
         """Take a name out of the index, so that it is asked for anew. Raises OSError."""

@@ -405,3 +405,34 @@ async def test_one_failure_does_not_spoil_the_next(registry, store: ImageStore):
 )
 def test_only_what_is_listed_is_insecure(registry_name: str, listed: list[str], insecure: bool):
     assert is_insecure(registry_name, listed) is insecure
+
+
+async def test_unused_images_go_with_what_only_they_have(registry, store: ImageStore, tmp_path: Path):
+    registry.image("me/app:v1", MODULE)
+    registry.image("me/same:v1", MODULE, config=b'{"other":1}')
+    registry.image("me/other:v1", MODULE + b"!")
+    used, same, other = [
+        await store.pull(registry.reference(name)) for name in ("me/app:v1", "me/same:v1", "me/other:v1")
+    ]
+    removed = await store.remove_unused(lambda image: image.digest == used.digest)
+    assert {image.digest for image in removed} == {same.digest, other.digest}
+    assert store.list() == [used]
+    assert store.get(registry.reference("me/other:v1")) is None
+    kept = {path.name for path in (tmp_path / "images/blobs/sha256").iterdir()}
+    assert used.module.name in kept
+    assert other.module.name not in kept
+    # What is left is what a restart finds, and what was removed can be pulled again.
+    again = ImageStore(tmp_path / "images")
+    again.open()
+    assert [image.digest for image in again.list()] == [used.digest]
+    assert await store.remove_unused(lambda _: True) == []
+    assert (await store.pull(registry.reference("me/other:v1"))).digest == other.digest
+
+
+async def test_nothing_is_removed_under_a_pull(registry, store: ImageStore):
+    registry.image("me/app:v1", MODULE)
+    pulling = asyncio.create_task(store.pull(registry.reference("me/app:v1")))
+    await asyncio.sleep(0)
+    removed = await store.remove_unused(lambda _: False)
+    image = await pulling
+    assert bool(removed) is not image.module.exists()
