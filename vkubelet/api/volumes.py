@@ -20,6 +20,7 @@ class KeyToPath(Struct):
     key: str = ""
     path: str = ""
     mode: int | None = None
+    user: int | None = None
 
 
 class EmptyDirVolumeSource(Struct):
@@ -27,6 +28,7 @@ class EmptyDirVolumeSource(Struct):
 
     medium: str = ""
     size_limit: IntOrString | None = None
+    mode: int | None = None
 
 
 class HostPathVolumeSource(Struct):
@@ -42,6 +44,7 @@ class ConfigMapVolumeSource(Struct):
     name: str = ""
     items: list[KeyToPath] | None = None
     default_mode: int = 0o644
+    default_user: int | None = None
     optional: bool = False
 
 
@@ -51,6 +54,7 @@ class SecretVolumeSource(Struct):
     secret_name: str = ""
     items: list[KeyToPath] | None = None
     default_mode: int = 0o644
+    default_user: int | None = None
     optional: bool = False
 
 
@@ -61,6 +65,7 @@ class DownwardAPIVolumeFile(Struct):
     field_ref: ObjectFieldSelector | None = None
     resource_field_ref: ResourceFieldSelector | None = None
     mode: int | None = None
+    user: int | None = None
 
 
 class DownwardAPIVolumeSource(Struct):
@@ -68,6 +73,7 @@ class DownwardAPIVolumeSource(Struct):
 
     items: list[DownwardAPIVolumeFile] | None = None
     default_mode: int = 0o644
+    default_user: int | None = None
 
 
 class ConfigMapProjection(Struct):
@@ -98,6 +104,7 @@ class ServiceAccountTokenProjection(Struct):
     audience: str = ""
     expiration_seconds: int = 3600
     path: str = ""
+    user: int | None = None
 
 
 class LabelSelectorRequirement(Struct):
@@ -123,6 +130,7 @@ class ClusterTrustBundleProjection(Struct):
     label_selector: LabelSelector | None = None
     optional: bool = False
     path: str = ""
+    user: int | None = None
 
 
 class VolumeProjection(Struct):
@@ -141,6 +149,7 @@ class ProjectedVolumeSource(Struct):
 
     sources: list[VolumeProjection] | None = None
     default_mode: int = 0o644
+    default_user: int | None = None
 
 
 class ImageVolumeSource(Struct):

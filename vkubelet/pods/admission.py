@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from providers.base import Capabilities, Identity
 from vkubelet.api.objects import Pod
-from vkubelet.pods.fields import volume
 from vkubelet.pods.fields.base import Where
 from vkubelet.pods.fields.refusals import refusals
 from vkubelet.pods.observed import Rejection
@@ -31,8 +30,3 @@ def admit(pod: Pod, host: Capabilities, own: Identity) -> Rejection | None:
     if not found:
         return None
     return Rejection(REASON, "this wasm node cannot keep what the pod asks for: " + "; ".join(found))
-
-
-def has_token_volume(pod: Pod) -> bool:
-    """Whether the pod carries the automatic service account volume, which is accepted and not mounted."""
-    return any(volume.is_token(one) for one in pod.spec.volumes or ())

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from providers.base import ContainerState, ProviderError
-from vkubelet.api.objects import Pod, pod_reference
+from vkubelet.api.objects import Pod
 from vkubelet.pods import etc_files, podinfo, termination
-from vkubelet.pods.admission import has_token_volume
 from vkubelet.pods.directory import (
     LogSource,
     PodNotFoundError,
@@ -47,7 +46,6 @@ class PodManager:
         self._orphans: asyncio.Queue[Record] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
         self._leftovers = asyncio.Event()
-        self._told: set[tuple[str, str]] = set()
 
     def adopt(self, states: Iterable[ContainerState]) -> None:
         """Take note of what an earlier agent left; called once, before the informer starts."""
@@ -87,7 +85,6 @@ class PodManager:
         worker = PodWorker(pod, records, self._services)
         self._workers[uid] = worker
         self._by_name[pod.metadata.namespace, pod.metadata.name] = uid
-        self._tell_of_token(pod)
         self._group.create_task(self._run(uid, worker), name=f"pod {pod.key}")
 
     def on_delete(self, pod: Pod) -> None:
@@ -178,18 +175,6 @@ class PodManager:
         await asyncio.to_thread(etc_files.remove_others, run_dir, uids)
         await asyncio.to_thread(termination.remove_others, run_dir, uids)
         await asyncio.to_thread(self._services.volumes.remove_others, uids)
-
-    def _tell_of_token(self, pod: Pod) -> None:
-        """Say once for each service account that its token is not mounted, unless the pod needs none."""
-        key = (pod.metadata.namespace, pod.spec.service_account_name)
-        if key in self._told or not has_token_volume(pod):
-            return
-        self._told.add(key)
-        message = (
-            "the service account token volume is not mounted into wasm guests by this node; "
-            "set automountServiceAccountToken: false if the pod does not need it"
-        )
-        self._services.recorder.event(pod_reference(pod), "Normal", "TokenNotMounted", message)
 
 
 def _nobody(pod: Pod) -> None:

@@ -30,9 +30,11 @@ def refusals(where: Where) -> Iterator[str]:
     yield from _of("PodSecurityContext", spec.security_context, "spec.securityContext", where)
     yield from _of("ResourceRequirements", spec.resources, "spec.resources", where)
     for one in spec.volumes or ():
-        if volume.is_token(one):
-            continue
-        yield from _of("Volume", one, f"spec.volumes[{one.name}]", where)
+        path = f"spec.volumes[{one.name}]"
+        yield from _of("Volume", one, path, where)
+        yield from _of("EmptyDirVolumeSource", one.empty_dir, f"{path}.emptyDir", where)
+        for index, source in enumerate((one.projected.sources if one.projected is not None else None) or ()):
+            yield from _of("VolumeProjection", source, f"{path}.projected.sources[{index}]", where)
     groups = (
         ("initContainers", spec.init_containers),
         ("containers", spec.containers),

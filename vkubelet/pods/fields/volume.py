@@ -5,11 +5,7 @@ It exists as data. It must not know how a volume is made.
 
 from __future__ import annotations
 
-from vkubelet.api.volumes import Volume
-from vkubelet.pods.fields.base import Field, Fields, applied, refused, works
-
-TOKEN_VOLUME_PREFIX = "kube-api-access-"  # noqa: S105  a volume's name
-"""The mount that the ServiceAccount admission plugin adds to every pod on its own accord."""
+from vkubelet.pods.fields.base import Field, Fields, Where, applied, refused, works
 
 _NO_DRIVER = "this kind's driver is none of this node's; use a persistentVolumeClaim of a CSI driver"
 
@@ -24,9 +20,9 @@ VOLUME: Fields = {
     "azureFile": refused(_NO_DRIVER),
     "cephfs": refused(_NO_DRIVER),
     "cinder": refused(_NO_DRIVER),
-    "configMap": _not_yet("configMap"),
+    "configMap": works(),
     "csi": _not_yet("csi"),
-    "downwardAPI": _not_yet("downwardAPI"),
+    "downwardAPI": works(),
     "emptyDir": works(),
     "ephemeral": _not_yet("ephemeral"),
     "fc": refused(_NO_DRIVER),
@@ -43,27 +39,83 @@ VOLUME: Fields = {
     "persistentVolumeClaim": _not_yet("persistentVolumeClaim"),
     "photonPersistentDisk": refused(_NO_DRIVER),
     "portworxVolume": refused(_NO_DRIVER),
-    "projected": _not_yet("projected"),
+    "projected": works(),
     "quobyte": refused(_NO_DRIVER),
     "rbd": refused(_NO_DRIVER),
     "scaleIO": refused(_NO_DRIVER),
-    "secret": _not_yet("secret"),
+    "secret": works(),
     "storageos": refused(_NO_DRIVER),
     "vsphereVolume": refused(_NO_DRIVER),
 }
 
 
-def is_token(volume: Volume) -> bool:
-    """Whether it is the automatic service account volume, which is accepted and not mounted."""
-    return volume.name.startswith(TOKEN_VOLUME_PREFIX) and volume.projected is not None
+def _medium(value: str, _where: Where) -> str | None:
+    if value.startswith("HugePages"):
+        return f'{value}: a wasm guest\'s memory is its own, it cannot use huge pages; use "" or Memory'
+    return None
+
+
+_OWNERS = "alpha; a node that is not root's has one user for all files"
 
 
 TABLES: dict[str, Fields] = {
     "Volume": VOLUME,
     "EmptyDirVolumeSource": {
-        "medium": applied("Memory is a tmpfs where the node may mount one"),
-        "mode": applied("alpha: the directory is world-writable, as without it"),
+        "medium": applied("Memory is a tmpfs where the node may mount one", but=_medium),
+        "mode": works("alpha"),
         "sizeLimit": works("its excess evicts the pod; a tmpfs has no more in the first place"),
     },
-    "HostPathVolumeSource": {"path": works(), "type": works()},
+    "HostPathVolumeSource": {
+        "path": works("sockets, pipes and devices cannot be mounted, directories and regular files can"),
+        "type": works(),
+    },
+    "ConfigMapVolumeSource": {
+        "defaultMode": works(),
+        "defaultUser": applied(_OWNERS),
+        "items": works(),
+        "name": works(),
+        "optional": works(),
+    },
+    "SecretVolumeSource": {
+        "defaultMode": works("narrowed to the owner's where the node can mount no tmpfs"),
+        "defaultUser": applied(_OWNERS),
+        "items": works(),
+        "optional": works(),
+        "secretName": works(),
+    },
+    "DownwardAPIVolumeSource": {"defaultMode": works(), "defaultUser": applied(_OWNERS), "items": works()},
+    "DownwardAPIVolumeFile": {
+        "fieldRef": works(),
+        "mode": works(),
+        "path": works(),
+        "resourceFieldRef": works(),
+        "user": applied(_OWNERS),
+    },
+    "KeyToPath": {"key": works(), "mode": works(), "path": works(), "user": applied(_OWNERS)},
+    "ProjectedVolumeSource": {"defaultMode": works(), "defaultUser": applied(_OWNERS), "sources": works()},
+    "VolumeProjection": {
+        "clusterTrustBundle": works(),
+        "configMap": works(),
+        "downwardAPI": works(),
+        "podCertificate": refused("this node asks for no certificates in the name of pods; mount a secret"),
+        "secret": works(),
+        "serviceAccountToken": works(),
+    },
+    "ConfigMapProjection": {"items": works(), "name": works(), "optional": works()},
+    "SecretProjection": {"items": works(), "name": works(), "optional": works()},
+    "DownwardAPIProjection": {"items": works()},
+    "ServiceAccountTokenProjection": {
+        "audience": works(),
+        "expirationSeconds": works(),
+        "path": works(),
+        "user": applied(_OWNERS),
+    },
+    "ClusterTrustBundleProjection": {
+        "labelSelector": works(),
+        "name": works(),
+        "optional": works(),
+        "path": works(),
+        "signerName": works(),
+        "user": applied(_OWNERS),
+    },
 }

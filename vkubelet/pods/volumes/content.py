@@ -28,8 +28,8 @@ from vkubelet.api.volumes import (
 )
 from vkubelet.pods.downward import ConfigValueError, field_value, volume_resource
 from vkubelet.pods.volumes.errors import SetUpError
-from vkubelet.pods.volumes.ownership import fs_group, fs_user, may_change_owners
-from vkubelet.pods.volumes.payload import File, Payload, checked, of_config_map, of_secret
+from vkubelet.pods.volumes.ownership import fs_group, fs_user
+from vkubelet.pods.volumes.payload import Defaults, File, Payload, checked, of_config_map, of_secret
 from vkubelet.pods.volumes.tokens import Tokens
 from vkubelet.pods.volumes.trust import TrustBundles
 
@@ -86,24 +86,30 @@ class Collector:
         if volume.config_map is not None:
             source = volume.config_map
             found = await self._config_map(pod, source.name, optional=source.optional)
-            files = of_config_map(found, source.items, source.default_mode, optional=source.optional)
+            defaults = Defaults(source.default_mode, source.default_user)
+            files = of_config_map(found, source.items, defaults, optional=source.optional)
             return Content(checked(files.items()))
         if volume.secret is not None:
             named = volume.secret
             secret = await self._secret(pod, named.secret_name, optional=named.optional)
-            files = of_secret(secret, named.items, named.default_mode, optional=named.optional)
+            defaults = Defaults(named.default_mode, named.default_user)
+            files = of_secret(secret, named.items, defaults, optional=named.optional)
             return Content(checked(files.items()))
         if volume.downward_api is not None:
-            items = volume.downward_api.items or ()
-            return Content(checked(self._downward(pod, items, volume.downward_api.default_mode).items()))
+            shown = volume.downward_api
+            defaults = Defaults(shown.default_mode, shown.default_user)
+            return Content(checked(self._downward(pod, shown.items or (), defaults).items()))
         if volume.projected is None:
             raise SetUpError(f"{volume.kind} is no volume of files")
-        return await self._projected(pod, volume.projected.sources or (), volume.projected.default_mode, kept)
+        defaults = Defaults(volume.projected.default_mode, volume.projected.default_user)
+        return await self._projected(pod, volume.projected.sources or (), defaults, kept)
 
     async def _projected(
-        self, pod: Pod, sources: Sequence[VolumeProjection], mode: int, kept: Kept
+        self, pod: Pod, sources: Sequence[VolumeProjection], defaults: Defaults, kept: Kept
     ) -> Content:
-        parts = await asyncio.gather(*(_or_error(self._part(pod, source, mode, kept)) for source in sources))
+        parts = await asyncio.gather(
+            *(_or_error(self._part(pod, source, defaults, kept)) for source in sources)
+        )
         failures = list(dict.fromkeys(str(part) for part in parts if isinstance(part, SetUpError)))
         if failures:
             # As Go's errors in sum are told: one as it is, several in brackets.
@@ -113,21 +119,21 @@ class Collector:
         files = checked(item for part in found for item in part.payload.items())
         return Content(files, min(renewals, default=None))
 
-    async def _part(self, pod: Pod, source: VolumeProjection, mode: int, kept: Kept) -> Content:
+    async def _part(self, pod: Pod, source: VolumeProjection, defaults: Defaults, kept: Kept) -> Content:
         if source.config_map is not None:
             wanted = source.config_map
             config_map = await self._config_map(pod, wanted.name, optional=wanted.optional)
-            return Content(of_config_map(config_map, wanted.items, mode, optional=wanted.optional))
+            return Content(of_config_map(config_map, wanted.items, defaults, optional=wanted.optional))
         if source.secret is not None:
             named = source.secret
             secret = await self._secret(pod, named.name, optional=named.optional)
-            return Content(of_secret(secret, named.items, mode, optional=named.optional))
+            return Content(of_secret(secret, named.items, defaults, optional=named.optional))
         if source.downward_api is not None:
-            return Content(self._downward(pod, source.downward_api.items or (), mode))
+            return Content(self._downward(pod, source.downward_api.items or (), defaults))
         if source.service_account_token is not None:
-            return await self._token(pod, source.service_account_token, mode, kept)
+            return await self._token(pod, source.service_account_token, defaults, kept)
         if source.cluster_trust_bundle is not None:
-            return await self._anchors(pod, source.cluster_trust_bundle, mode)
+            return await self._anchors(pod, source.cluster_trust_bundle, defaults)
         raise SetUpError("a projected source of this kind is not supported by this node")
 
     async def _config_map(self, pod: Pod, name: str, *, optional: bool) -> ConfigMap:
@@ -140,7 +146,7 @@ class Collector:
         get = self._objects.get("secrets", pod.metadata.namespace, name)
         return await _referenced(get, nothing if optional else None)
 
-    def _downward(self, pod: Pod, items: Iterable[DownwardAPIVolumeFile], mode: int) -> Payload:
+    def _downward(self, pod: Pod, items: Iterable[DownwardAPIVolumeFile], defaults: Defaults) -> Payload:
         files: Payload = {}
         for item in items:
             text = ""
@@ -151,23 +157,25 @@ class Collector:
                     text = volume_resource(pod, item.resource_field_ref, self._allocatable())
             except ConfigValueError as error:
                 raise SetUpError(str(error)) from error
-            files[item.path] = File(text.encode(), mode if item.mode is None else item.mode)
+            files[item.path] = defaults.file(text.encode(), item.mode, item.user)
         return files
 
-    async def _token(self, pod: Pod, wanted: ServiceAccountTokenProjection, mode: int, kept: Kept) -> Content:
+    async def _token(
+        self, pod: Pod, wanted: ServiceAccountTokenProjection, defaults: Defaults, kept: Kept
+    ) -> Content:
         token = await self._tokens.get(pod, wanted, kept(wanted.path))
-        return Content({wanted.path: _given(pod, token.text.encode(), mode)}, token.renew_at)
+        return Content({wanted.path: _given(pod, token.text.encode(), defaults, wanted.user)}, token.renew_at)
 
-    async def _anchors(self, pod: Pod, wanted: ClusterTrustBundleProjection, mode: int) -> Content:
-        return Content({wanted.path: _given(pod, await self._trust.anchors(wanted), mode)})
+    async def _anchors(self, pod: Pod, wanted: ClusterTrustBundleProjection, defaults: Defaults) -> Content:
+        return Content({wanted.path: _given(pod, await self._trust.anchors(wanted), defaults, wanted.user)})
 
 
-def _given(pod: Pod, data: bytes, mode: int) -> File:
+def _given(pod: Pod, data: bytes, defaults: Defaults, user: int | None) -> File:
     """A file for the pod's user or group alone, where it has one."""
-    if not may_change_owners():
-        return File(data, mode)
-    user = fs_user(pod)
-    return File(data, mode if user is None and fs_group(pod) is None else _PRIVATE, user)
+    for whose in (user, defaults.user, fs_user(pod)):
+        if whose is not None:
+            return File(data, _PRIVATE, whose)
+    return File(data, defaults.mode if fs_group(pod) is None else _PRIVATE)
 
 
 async def _referenced(get: Awaitable[_Found], nothing: _Found | None) -> _Found:

@@ -46,11 +46,11 @@ class EmptyDir:
         uid, group = pod.metadata.uid, ownership.fs_group(pod)
         if source.medium == "":
             where = self._layout.on_disk(uid, _PLUGIN, volume.name)
-            return Prepared(lambda: _make(where, group, None))
+            return Prepared(lambda: _make(where, source, group, None))
         if source.medium == "Memory":
             where = self._layout.in_memory(uid, _PLUGIN, volume.name)
             size = memory_size(source, pod, self._allocatable()["memory"])
-            return Prepared(lambda: _make(where, group, size))
+            return Prepared(lambda: _make(where, source, group, size))
         if source.medium.startswith("HugePages"):
             raise SetUpError(
                 f"medium {source.medium}: huge pages cannot be given to a wasm guest, whose memory is its "
@@ -99,7 +99,7 @@ def _size_limit(source: EmptyDirVolumeSource) -> int | None:
         raise SetUpError(f"sizeLimit: {error}") from error
 
 
-def _make(where: Path, group: int | None, memory: int | None) -> Mounted:
+def _make(where: Path, source: EmptyDirVolumeSource, group: int | None, memory: int | None) -> Mounted:
     """Make the directory unless it is there; `memory` is the size of one in memory. Blocks. Raises OSError.
 
     Until all is done it is for the node alone, which tells a later agent that an earlier one was killed here.
@@ -111,7 +111,8 @@ def _make(where: Path, group: int | None, memory: int | None) -> Mounted:
     if where.stat().st_mode & 0o777 == _UNFINISHED:
         if group is not None and ownership.may_change_owners():
             ownership.give(where, group, read_only=False)
-        where.chmod(_MODE if group is None else _MODE | stat.S_ISGID)
+        mode = _MODE if source.mode is None else source.mode
+        where.chmod(mode if group is None else mode | stat.S_ISGID)
     return Mounted(where)
 
 

@@ -48,7 +48,8 @@ class Files:
         where = self._layout.in_memory(pod.metadata.uid, self._plugin, volume.name)
         content = await self._collector.collect(pod, volume, lambda path: _kept(where, path))
         group = ownership.fs_group(pod) if ownership.may_change_owners() else None
-        payload = _narrowed(content.payload) if self._memory.narrowed else content.payload
+        payload = content.payload if ownership.may_change_owners() else _own(content.payload)
+        payload = _narrowed(payload) if self._memory.narrowed else payload
         return Prepared(lambda: _write(where, payload, group), content.renew_at)
 
 
@@ -71,6 +72,11 @@ def _kept(where: Path, path: str) -> bytes | None:
         return (where / atomic.DATA / clean).read_bytes()
     except (SetUpError, OSError):
         return None
+
+
+def _own(payload: Payload) -> Payload:
+    """The files as a node can make them that can give none away: all its processes are their owner."""
+    return {path: dataclasses.replace(file, user=None) for path, file in payload.items()}
 
 
 def _narrowed(payload: Payload) -> Payload:

@@ -28,33 +28,50 @@ class File:
     user: int | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds for the files of a volume that say nothing else."""
+
+    mode: int
+    user: int | None = None
+
+    def file(self, data: bytes, mode: int | None = None, user: int | None = None) -> File:
+        """A file with what it says itself."""
+        return File(data, self.mode if mode is None else mode, self.user if user is None else user)
+
+
 Payload: TypeAlias = dict[str, File]
 """By path, which is relative and clean."""
 
 
 def of_config_map(
-    found: ConfigMap, items: Sequence[KeyToPath] | None, mode: int, *, optional: bool
+    found: ConfigMap, items: Sequence[KeyToPath] | None, defaults: Defaults, *, optional: bool
 ) -> Payload:
     """The files of a config map. Raises SetUpError for a key that is not there."""
     data: dict[str, bytes] = {key: text.encode() for key, text in (found.data or {}).items()}
     data.update(found.binary_data or {})
-    return _of_keys(data, items, mode, None if optional else "configmap references non-existent config key")
+    return _of_keys(
+        data, items, defaults, None if optional else "configmap references non-existent config key"
+    )
 
 
-def of_secret(found: Secret, items: Sequence[KeyToPath] | None, mode: int, *, optional: bool) -> Payload:
+def of_secret(
+    found: Secret, items: Sequence[KeyToPath] | None, defaults: Defaults, *, optional: bool
+) -> Payload:
     """The files of a secret. Raises SetUpError for a key that is not there."""
-    return _of_keys(found.data or {}, items, mode, None if optional else "references non-existent secret key")
+    missing = None if optional else "references non-existent secret key"
+    return _of_keys(found.data or {}, items, defaults, missing)
 
 
 def _of_keys(
-    data: Mapping[str, bytes], items: Sequence[KeyToPath] | None, mode: int, missing: str | None
+    data: Mapping[str, bytes], items: Sequence[KeyToPath] | None, defaults: Defaults, missing: str | None
 ) -> Payload:
     if not items:
-        return {key: File(content, mode) for key, content in data.items()}
+        return {key: defaults.file(content) for key, content in data.items()}
     files: Payload = {}
     for item in items:
         if item.key in data:
-            files[item.path] = File(data[item.key], mode if item.mode is None else item.mode)
+            files[item.path] = defaults.file(data[item.key], item.mode, item.user)
         elif missing is not None:
             raise SetUpError(f"{missing}: {item.key}")
     return files

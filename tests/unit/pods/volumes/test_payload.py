@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vkubelet.api.configuration import ConfigMap, Secret
 from vkubelet.api.volumes import KeyToPath
 from vkubelet.pods.volumes.errors import SetUpError
-from vkubelet.pods.volumes.payload import File, checked, of_config_map, of_secret
+from vkubelet.pods.volumes.payload import Defaults, File, checked, of_config_map, of_secret
 
 
 def config_map(**fields: object) -> ConfigMap:
@@ -21,7 +21,7 @@ def config_map(**fields: object) -> ConfigMap:
 
 def test_a_config_map_shows_text_and_bytes() -> None:
     found = config_map(data={"a": "é"}, binaryData={"b": "AP8="})
-    assert of_config_map(found, None, 0o640, optional=False) == {
+    assert of_config_map(found, None, Defaults(0o640), optional=False) == {
         "a": File("é".encode(), 0o640),
         "b": File(b"\0\xff", 0o640),
     }
@@ -30,19 +30,22 @@ def test_a_config_map_shows_text_and_bytes() -> None:
 def test_items_choose_keys_paths_and_modes() -> None:
     found = config_map(data={"a": "1", "b": "2"})
     items = [KeyToPath(key="a", path="x/y", mode=0o400), KeyToPath(key="a", path="z")]
-    files = of_config_map(found, items, 0o644, optional=False)
+    files = of_config_map(found, items, Defaults(0o644), optional=False)
     assert files == {"x/y": File(b"1", 0o400), "z": File(b"1", 0o644)}
+    items = [KeyToPath(key="a", path="x", user=7), KeyToPath(key="b", path="y")]
+    files = of_config_map(found, items, Defaults(0o644, 8), optional=False)
+    assert files == {"x": File(b"1", 0o644, 7), "y": File(b"2", 0o644, 8)}
 
 
 def test_a_key_that_is_not_there_is_an_error_unless_it_is_optional() -> None:
     items = [KeyToPath(key="no", path="x")]
     with pytest.raises(SetUpError, match="configmap references non-existent config key: no"):
-        of_config_map(config_map(), items, 0o644, optional=False)
+        of_config_map(config_map(), items, Defaults(0o644), optional=False)
     secret = msgspec.convert({"metadata": {"name": "s"}}, Secret)
     with pytest.raises(SetUpError, match="references non-existent secret key: no"):
-        of_secret(secret, items, 0o644, optional=False)
-    assert of_config_map(config_map(), items, 0o644, optional=True) == {}
-    assert of_secret(secret, items, 0o644, optional=True) == {}
+        of_secret(secret, items, Defaults(0o644), optional=False)
+    assert of_config_map(config_map(), items, Defaults(0o644), optional=True) == {}
+    assert of_secret(secret, items, Defaults(0o644), optional=True) == {}
 
 
 def test_content_is_in_no_representation() -> None:
