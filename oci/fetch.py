@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from oci import digests
 from oci.artifact import ImageConfig, read_config, select_module, select_platform
 from oci.errors import InvalidManifestError, NotFoundError, StoreError, VerificationError
 from oci.manifest import MAXIMUM_SIZE, Descriptor, Index, Manifest, decode
+from oci.package import package
 from oci.reference import Reference
-from oci.registry import Repository
+from oci.registry import CHUNK, Repository
 from oci.store import Store
 
 
@@ -83,11 +85,38 @@ def resolve(repository: Repository, store: Store, known: str | None) -> Plan:
         return _plan(reference, digest, read)
 
 
-def fetch(repository: Repository, store: Store, descriptor: Descriptor) -> None:
-    """Download a blob into the store. Raises OciError, and then leaves nothing."""
+def fetch(
+    repository: Repository, store: Store, descriptor: Descriptor, progress: Callable[[int], None] | None
+) -> None:
+    """Download a blob into the store. Raises OciError, and then leaves nothing.
+
+    `progress` is told how many bytes of it have come.
+    """
     with store.writer(repository.reference, descriptor.digest, descriptor.size) as writer:
         for piece in repository.blob(descriptor):
             writer.write(piece)
+            if progress is not None:
+                progress(writer.size)
+
+
+def take_in(file: Path, reference: Reference, store: Store) -> Plan:
+    """Put a module that is a file of this machine into the store, as an artifact of its own.
+
+    Raises OciError, and OSError when the file cannot be read.
+    """
+    with file.open("rb") as content:
+        made = package(file, content, reference)
+        content.seek(0)
+        with _disk(reference):
+            if not store.has(made.layer.digest, made.layer.size):
+                with store.writer(reference, made.layer.digest, made.layer.size) as writer:
+                    while piece := content.read(CHUNK):
+                        writer.write(piece)
+    store.write(reference, made.config.digest, made.config_data)
+    digest = digests.of(made.manifest)
+    store.write(reference, digest, made.manifest)
+    size = len(made.manifest) + made.layer.size
+    return Plan(digest=digest, module=made.layer, config=None, size=size, manifests=(digest,))
 
 
 def is_kept(reference: Reference, store: Store, descriptor: Descriptor) -> bool:

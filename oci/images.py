@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from typing import ParamSpec, TypeVar
 from oci.artifact import ImageConfig
 from oci.auth import Credentials
 from oci.errors import ImageError
-from oci.fetch import Content, complete, fetch, is_kept, recall, resolve
+from oci.fetch import Content, complete, fetch, is_kept, recall, resolve, take_in
 from oci.flights import SingleFlight, ended
 from oci.manifest import Descriptor
 from oci.reference import Reference
@@ -29,6 +30,9 @@ from oci.store import Store
 __all__ = ["Credentials", "Image", "ImageConfig", "ImageStore"]
 
 log = logging.getLogger(__name__)
+
+Progress = Callable[[Reference, Descriptor, int], None]
+"""Whose pull, of what, and how many bytes of it have come."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,8 +89,10 @@ class ImageStore:
         max_parallel_pulls: int = 5,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
+        progress: Progress | None = None,
     ) -> None:
-        """Nothing is read or made before `open`."""
+        """Nothing is read or made before `open`. `progress` is told of every piece of a blob, in a thread."""
+        self._progress = progress
         self._store = Store(root)
         self._insecure = tuple(insecure_registries)
         self._connect_timeout = connect_timeout
@@ -141,6 +147,19 @@ class ImageStore:
             if present is not None:
                 return present
         return await self._pulls.run((reference, credentials), lambda: self._pull(reference, credentials))
+
+    async def add(self, file: Path, reference: Reference) -> Image:
+        """Take in a module that is a file of this machine, under a name that no registry is asked for.
+
+        Raises OciError, and OSError when the file cannot be read.
+        """
+        async with self._slots:
+            plan = await asyncio.to_thread(take_in, file, reference, self._store)
+            content = await asyncio.to_thread(complete, reference, self._store, plan)
+            for name in (reference, reference.by_digest(plan.digest)):
+                await asyncio.to_thread(self._store.bind, name, plan.digest)
+                self._remember(name, content)
+        return self._image(reference, content)
 
     async def remove_unused(self, is_used: Callable[[Image], bool]) -> builtins.list[Image]:
         """Remove the images that are not used, and their files; those that were removed.
@@ -200,8 +219,11 @@ class ImageStore:
                 return
 
     async def _download(self, source: _Source, descriptor: Descriptor) -> None:
+        progress = None
+        if self._progress is not None:
+            progress = functools.partial(self._progress, source.repository.reference, descriptor)
         with source.used():
-            await self._call(source, fetch, source.repository, self._store, descriptor)
+            await self._call(source, fetch, source.repository, self._store, descriptor, progress)
 
     async def _call(self, source: _Source, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` in a thread. Cancelled, end its transfers and return when the thread is done."""

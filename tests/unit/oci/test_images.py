@@ -12,8 +12,9 @@ import pytest
 
 from oci import digests
 from oci.artifact import ImageConfig
-from oci.errors import NotFoundError, StoreError, VerificationError
+from oci.errors import NotFoundError, NotWasmError, StoreError, VerificationError
 from oci.images import ImageStore
+from oci.reference import parse
 from oci.registry import is_insecure
 
 MODULE = b"\0asm\1\0\0\0" + b"the module"
@@ -436,3 +437,45 @@ async def test_nothing_is_removed_under_a_pull(registry, store: ImageStore):
     removed = await store.remove_unused(lambda _: False)
     image = await pulling
     assert bool(removed) is not image.module.exists()
+
+
+async def test_a_file_of_this_machine_is_an_image_that_a_later_run_knows(tmp_path):
+    file = tmp_path / "app.wasm"
+    file.write_bytes(b"\0asm\1\0\0\0")
+    reference = parse("files.local/app:v1")
+    store = ImageStore(tmp_path / "store")
+    store.open()
+    image = await store.add(file, reference)
+    assert image.module.read_bytes() == file.read_bytes()
+    assert image.module_digest == digests.of(file.read_bytes())
+    assert store.get(reference) == image
+    assert store.get(reference.by_digest(image.digest)) is not None
+    again = ImageStore(tmp_path / "store")
+    again.open()
+    assert again.get(reference) == image
+    assert (await again.add(file, reference)).digest == image.digest
+    (tmp_path / "no.wasm").write_text("no")
+    with pytest.raises(NotWasmError, match=r"no\.wasm is neither a core WebAssembly module nor a component"):
+        await store.add(tmp_path / "no.wasm", reference)
+    with pytest.raises(FileNotFoundError):
+        await store.add(tmp_path / "missing.wasm", reference)
+
+
+async def test_whoever_asks_is_told_how_far_a_pull_has_come(registry, tmp_path: Path):
+    content = MODULE + bytes(600_000)
+    registry.image("me/app:v1", content)
+    told = []
+    store = ImageStore(
+        tmp_path / "images",
+        insecure_registries=[registry.address],
+        progress=lambda reference, blob, size: told.append((reference, blob.digest, blob.size, size)),
+    )
+    store.open()
+    await store.pull(registry.reference("me/app:v1"))
+    assert {entry[:3] for entry in told} == {
+        (registry.reference("me/app:v1"), digests.of(content), len(content))
+    }
+    sizes = [entry[3] for entry in told]
+    assert sizes == sorted(sizes)
+    assert len(sizes) > 1
+    assert sizes[-1] == len(content)
