@@ -253,6 +253,7 @@ class _Agent:
             await server.close()
             reader.close()
             await observer.close()
+            runtime.close()
 
     async def _become_ready(
         self,

@@ -91,6 +91,10 @@ class PodRuntime:
         await asyncio.to_thread(self._volumes.open)
         self.manager.adopt(await self._provider.open(self.manager.on_exit))
 
+    def close(self) -> None:
+        """Let go of what no pod uses, once the tasks have ended. Blocks for a call to the file system."""
+        self._volumes.close()
+
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run for as long as there are pods, by name; to be called once, after `open`."""
         return {

@@ -76,6 +76,10 @@ class VolumeManager:
         """Get ready for pods: before any is mounted. Blocks. Raises OSError."""
         self._memory.open()
 
+    def close(self) -> None:
+        """Take away the node's file system in memory, unless some pod's volumes are on it. Blocks."""
+        self._memory.close()
+
     def pod(self, pod: Pod, available: Callable[[], None]) -> PodVolumes:
         """The volumes of a pod that this node has taken. Nothing is done yet: `mount` sets them up.
 
@@ -110,12 +114,9 @@ class VolumeManager:
 
     async def run(self) -> NoReturn:
         """Keep current what guests see, until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._renewal.run(), name="volume renewals")
-                group.create_task(self._trust.run(), name="trust bundles")
-        finally:
-            self._memory.close()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._renewal.run(), name="volume renewals")
+            group.create_task(self._trust.run(), name="trust bundles")
         raise AssertionError("its tasks never end")
 
     def _forget(self, uid: str) -> None:

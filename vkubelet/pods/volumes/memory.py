@@ -54,5 +54,8 @@ class Memory:
 
     def close(self) -> None:
         """Take away what `open` has mounted, perhaps an earlier agent's, unless something is in it."""
-        if self._directory.is_mount() and not any(self._directory.iterdir()):
-            tmpfs.unmount(self._directory)
+        try:
+            if self._directory.is_mount() and not any(self._directory.iterdir()):
+                tmpfs.unmount(self._directory)
+        except OSError as error:
+            logger.warning("%s stays mounted: %s", self._directory, error.strerror)
