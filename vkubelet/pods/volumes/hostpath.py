@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vkubelet.api.objects import Pod
 from vkubelet.api.volumes import HostPathVolumeSource, Volume
-from vkubelet.pods.volumes.errors import SetUpError
+from vkubelet.pods.volumes.errors import SetUpError, os_text
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
 
 # type -> what the kubelet's message calls it.
@@ -60,17 +60,24 @@ def check(source: HostPathVolumeSource) -> Path:
         return Path(path)
     try:
         found = _type_of(Path(path))
-    except OSError as error:
-        cause = f"stat {path}: {os.strerror(error.errno or 0).lower()}"
-        if error.errno == 2:
-            cause = f'path "{path}" does not exist'
+    except (OSError, _UnknownTypeError) as error:
         raise SetUpError(
             f"hostPath type check failed, {path} is not a {_EXPECTED[wanted]}, "
-            f"unable to determine its type: {cause}"
+            f"unable to determine its type: {_cause(path, error)}"
         ) from error
     if found != wanted:
         raise SetUpError(f"hostPath type check failed: {path} is not a {_EXPECTED[wanted]}, it's a {found}")
     return Path(path)
+
+
+class _UnknownTypeError(Exception):
+    """What the API has no name for; the text is the kubelet's."""
+
+
+def _cause(path: str, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f'path "{path}" does not exist'
+    return f"stat {os_text(error)}" if isinstance(error, OSError) else str(error)
 
 
 def _make(path: Path, wanted: str) -> None:
@@ -82,7 +89,7 @@ def _make(path: Path, wanted: str) -> None:
 
 
 def _type_of(path: Path) -> str:
-    """The API's name of what is there. Raises OSError; SetUpError for what the API has no name of."""
+    """The API's name of what is there. Raises OSError and _UnknownTypeError."""
     mode = path.stat().st_mode
     for is_type, name in (
         (stat.S_ISSOCK, "Socket"),
@@ -93,4 +100,4 @@ def _type_of(path: Path) -> str:
     ):
         if is_type(mode):
             return name
-    raise SetUpError("only recognise file, directory, socket, block device and character device")
+    raise _UnknownTypeError("only recognise file, directory, socket, block device and character device")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import pytest
 from fake_node import RoomyNode
+from object_server import ObjectServer, object_server
 
+from vkubelet.api.backoff import Backoff
+from vkubelet.api.client import ApiClient
+from vkubelet.api.credentials import Credentials
 from vkubelet.api.objects import Pod
-from vkubelet.api.references import NoReferences
+from vkubelet.api.references import NoReferences, ObjectReferences
+from vkubelet.api.volumes import Volume
 from vkubelet.config import Config
 from vkubelet.pods.starter import StartError
 from vkubelet.pods.volumes.errors import VolumeError
+from vkubelet.pods.volumes.kinds import Prepared
 from vkubelet.pods.volumes.manager import VolumeManager
 
 
@@ -103,3 +112,174 @@ async def test_what_is_left_of_other_pods_is_removed(manager: VolumeManager, tmp
     assert path.is_dir()
     another(tmp_path).remove_others({"uid-2"})
     assert not path.exists()
+
+
+class Slow:
+    """A kind that waits until it is let go on."""
+
+    renewed = False
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
+        self.asked.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("nobody completes it")
+
+
+async def test_an_end_does_not_wait_for_a_mount_that_hangs(manager: VolumeManager, tmp_path: Path) -> None:
+    slow = Slow()
+    cast("dict[str, Any]", manager._node.kinds)["configMap"] = slow
+    wanted = pod({"name": "data", "emptyDir": {}}, {"name": "slow", "configMap": {"name": "x"}})
+    volumes = manager.pod(wanted, nothing)
+    mounting = asyncio.create_task(volumes.mount(wanted))
+    async with asyncio.timeout(10):
+        await slow.asked.wait()
+        await volumes.unmount()
+        await mounting
+        await volumes.mount(wanted)
+    assert not (tmp_path / "root" / "pods" / "uid-1").exists()
+
+
+async def test_a_mount_that_is_cancelled_ends(manager: VolumeManager) -> None:
+    slow = Slow()
+    cast("dict[str, Any]", manager._node.kinds)["configMap"] = slow
+    wanted = pod({"name": "slow", "configMap": {"name": "x"}})
+    mounting = asyncio.create_task(manager.pod(wanted, nothing).mount(wanted))
+    await slow.asked.wait()
+    mounting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await mounting
+
+
+@dataclasses.dataclass
+class Live:
+    """A node's volumes with objects that change."""
+
+    server: ObjectServer
+    manager: VolumeManager
+    events: list[str]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110  files tell nobody of their change
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def live(tmp_path: Path) -> AsyncIterator[Live]:
+    events: list[str] = []
+
+    class Recorder:
+        def event(self, _ref: object, _type: str, reason: str, message: str) -> None:
+            events.append(f"{reason}: {message}")
+
+    async with object_server() as server, asyncio.TaskGroup() as group:
+        client = ApiClient(Credentials(server.url), Path("/nowhere"))
+        references = ObjectReferences(client, backoff=lambda: Backoff(0.001, 0.01))
+        config = Config(root_dir=str(tmp_path / "root"), run_dir=str(tmp_path / "run"))
+        manager = VolumeManager(
+            config, references=references, client=client, recorder=Recorder(), node=RoomyNode()
+        )
+        tasks = [group.create_task(part) for part in (references.run(), manager.run())]
+        yield Live(server, manager, events)
+        for task in tasks:
+            task.cancel()
+        await client.close()
+
+
+def shown(name: str) -> Pod:
+    return pod({"name": "config", "configMap": {"name": name}}, {"name": "data", "emptyDir": {}})
+
+
+async def test_what_was_missing_is_told_and_mounted_when_it_is_there(live: Live) -> None:
+    wanted, available = shown("late"), asyncio.Event()
+    volumes = live.manager.pod(wanted, available.set)
+    with pytest.raises(VolumeError) as failure:
+        await volumes.mount(wanted)
+    assert failure.value.messages == (
+        'MountVolume.SetUp failed for volume "config" : configmap "late" not found',
+    )
+    assert 0.25 <= failure.value.retry_after <= 0.5
+    with pytest.raises(VolumeError) as failure:
+        await volumes.mount(wanted)
+    assert 0.5 <= failure.value.retry_after <= 1.0
+    live.server.put("configmaps", "late", "ns", data={"k": "1"})
+    async with asyncio.timeout(10):
+        await available.wait()
+    await volumes.mount(wanted)
+    path = volumes.host_path("config")
+    assert path is not None
+    assert (path / "k").read_text() == "1"
+
+
+async def test_changes_are_shown_and_what_fails_then_is_told_and_mended(live: Live) -> None:
+    live.server.put("configmaps", "live", "ns", data={"k": "1"})
+    wanted = shown("live")
+    volumes = live.manager.pod(wanted, nothing)
+    await volumes.mount(wanted)
+    path = volumes.host_path("config")
+    assert path is not None
+    live.server.put("configmaps", "live", "ns", data={"k": "2"})
+    await live.until(lambda: (path / "k").read_text() == "2")
+    live.server.delete("configmaps", "live", "ns")
+    await live.until(lambda: live.events)
+    expected = 'FailedMount: MountVolume.SetUp failed for volume "config" : configmap "live" not found'
+    assert live.events[0] == expected
+    assert (path / "k").read_text() == "2"
+    live.server.put("configmaps", "live", "ns", data={"k": "3"})
+    await live.until(lambda: (path / "k").read_text() == "3")
+
+
+async def test_pods_that_share_an_object_share_its_watch_and_the_last_ends_it(live: Live) -> None:
+    live.server.put("configmaps", "shared", "ns", data={"k": "1"})
+    pods = []
+    for number in range(50):
+        wanted = shown("shared")
+        wanted.metadata.uid = f"uid-{number}"
+        pods.append((wanted, live.manager.pod(wanted, nothing)))
+    await asyncio.gather(*(volumes.mount(wanted) for wanted, volumes in pods))
+    await live.until(lambda: live.server.watching("configmaps", "shared", "ns"))
+    assert live.server.watching("configmaps", "shared", "ns") == 1
+    assert live.server.asked.count("get shared") == 1
+    live.server.put("configmaps", "shared", "ns", data={"k": "2"})
+    for _, volumes in pods:
+        path = volumes.host_path("config")
+        assert path is not None
+        await live.until(lambda path=path: (path / "k").read_text() == "2")  # type: ignore[misc]
+    for _, volumes in pods:
+        await volumes.unmount()
+    await live.server.unwatched("configmaps", "shared", "ns")
+
+
+async def test_labels_are_followed(live: Live) -> None:
+    items = [{"path": "color", "fieldRef": {"fieldPath": "metadata.labels['color']"}}]
+    wanted = pod({"name": "info", "downwardAPI": {"items": items}})
+    volumes = live.manager.pod(wanted, nothing)
+    await volumes.mount(wanted)
+    path = volumes.host_path("info")
+    assert path is not None
+    assert (path / "color").read_text() == ""
+    volumes.update(
+        msgspec.structs.replace(
+            wanted, metadata=msgspec.structs.replace(wanted.metadata, labels={"color": "blue"})
+        )
+    )
+    await live.until(lambda: (path / "color").read_text() == "blue")
+
+
+async def test_a_volume_that_is_too_full_is_told(manager: VolumeManager) -> None:
+    wanted = pod({"name": "data", "emptyDir": {"sizeLimit": "8Ki"}})
+    volumes = manager.pod(wanted, nothing)
+    assert await manager.exceeded("uid-1") is None
+    await volumes.mount(wanted)
+    assert await manager.exceeded("uid-1") is None
+    path = volumes.host_path("data")
+    assert path is not None
+    (path / "large").write_bytes(b"x" * 16384)
+    expected = 'Usage of EmptyDir volume "data" exceeds the limit "8Ki". '
+    assert await manager.exceeded("uid-1") == expected
+    await volumes.unmount()
+    assert await manager.exceeded("uid-1") is None
+    assert await manager.exceeded("other") is None
