@@ -252,6 +252,10 @@ class Provider(Protocol):
         """
         ...
 
+    async def discard(self, digest: str) -> None:
+        """Remove what was compiled of the module of `digest`, which nothing runs. Raises ProviderError."""
+        ...
+
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """Start a container and return when its process exists. Raises ProviderError."""
         ...

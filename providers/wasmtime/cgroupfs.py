@@ -14,9 +14,9 @@ from providers.base import ContainerSpec
 
 CONTROLLERS = ("cpu", "memory", "pids")
 
-OVERHEAD = 32 * 1024 * 1024
+OVERHEAD = 16 * 1024 * 1024
 """Bytes that a container's processes may use beyond the limit of linear memory: the runtime's own structures,
-stacks and page tables, a command that `exec` runs, and the pages of files that are being read and written."""
+stacks and page tables (2 MiB with a command that `exec` runs, as measured), buffers of sockets and pipes."""
 
 _PERIOD = 100_000
 _QUOTA_MIN = 1_000

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import json
 import logging
 import os
 from collections.abc import Collection, Iterator
@@ -23,6 +24,7 @@ from pathlib import Path
 from providers.base import ProviderError
 from providers.wasmtime import cgroupfs
 from providers.wasmtime.cgroupfs import CONTROLLERS, Limits, Mounted
+from providers.wasmtime.files import CorruptFileError
 
 _log = logging.getLogger(__name__)
 
@@ -43,14 +45,42 @@ class Hierarchy:
         return self.base / container_id / ("tasks" if self.version == 1 else "cgroup.procs")
 
 
-def find(name: str, proc: Path = Path("/proc/self")) -> tuple[tuple[Hierarchy, ...], str]:
-    """Where cgroups can be made, below one called `name`, and for people why some cannot."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """Where cgroups can be made, and for people why some cannot."""
+
+    hierarchies: tuple[Hierarchy, ...] = ()
+    missing: str = ""
+
+    def encode(self) -> bytes:
+        """For an agent that comes later, and may run in another place itself."""
+        document = [[each.version, list(each.controllers), str(each.base)] for each in self.hierarchies]
+        return json.dumps({"hierarchies": document, "missing": self.missing}).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Found:
+        """Raises CorruptFileError."""
+        try:
+            document = json.loads(data)
+            return cls(
+                tuple(
+                    Hierarchy(int(version), tuple(map(str, controllers)), Path(base))
+                    for version, controllers, base in document["hierarchies"]
+                ),
+                str(document["missing"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFileError(f"cgroups: {error!r}") from error
+
+
+def find(name: str, proc: Path = Path("/proc/self")) -> Found:
+    """Where cgroups can be made now, below one called `name`."""
     found: list[Hierarchy] = []
     reasons: list[str] = []
     try:
         mounts = cgroupfs.mounted((proc / "mountinfo").read_text(), (proc / "cgroup").read_text())
     except OSError as error:
-        return (), f"no cgroups: {error}"
+        return Found(missing=f"no cgroups: {error}")
     for mount in sorted(mounts, key=lambda mount: mount.version):
         taken = {controller for hierarchy in found for controller in hierarchy.controllers}
         wanted = [controller for controller in CONTROLLERS if controller not in taken]
@@ -69,9 +99,9 @@ def find(name: str, proc: Path = Path("/proc/self")) -> tuple[tuple[Hierarchy, .
     served = {controller for hierarchy in found for controller in hierarchy.controllers}
     lacking = [controller for controller in CONTROLLERS if controller not in served]
     if not lacking:
-        return tuple(found), ""
+        return Found(tuple(found))
     why = "; ".join(reasons) or "neither mounted nor delegated"
-    return tuple(found), f"no cgroup with {' and '.join(lacking)} ({why})"
+    return Found(tuple(found), f"no cgroup with {' and '.join(lacking)} ({why})")
 
 
 def _reason(error: OSError) -> str:
@@ -247,14 +277,12 @@ class Cgroups:
     def sweep(self, known: Collection[str]) -> None:
         """Remove those of containers that are not known, which an agent that was killed left."""
         for hierarchy in self._hierarchies:
-            for directory in list(hierarchy.base.iterdir()):
-                if directory.is_dir() and directory.name not in known:
+            for directory in list(hierarchy.base.glob("*/")):
+                if directory.name not in known:
                     self.remove(directory.name)
 
     def close(self) -> None:
         """Leave nothing, unless containers run on."""
-        for name in list(self._lingering):
-            self.remove(name)
         for hierarchy in self._hierarchies:
             with contextlib.suppress(OSError):
                 _remove(hierarchy.base)

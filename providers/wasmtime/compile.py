@@ -81,6 +81,20 @@ class Compiler:
                 del self._waiting[digest]
                 task.cancel()
 
+    async def discard(self, digest: str) -> None:
+        """Remove what was compiled of a module, for every engine. Raises ProviderError.
+
+        What is being compiled now stays: somebody waits for it.
+        """
+        if digest in self._running:
+            return
+        path = self._path(digest)
+        self._verified.pop(path, None)
+        try:
+            await asyncio.to_thread(_remove, self._cache, f"{path.name.partition('-')[0]}-*.cwasm")
+        except OSError as error:
+            raise ProviderError(f"the cache of compiled code: {error}") from error
+
     def _forget(self, digest: str, done: asyncio.Task[Artifact]) -> None:
         if self._running.get(digest) is done:
             del self._running[digest]
@@ -221,3 +235,8 @@ class Compiler:
             detail = f": {last[0]}" if last else ""
             raise ProviderError(f"the compiler ended with code {process.returncode}{detail}") from error
         return {str(key): str(value) for key, value in result.items()}
+
+
+def _remove(directory: Path, pattern: str) -> None:
+    for path in directory.glob(pattern):
+        path.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from providers.base import (
 from providers.wasmtime import cgroupfs, cgroups, rootfs
 from providers.wasmtime.cgroupfs import Limits
 from providers.wasmtime.directory import RunDirectory
+from providers.wasmtime.files import CorruptFileError
 
 _log = logging.getLogger(__name__)
 
@@ -42,18 +43,36 @@ class Confinement:
         self._directory = directory
         self._cgroups = cgroups.Cgroups()
         self._may_become_another = False
-        self._missing = "not open"
+        self._missing = ""
 
-    def open(self, known: Collection[str]) -> None:
-        """Find out what this host can enforce, and remove the cgroups of containers that are not known."""
-        name = f"vkubelet-{hashlib.sha256(os.fsencode(self._directory.path)).hexdigest()[:12]}"
-        hierarchies, self._missing = cgroups.find(name)
-        self._cgroups = cgroups.Cgroups(hierarchies)
+    def open(self, known: Collection[str], *, same_boot: bool) -> None:
+        """Find out what this host can enforce; `known` are containers that have run here."""
+        found = self._kept() if known and same_boot else None
+        if found is None:
+            name = f"vkubelet-{hashlib.sha256(os.fsencode(self._directory.path)).hexdigest()[:12]}"
+            found = cgroups.find(name)
+            self._directory.keep_cgroups(found.encode())
+        self._missing = found.missing
+        self._cgroups = cgroups.Cgroups(found.hierarchies)
         self._may_become_another = _effective_capabilities() & _TO_BECOME_ANOTHER == _TO_BECOME_ANOTHER
-        self._cgroups.sweep(known)
 
-    def close(self) -> None:
+    def sweep(self, running: Collection[str]) -> None:
+        """Remove the cgroups of all others, which an earlier agent did not come to remove."""
+        self._cgroups.sweep(running)
+
+    def _kept(self) -> cgroups.Found | None:
+        """Where the cgroups of containers that are known are: an agent may not run where the last one ran."""
+        data = self._directory.kept_cgroups()
+        try:
+            found = None if data is None else cgroups.Found.decode(data)
+        except CorruptFileError as error:
+            _log.error("%s: %s", self._directory.path, error)
+            return None
+        return found if found and all(each.base.is_dir() for each in found.hierarchies) else None
+
+    def close(self, running: Collection[str]) -> None:
         """Leave what running containers have, and nothing else."""
+        self._cgroups.sweep(running)
         self._cgroups.close()
 
     def capabilities(self) -> Capabilities:
@@ -142,7 +161,7 @@ class Confinement:
         return explained
 
     def has_cgroup(self, spec: ContainerSpec) -> bool:
-        """Is there more of it to be removed than its directory?"""
+        """Is there more of it to be removed than its directory, when it has ended?"""
         return bool(self._cgroups.controllers) and Limits.of(spec) is not None
 
     def remove(self, container_id: str) -> None:

@@ -10,6 +10,7 @@ processes or asyncio.
                                  stop/ of those who are asked to stop by a file in it; own/exit and not exit
                                  of those who run as another user, to whom own/ belongs; memory-limit, when it
                                  was changed; cgroup, a link to the (version 2) one that it is born in
+    RUN_DIR/cgroups              where the containers' cgroups are
     RUN_DIR/corrupt/             what could not be understood, set aside for people
     RUN_DIR/trash/               what is being removed
 """
@@ -275,6 +276,17 @@ class RunDirectory:
             return (self.path / "boot-id").read_text() == boot_id
         except FileNotFoundError:
             return False
+
+    def kept_cgroups(self) -> bytes | None:
+        """What an earlier agent kept of where the cgroups are. Raises OSError."""
+        try:
+            return (self.path / "cgroups").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def keep_cgroups(self, data: bytes) -> None:
+        """Let later agents know where the cgroups are. Raises OSError."""
+        _write(f"{self.path}/cgroups", data)
 
     def finish_boot(self, boot_id: str) -> None:
         """From now on the containers belong to this boot."""

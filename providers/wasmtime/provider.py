@@ -74,7 +74,8 @@ class WasmtimeProvider:
             boot = processes.boot_id()
             same_boot = self._directory.begin_boot(boot)
             scanned = await asyncio.to_thread(lambda: list(self._directory.scan()))
-            await asyncio.to_thread(self._confinement.open, {container_id for container_id, _ in scanned})
+            known = {container_id for container_id, _ in scanned}
+            await asyncio.to_thread(self._confinement.open, known, same_boot=same_boot)
             for container_id, found in scanned:
                 state = found.state()
                 if state is None:
@@ -90,6 +91,8 @@ class WasmtimeProvider:
                         state, exit=self._confinement.explain(container_id, found.exit)
                     )
                 container.ended = container.state.exit is not None
+            running = {name for name, container in self._containers.items() if not container.ended}
+            await asyncio.to_thread(self._confinement.sweep, running)
             self._directory.finish_boot(boot)
         except BaseException:
             await self.close()
@@ -122,16 +125,21 @@ class WasmtimeProvider:
         await self._compiler.close()
         await self._meter.close()
         self._watches.close()
-        if all(container.ended for container in self._containers.values()):
-            await self._launcher.end()
-        else:
+        running = {name for name, container in self._containers.items() if not container.ended}
+        if running:
             self._launcher.close()
-        await asyncio.to_thread(self._confinement.close)
+        else:
+            await self._launcher.end()
+        await asyncio.to_thread(self._confinement.close, running)
         self._directory.close()
 
     async def prepare(self, module: Path, digest: str) -> Artifact:
         """See Provider.prepare."""
         return await self._compiler.prepare(module, digest)
+
+    async def discard(self, digest: str) -> None:
+        """See Provider.discard."""
+        await self._compiler.discard(digest)
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """See Provider.start. Cancelled, it leaves no container: one that was begun is ended and removed."""
@@ -330,6 +338,9 @@ class WasmtimeProvider:
         if not container.killed:
             ended = self._confinement.explain(state.id, ended)
         container.state = dataclasses.replace(state, exit=ended)
+        if container.has_cgroup:
+            container.has_cgroup = False
+            self._spawn(asyncio.to_thread(self._confinement.remove, state.id))
         if container.abandoned:
             del self._containers[state.id]
             self._spawn(self._discard(container))

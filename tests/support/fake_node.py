@@ -101,6 +101,9 @@ class Provider:
             on_start(2)
         return Exit(0, ExitReason.COMPLETED, "", 1, 2)
 
+    async def discard(self, digest: str) -> None:
+        pass
+
     def capabilities(self) -> Capabilities:
         return Capabilities(
             identities=True, memory=True, cpu_limit=True, cpu_request=True, processes=True, missing=""

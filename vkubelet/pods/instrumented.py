@@ -45,6 +45,11 @@ class InstrumentedProvider:
         with _operation("create_container"):
             return await self._provider.prepare(module, digest)
 
+    async def discard(self, digest: str) -> None:
+        """See Provider."""
+        with _operation("remove_image"):
+            await self._provider.discard(digest)
+
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """See Provider."""
         with _operation("start_container"):

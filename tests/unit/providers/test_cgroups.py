@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from providers.base import ProviderError
 from providers.wasmtime import cgroupfs, cgroups
 from providers.wasmtime.cgroupfs import OVERHEAD, Limits, Setting
+from providers.wasmtime.files import CorruptFileError
 
 from .test_spec import spec_with
 
@@ -135,9 +136,10 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
 
 
 def found(kernel: Kernel) -> tuple[cgroups.Cgroups, dict[Path, tuple[str, ...]], str]:
-    hierarchies, missing = cgroups.find(NAME, kernel.proc)
-    bases = {hierarchy.base: hierarchy.controllers for hierarchy in hierarchies}
-    return cgroups.Cgroups(hierarchies), bases, missing
+    result = cgroups.find(NAME, kernel.proc)
+    assert cgroups.Found.decode(result.encode()) == result
+    bases = {hierarchy.base: hierarchy.controllers for hierarchy in result.hierarchies}
+    return cgroups.Cgroups(result.hierarchies), bases, result.missing
 
 
 def test_version_1_has_a_hierarchy_for_each(kernel: Kernel) -> None:
@@ -199,9 +201,17 @@ def test_both_versions_at_once(kernel: Kernel) -> None:
 def test_no_cgroups_at_all(kernel: Kernel) -> None:
     _, bases, missing = found(kernel)
     assert (bases, missing) == ({}, "no cgroup with cpu and memory and pids (neither mounted nor delegated)")
-    hierarchies, missing = cgroups.find(NAME, kernel.root / "nowhere")
-    assert hierarchies == ()
-    assert missing.startswith("no cgroups: ")
+    result = cgroups.find(NAME, kernel.root / "nowhere")
+    assert result.hierarchies == ()
+    assert result.missing.startswith("no cgroups: ")
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"[]", b"{}", b'{"hierarchies": 1}', b'{"hierarchies": [[1]]}', b"\xff"]
+)
+def test_what_was_kept_and_cannot_be_read(junk: bytes) -> None:
+    with pytest.raises(CorruptFileError):
+        cgroups.Found.decode(junk)
 
 
 def test_a_life(kernel: Kernel) -> None:

@@ -1,0 +1,257 @@
+"""What bounds a container's processes, as far as this kernel lets us bound them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from waiting import eventually
+
+from providers.base import ContainerState, ExitReason, ProviderError, Streams
+from providers.wasmtime import cgroups
+from providers.wasmtime.cgroupfs import OVERHEAD
+from providers.wasmtime.cgroups import Hierarchy
+
+from .conftest import Node, assemble, guest, log_lines
+from .test_run import begin, read_until
+
+MIB = 1024 * 1024
+PAGE = 65536
+LIMIT = 64 * MIB
+
+TWO_MEMORIES = """(module
+  (memory $one (export "memory") 1) (memory $two 1)
+  (func (export "_start")
+    (drop (memory.grow $one (i32.const {pages}))) (drop (memory.grow $two (i32.const {pages})))
+    (memory.fill $one (i32.const 0) (i32.const 1) (i32.const {bytes}))
+    (memory.fill $two (i32.const 0) (i32.const 1) (i32.const {bytes}))))"""
+"""Each memory is within the limit, and both together are not within the cgroup."""
+
+
+def hierarchies(node: Node, controller: str) -> list[Hierarchy]:
+    """That of the controller, if this node has it."""
+    found = node.provider._confinement._cgroups._hierarchies
+    return [hierarchy for hierarchy in found if controller in hierarchy.controllers]
+
+
+def read(hierarchy: Hierarchy, container_id: str, first: str, second: str) -> str:
+    """A file of the container's cgroup: of version 1 the first, of version 2 the second."""
+    return (hierarchy.base / container_id / (first if hierarchy.version == 1 else second)).read_text().strip()
+
+
+def members(hierarchy: Hierarchy, container_id: str) -> set[int]:
+    return set(map(int, (hierarchy.base / container_id / "cgroup.procs").read_text().split()))
+
+
+async def sleeping(node: Node, **more: Any) -> ContainerState:
+    state = await node.start(guest("sleep"), **more)
+    await until(lambda: log_lines(state.log_path))
+    return state
+
+
+async def test_what_this_host_enforces_is_known(node: Node) -> None:
+    known = node.provider.capabilities()
+    assert known.memory == bool(hierarchies(node, "memory"))
+    assert known.cpu_limit == known.cpu_request == bool(hierarchies(node, "cpu"))
+    assert known.processes == bool(hierarchies(node, "pids"))
+    everything = known.identities and known.memory and known.cpu_limit and known.processes
+    assert (known.missing == "") == everything
+
+
+async def test_a_container_is_in_its_cgroup(node: Node) -> None:
+    limits = {"memory_limit": LIMIT, "cpu_limit": 1500, "cpu_request": 500, "process_limit": 50}
+    state = await sleeping(node, **limits)
+    running = await begin(node, "copy", root=node.provider.root(state.id), **limits)
+    await running.write(b"text")
+    assert await read_until(running.stdout, b"text") == b"text"
+    for hierarchy in hierarchies(node, "memory"):
+        bound = int(read(hierarchy, state.id, "memory.limit_in_bytes", "memory.max"))
+        assert bound == LIMIT + OVERHEAD
+    for hierarchy in hierarchies(node, "cpu"):
+        assert read(hierarchy, state.id, "cpu.cfs_quota_us", "cpu.max").split()[0] == "150000"
+        assert read(hierarchy, state.id, "cpu.shares", "cpu.weight") == (
+            "512" if hierarchy.version == 1 else "20"
+        )
+    for hierarchy in hierarchies(node, "pids"):
+        assert read(hierarchy, state.id, "pids.max", "pids.max") == "50"
+    for hierarchy in node.provider._confinement._cgroups._hierarchies:
+        assert members(hierarchy, state.id) == {state.pid, running.pid}
+    running.close_stdin()
+    assert (await running.task).code == 0
+    running.close()
+    await node.provider.kill(state.id)
+    await node.next_end()
+    await gone(node, state.id)
+
+
+async def test_without_limits_there_is_none(node: Node) -> None:
+    state = await sleeping(node)
+    for hierarchy in node.provider._confinement._cgroups._hierarchies:
+        assert not (hierarchy.base / state.id).exists()
+
+
+async def test_more_than_all_of_it_may_have_is_out_of_memory(node: Node) -> None:
+    text = TWO_MEMORIES.format(pages=LIMIT // PAGE - 1, bytes=LIMIT - MIB)
+    state = await node.start(assemble(text), memory_limit=LIMIT)
+    ended = (await node.next_end()).exit
+    assert ended is not None
+    if not node.provider.capabilities().memory:
+        assert ended.reason is ExitReason.COMPLETED
+        return
+    assert (ended.code, ended.reason, ended.signal) == (137, ExitReason.OUT_OF_MEMORY, 9)
+    assert ended.message.startswith("out of memory: the processes of the container used more than its limit")
+    await node.vanish()
+    (found,) = await node.open()
+    assert (found.id, found.exit) == (state.id, ended)
+
+
+async def test_a_kill_is_no_lack_of_memory(node: Node) -> None:
+    state = await sleeping(node, memory_limit=LIMIT)
+    await node.provider.kill(state.id)
+    ended = (await node.next_end()).exit
+    assert ended is not None
+    assert ended.reason is ExitReason.KILLED
+
+
+async def test_processor_time_is_bounded(node: Node) -> None:
+    state = await node.start(guest("busy"), "1000", cpu_limit=50)
+    for hierarchy in hierarchies(node, "cpu"):
+
+        def throttled(hierarchy: Hierarchy = hierarchy) -> bool:
+            lines = read(hierarchy, state.id, "cpu.stat", "cpu.stat").splitlines()
+            return int(dict(line.split() for line in lines)["nr_throttled"]) > 1
+
+        await until(throttled)
+
+
+async def test_an_agent_that_vanishes_leaves_what_runs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = await sleeping(node, cpu_request=100)
+    left = [hierarchy.base for hierarchy in node.provider._confinement._cgroups._hierarchies]
+    for base in left:
+        (base / ("f" * 64)).mkdir()  # of a container whose directory is gone
+    await node.vanish()
+    monkeypatch.setattr(cgroups, "find", None)  # wherever the next agent runs, they stay where they are
+    await node.open()
+    for base in left:
+        assert {path.name for path in base.iterdir() if path.is_dir()} == {kept.id}
+    monkeypatch.undo()
+    await node.provider.kill(kept.id)
+    await node.next_end()
+    await gone(node, kept.id)
+
+
+async def test_what_ended_while_no_agent_ran_leaves_no_cgroup(node: Node) -> None:
+    state = await node.start(guest("copy"), stdin=True, memory_limit=LIMIT)
+    client = await node.provider.attach(state.id)
+    await node.vanish()
+    client.send(b"\x06")
+    client.close()
+    await until((node.container(state.id) / "exit").exists)
+    await node.open()
+    await gone(node, state.id)
+
+
+async def test_where_the_cgroups_were_is_found_again(node: Node) -> None:
+    await sleeping(node, cpu_request=100)
+    for junk in (b"junk", b""):
+        await node.vanish()
+        (node.run_dir / "cgroups").write_bytes(junk)
+        before = len(node.found)
+        assert len(await node.open()) >= before
+        assert cgroups.Found.decode((node.run_dir / "cgroups").read_bytes())
+
+
+async def test_limits_change_while_it_runs(node: Node) -> None:
+    state = await sleeping(node, memory_limit=LIMIT, cpu_limit=500, cpu_request=100)
+    await node.provider.update(state.id, memory_limit=2 * LIMIT, cpu_limit=None, cpu_request=200)
+    for hierarchy in hierarchies(node, "memory"):
+        bound = int(read(hierarchy, state.id, "memory.limit_in_bytes", "memory.max"))
+        assert bound == 2 * LIMIT + OVERHEAD
+    for hierarchy in hierarchies(node, "cpu"):
+        assert read(hierarchy, state.id, "cpu.cfs_quota_us", "cpu.max").split()[0] in {"-1", "max"}
+        assert read(hierarchy, state.id, "cpu.shares", "cpu.weight") == (
+            "204" if hierarchy.version == 1 else "8"
+        )
+    await node.vanish()
+    await node.open()
+    spec = node.provider.spec(state.id)
+    assert (spec.memory_limit, spec.cpu_limit, spec.cpu_request) == (2 * LIMIT, None, 200)
+
+
+async def test_limits_that_come_later(node: Node) -> None:
+    state = await sleeping(node)
+    await node.provider.update(state.id, memory_limit=LIMIT, cpu_limit=500, cpu_request=100)
+    for hierarchy in node.provider._confinement._cgroups._hierarchies:
+        assert members(hierarchy, state.id) == {state.pid}
+    await node.provider.kill(state.id)
+    await node.next_end()
+    await gone(node, state.id)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (LIMIT, LIMIT // 2, ExitReason.OUT_OF_MEMORY),
+        (None, LIMIT // 2, ExitReason.OUT_OF_MEMORY),
+        (LIMIT // 2, LIMIT, ExitReason.COMPLETED),
+        (LIMIT // 2, None, ExitReason.COMPLETED),
+    ],
+)
+async def test_linear_memory_may_grow_as_the_new_limit_says(
+    node: Node, before: int | None, after: int | None, reason: ExitReason
+) -> None:
+    """The guest takes its memory when its input says so."""
+    state = await node.start(guest("actor"), "hear", "grow", "32", stdin=True, memory_limit=before)
+    client = await node.provider.attach(state.id)
+    client.send(b"\x00now\n")
+    await until(lambda: "stdout F heard now" in log_lines(state.log_path))
+    await node.provider.update(state.id, memory_limit=after, cpu_limit=None, cpu_request=None)
+    client.send(b"\x06")
+    client.close()
+    ended = (await node.next_end()).exit
+    assert ended is not None
+    assert ended.reason is reason
+    if after is not None and reason is ExitReason.OUT_OF_MEMORY:
+        assert f"and its limit is {after}\n" in ended.message
+
+
+async def test_a_sleep_goes_on_over_a_change(node: Node) -> None:
+    state = await node.start(guest("actor"), "print", "before", "sleep", "0.3", "print", "after")
+    await until(lambda: log_lines(state.log_path))
+    for limit in range(10):
+        await node.provider.update(
+            state.id, memory_limit=LIMIT + limit * PAGE, cpu_limit=None, cpu_request=None
+        )
+    ended = (await node.next_end()).exit
+    assert ended is not None
+    assert ended.reason is ExitReason.COMPLETED
+    assert log_lines(state.log_path) == ["stdout F before", "stdout F after"]
+
+
+async def test_what_does_not_run_has_no_limits_to_change(node: Node) -> None:
+    await node.run(guest("hello"))
+    for name in [*node.provider._containers, "f" * 64]:
+        with pytest.raises(ProviderError, match="does not run"):
+            await node.provider.update(name, memory_limit=None, cpu_limit=None, cpu_request=None)
+
+
+async def test_an_instance_of_its_own_leaves_no_cgroup(node: Node) -> None:
+    spec = await node.spec(guest("exit"), "3", log_path=None, cpu_request=100)
+    null = os.open(os.devnull, os.O_RDWR)
+    assert (await node.provider.run(spec, Streams(null, null, null))).code == 3
+    os.close(null)
+    await gone(node, spec.id)
+
+
+async def gone(node: Node, container_id: str) -> None:
+    """Its cgroups go with it."""
+    for hierarchy in node.provider._confinement._cgroups._hierarchies:
+        await until(lambda hierarchy=hierarchy: not (hierarchy.base / container_id).exists())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what announces itself to nobody."""
+    await asyncio.to_thread(eventually, condition, "what the test waits for")
