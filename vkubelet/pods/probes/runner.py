@@ -97,7 +97,8 @@ class ProbeRunner:
         self._probed: dict[str, _Probed] = {}
         self._queue: list[tuple[float, int, _Timed, _Probed]] = []
         self._numbers = itertools.count()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.Handle | None = None
+        self._alarm_due = 0.0
         self._group: asyncio.TaskGroup | None = None
         self._commands = asyncio.Semaphore(_COMMANDS_MAX)
         self._connections = asyncio.Semaphore(_CONNECTIONS_MAX)
@@ -183,9 +184,11 @@ class ProbeRunner:
             return
         due = self._queue[0][0]
         if self._alarm is not None:
-            if not self._alarm.cancelled() and self._alarm.when() <= due:
+            if not self._alarm.cancelled() and self._alarm_due <= due:
                 return
             self._alarm.cancel()
+        # uvloop gives no TimerHandle for what is due already: when it is due is kept here.
+        self._alarm_due = due
         self._alarm = asyncio.get_running_loop().call_at(due, self._ring)
 
     def _ring(self) -> None:
