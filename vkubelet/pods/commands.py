@@ -78,7 +78,9 @@ class Commands:
             artifact = started.artifact
         else:
             artifact = await self._applet(found)
-            preopens = (*preopens, Preopen(container.show_info(), podinfo.GUEST_PATH, read_only=True))
+            shown = Preopen(container.show_info(), podinfo.GUEST_PATH, read_only=True)
+            # A container of the toolbox's own image has it already.
+            preopens = preopens if shown in preopens else (*preopens, shown)
         return dataclasses.replace(
             started,
             id=secrets.token_hex(32),

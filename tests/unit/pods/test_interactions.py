@@ -93,6 +93,14 @@ async def test_the_own_module_runs_beside_its_container(talk: Talk) -> None:
     assert ran.id != container.id
 
 
+async def test_an_applet_in_a_container_of_the_toolbox_sees_its_pod_once(talk: Talk) -> None:
+    first = await talk.run("ps")
+    talk.setting.provider.started[0] = dataclasses.replace(
+        talk.setting.provider.started[0], preopens=first.preopens
+    )
+    assert (await talk.run("ps")).preopens == first.preopens
+
+
 async def test_an_applet_sees_its_pod(talk: Talk) -> None:
     ran = await talk.run("ps")
     module, digest = talk.setting.provider.prepared[-1]
