@@ -198,6 +198,10 @@ class Cgroups:
         self._hierarchies = hierarchies
         self._lingering: set[str] = set()
 
+    def __bool__(self) -> bool:
+        """Are there any?"""
+        return bool(self._hierarchies)
+
     @property
     def controllers(self) -> frozenset[str]:
         """What can be bounded."""

@@ -115,7 +115,7 @@ class Confinement:
     def is_furnished(self, spec: ContainerSpec) -> bool:
         """Is there nothing left for `furnish` to do?"""
         return spec.root is not None or not (
-            spec.files or self._is_another(spec) or (self._cgroups.controllers and Limits.of(spec))
+            spec.files or self._is_another(spec) or (self._cgroups and Limits.of(spec))
         )
 
     def furnish(self, spec: ContainerSpec) -> None:
@@ -162,7 +162,7 @@ class Confinement:
 
     def has_cgroup(self, spec: ContainerSpec) -> bool:
         """Is there more of it to be removed than its directory, when it has ended?"""
-        return bool(self._cgroups.controllers) and Limits.of(spec) is not None
+        return bool(self._cgroups) and Limits.of(spec) is not None
 
     def remove(self, container_id: str) -> None:
         """Remove its cgroup, if it has one."""

@@ -1,8 +1,14 @@
 #include "children.h"
 
+#include <errno.h>
+#include <linux/sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { BUCKETS = 4096 };
 
@@ -10,6 +16,27 @@ static struct child *buckets[BUCKETS];
 
 static struct child **bucket(pid_t pid) {
     return &buckets[(unsigned)pid % BUCKETS];
+}
+
+// The C library has no fork() with a cgroup. What its own does beyond the system call matters to processes with
+// threads, but for one thing: it lets the kernel write the child's number to where the library keeps it.
+pid_t child_fork(int cgroup, bool *born) {
+    *born = false;
+    uint64_t number = 0;
+    if (cgroup < 0 || prctl(PR_GET_TID_ADDRESS, &number) < 0)
+        return fork();
+    struct clone_args arguments = {
+        .flags = CLONE_INTO_CGROUP | (uint64_t)(CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID),
+        .child_tid = number,
+        .exit_signal = SIGCHLD,
+        .cgroup = (unsigned)cgroup,
+    };
+    *born = true;
+    pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+    if (pid >= 0 || errno == EAGAIN || errno == ENOMEM)
+        return pid;
+    *born = false; // an older kernel, or one whose cgroup it is lets it in only later
+    return fork();
 }
 
 struct child *child_new(const char *id, uint64_t started_at, bool agents) {

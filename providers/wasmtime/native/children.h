@@ -14,6 +14,10 @@ struct child {
     char id[ID_LENGTH + 1];
 };
 
+// fork(2), with the child born in a cgroup of version 2 if `cgroup`, a directory, is one: to move there later, it
+// would have to wait for all processes of the machine. Sets `*born` if it was. The caller must have one thread.
+pid_t child_fork(int cgroup, bool *born);
+
 // Room for a child, to be added once it has a pid; NULL if there is no memory.
 struct child *child_new(const char *id, uint64_t started_at, bool agents);
 

@@ -7,6 +7,7 @@
 struct given {
     const int *streams; // three that become its standard files; NULL for one with a log
     int listener;       // for those who attach; -1 for none
+    bool is_in_cgroup;  // in that of version 2; those of version 1 are left to join
 };
 
 // Become the container whose directory is open as `directory`. Does not return.

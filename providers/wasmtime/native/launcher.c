@@ -73,10 +73,13 @@ static void start(const char *request, const char *id, struct given given, bool 
     }
     uint64_t started_at = now();
     struct child *child = child_new(id, started_at, given.streams != NULL);
-    pid_t pid = child == NULL ? -1 : fork();
+    int cgroup = openat(directory, "cgroup", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    pid_t pid = child == NULL ? -1 : child_fork(cgroup, &given.is_in_cgroup);
     if (pid == 0)
         container_run(&launcher.runtime, directory, given, started_at);
     int cause = errno;
+    if (cgroup >= 0)
+        close(cgroup);
     close(directory);
     if (is_attachable)
         close(given.listener);

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from waiting import eventually
 
 from providers.base import ContainerState, ExitReason, ProviderError, Streams
-from providers.wasmtime import cgroups
+from providers.wasmtime import cgroupfs, cgroups
 from providers.wasmtime.cgroupfs import OVERHEAD
 from providers.wasmtime.cgroups import Hierarchy
 
@@ -236,6 +237,43 @@ async def test_what_does_not_run_has_no_limits_to_change(node: Node) -> None:
     for name in [*node.provider._containers, "f" * 64]:
         with pytest.raises(ProviderError, match="does not run"):
             await node.provider.update(name, memory_limit=None, cpu_limit=None, cpu_request=None)
+
+
+async def test_a_process_is_born_in_a_cgroup_of_version_2(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One without controllers will do, as a machine of version 1 has; not everybody may make it."""
+    tops = [mount.top for mount in mounted() if mount.version == 2]
+    bases = [top / f"vkubelet-test-{os.getpid()}" for top in tops if os.access(top, os.W_OK)]
+    for base in bases:
+        base.mkdir()
+    found = cgroups.Found(tuple(Hierarchy(2, (), base) for base in bases))
+    monkeypatch.setattr(cgroups, "find", lambda name: found)
+    await node.vanish()
+    await node.open()
+    state = await sleeping(node, cpu_request=100)
+    assert [members(hierarchy, state.id) for hierarchy in found.hierarchies] == [{state.pid} for _ in bases]
+    names = [
+        name for base in bases for name in cgroup_of(state.pid) if name.endswith(f"{base.name}/{state.id}")
+    ]
+    assert len(names) == len(bases)
+    # What it has of the launcher's is its own, also what makes numbers random.
+    runs = [await node.run(guest("random"), cpu_request=100) for _ in range(2)]
+    assert len({line for _, lines in runs for line in lines}) == 2
+    await node.provider.kill(state.id)
+    await node.next_end()
+    await node.provider.close()
+    assert not [base for base in bases if base.exists()]
+    node.provider = None
+
+
+def mounted() -> list[cgroupfs.Mounted]:
+    proc = Path("/proc/self")
+    return cgroupfs.mounted((proc / "mountinfo").read_text(), (proc / "cgroup").read_text())
+
+
+def cgroup_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cgroup").read_text().split()
 
 
 async def test_an_instance_of_its_own_leaves_no_cgroup(node: Node) -> None:
