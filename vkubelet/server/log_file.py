@@ -39,8 +39,9 @@ class LogFile:
         """Open the log's current file, `path`, or the rotated file `name` beside it. Raises OSError."""
         self._path = path
         opened = path if name is None else path.with_name(name)
-        # O_NONBLOCK: a FIFO in the place of a log must not hang the thread that opens it.
-        descriptor = os.open(opened, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # The directory may be a container's user's: a link in the place of a log must not be followed, and a
+        # FIFO must not hang the thread that opens it.
+        descriptor = os.open(opened, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)

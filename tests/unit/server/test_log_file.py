@@ -102,6 +102,13 @@ def test_only_a_regular_file_is_a_log(source, make):
         LogFile(source.path)
 
 
+def test_no_link_is_a_log(source, tmp_path):
+    (tmp_path / "elsewhere").write_text("2026-01-01T00:00:00.000000000Z stdout F not this container's\n")
+    source.path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        LogFile(source.path)
+
+
 def test_no_file_is_passed_over_while_the_writer_rotates(source, new_writer):
     writer = new_writer(source.path)
     rotations = 300
