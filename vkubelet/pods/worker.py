@@ -283,11 +283,13 @@ class PodWorker:
             alarm.cancel()
 
     async def _tear_down(self, stop: StopCause) -> None:
-        """Nothing runs any more: report the end, delete the object, then remove what is left here.
+        """Nothing runs any more: unmount, report the end, delete the object, then remove what is left.
 
         In this order, so that an agent killed in between finds the containers and reports them again.
         """
         services = self._services
+        # Secrets do not outlive their pod: whoever sees that its object is gone may rely on it.
+        await self._pod_volumes.unmount()
         if stop is StopCause.DELETED:
             terminal = self.pod.status.phase in TERMINAL_PHASES
             status = (
@@ -298,7 +300,6 @@ class PodWorker:
             await services.provider.remove(identifier)
         self._allocation.forget()
         services.starter.forget(self.pod)
-        await self._pod_volumes.unmount()
         meta, run_dir = self.pod.metadata, Path(services.config.run_dir)
         podinfo.remove(podinfo.directory(run_dir, meta.uid))
         logs = pod_log_dir(services.config, meta.namespace, meta.name, meta.uid)
