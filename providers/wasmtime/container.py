@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 
 from providers.base import ContainerState
 from providers.wasmtime import processes
@@ -27,7 +28,8 @@ class Container:
     ended: bool = False
     killed: bool = False
     abandoned: bool = False
-    _deadline: asyncio.TimerHandle | None = None
+    _deadline: float = math.inf
+    _timer: asyncio.TimerHandle | None = None
 
     def kill(self) -> None:
         """End it at once, or as soon as there is something to end."""
@@ -37,12 +39,13 @@ class Container:
 
     def kill_at(self, deadline: float) -> None:
         """End it at this time of the event loop, or at an earlier one that was set before."""
-        if self._deadline is None or deadline < self._deadline.when():
+        if deadline < self._deadline:
             self.disarm()
-            self._deadline = asyncio.get_running_loop().call_at(deadline, self.kill)
+            self._deadline = deadline
+            self._timer = asyncio.get_running_loop().call_at(deadline, self.kill)
 
     def disarm(self) -> None:
         """Let it live: it has ended, or is the next agent's."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
