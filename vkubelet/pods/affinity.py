@@ -23,9 +23,12 @@ def selects_node(pod: Pod, name: str, labels: Mapping[str, str]) -> bool:
         return False
     affinity = (pod.spec.affinity or {}).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    if required is None:
-        return True
-    return any(_term(term, name, labels) for term in required.get("nodeSelectorTerms") or ())
+    return required is None or selected(required, name, labels)
+
+
+def selected(selector: Mapping[str, Any], name: str, labels: Mapping[str, str]) -> bool:
+    """Whether a node selector, which is any of its terms, takes a node of this name and these labels."""
+    return any(_term(term, name, labels) for term in selector.get("nodeSelectorTerms") or ())
 
 
 def untolerated(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+from collections.abc import Collection
 from typing import TypeVar
 
 from providers.base import Identity
@@ -85,6 +86,14 @@ def identity(pod: Pod, container: Container, image_user: str, own: Identity) -> 
         # A user without an entry in an image's passwd file has the group 0, as everywhere.
         gid = own.gid if uid is None else 0
     return Identity(own.uid if uid is None else uid, gid, groups)
+
+
+def joined(who: Identity | None, groups: Collection[int], own: Identity) -> Identity | None:
+    """The identity with the groups that a pod's volumes add to it."""
+    if not groups:
+        return who
+    who = who or Identity(own.uid, own.gid)
+    return dataclasses.replace(who, groups=tuple(dict.fromkeys((*who.groups, *groups))))
 
 
 def own_identity() -> Identity:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from oci.errors import InvalidReferenceError, OciError
 from oci.images import Image
 from oci.reference import Reference, parse
@@ -24,6 +26,7 @@ from vkubelet import telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import ObjectReference, Pod, pod_reference
+from vkubelet.api.volumes import ImageVolumeSource, Volume
 from vkubelet.config import Config
 from vkubelet.pods import records
 from vkubelet.pods.backoff import Backoff, go_duration
@@ -34,7 +37,7 @@ from vkubelet.pods.environment import Environment, arguments, with_terminal
 from vkubelet.pods.etc_files import EtcFiles
 from vkubelet.pods.hostname import Hostname, HostnameError, hostname
 from vkubelet.pods.resources import applied
-from vkubelet.pods.security import IdentityError, identity, own_identity, read_only_root
+from vkubelet.pods.security import IdentityError, identity, joined, own_identity, read_only_root
 from vkubelet.pods.sources import Environments, Place
 from vkubelet.pods.volumes.mounts import Mounts
 from vkubelet.toolbox import ToolboxError
@@ -57,6 +60,14 @@ class PodMounts(Protocol):
 
     def mounts(self, pod: Pod, container: Container, env: Mapping[str, str]) -> Mounts:
         """What the container sees of them; `env` is what subPathExpr may speak of. Raises StartError."""
+        ...
+
+    def images(self, pod: Pod, container: Container) -> list[Volume]:
+        """The image volumes that the container mounts."""
+        ...
+
+    async def show(self, volume: str, found: Image) -> None:
+        """An image volume's image is here. Raises StartError."""
         ...
 
     def host_path(self, volume: str) -> Path | None:
@@ -118,6 +129,12 @@ class Starter:
         """
         try:
             name = self._hostname(pod)
+            for volume in volumes.images(pod, container):
+                source = volume.image or ImageVolumeSource()
+                like = msgspec.structs.replace(
+                    container, image=source.reference, image_pull_policy=source.pull_policy
+                )
+                await volumes.show(volume.name, await self._image(pod, like))
             image = await self._image(pod, container)
             artifact = await self._prepare(image)
             place = Place(name.name, host_ip, self._allocatable(), volumes.host_path)
@@ -227,6 +244,7 @@ class Starter:
         except IdentityError as error:
             raise StartError("CreateContainerConfigError", str(error)) from error
         mounted = volumes.mounts(pod, container, env.declared)
+        user = joined(user, mounted.groups, self._own)
         preopens = (*mounted.preopens, *beside(mounted.preopens))
         config = image.config
         module_name = image.reference.repository.rpartition("/")[2]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+UNPROCESSED = "unprocessed"
+
 
 class SetUpError(Exception):
     """One volume cannot be set up; the text is the cause alone, as the kubelet's plugin words it.
 
-    `step` is the kubelet's name of what failed; empty for a cause that the kubelet tells of on its own.
-    `name` is what the message calls the volume, if not by its name in the pod: a claim's is its PV's.
+    `step` is the kubelet's name of what failed, or UNPROCESSED for what fails before there is anything to
+    mount. `name` is what the message calls the volume, if not by its name in the pod: a claim's is its PV's.
     """
 
     def __init__(self, cause: str, *, step: str = "MountVolume.SetUp failed", name: str = "") -> None:
@@ -24,8 +26,11 @@ class SetUpError(Exception):
 
     def message(self, volume: str) -> str:
         """The text of the event about the volume that the pod calls `volume`."""
-        if not self.step:
-            return str(self)
+        if self.step == UNPROCESSED:
+            return (
+                f"Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], "
+                f"failed to process volumes=[{volume}]: {self}"
+            )
         return f'{self.step} for volume "{self.name or volume}" : {self}'
 
 

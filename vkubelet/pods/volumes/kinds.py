@@ -17,10 +17,14 @@ from vkubelet.api.volumes import Volume
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mounted:
-    """A volume that is there. `read_only` holds for every mount of it, as for those of a config map."""
+    """A volume that is there. `read_only` holds for every mount of it, as for those of a config map.
+
+    `group` is one that every process of the pod belongs to for its sake.
+    """
 
     path: Path
     read_only: bool = False
+    group: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,13 +18,17 @@ from vkubelet.api.objects import Pod
 from vkubelet.api.references import References
 from vkubelet.config import Config
 from vkubelet.pods.allocations import NodeSource
+from vkubelet.pods.volumes.claims import Claims
 from vkubelet.pods.volumes.content import Collector
 from vkubelet.pods.volumes.emptydir import EmptyDir
 from vkubelet.pods.volumes.files import PLUGINS, Files
 from vkubelet.pods.volumes.hostpath import HostPath
+from vkubelet.pods.volumes.image import ImageVolumes
 from vkubelet.pods.volumes.layout import Layout
 from vkubelet.pods.volumes.memory import Memory
+from vkubelet.pods.volumes.nfs import Nfs
 from vkubelet.pods.volumes.node import NodeVolumes
+from vkubelet.pods.volumes.persistent import Persistent
 from vkubelet.pods.volumes.pod import PodVolumes
 from vkubelet.pods.volumes.removal import remove
 from vkubelet.pods.volumes.renewal import Renewal
@@ -53,6 +57,7 @@ class VolumeManager:
         self._trust = TrustBundles(client, self._renew_all)
         self._renewal = Renewal()
         self._pods: dict[str, PodVolumes] = {}
+        self._persistent = Persistent(Claims(client, node), layout)
 
         def allocatable() -> Mapping[str, int]:
             return node.view().allocatable
@@ -62,6 +67,10 @@ class VolumeManager:
             kinds={
                 "emptyDir": EmptyDir(layout, allocatable),
                 "hostPath": HostPath(),
+                "image": ImageVolumes(layout),
+                "nfs": Nfs(layout),
+                "persistentVolumeClaim": self._persistent,
+                "ephemeral": self._persistent,
                 **{kind: Files(kind, collector, layout, self._memory) for kind in PLUGINS},
             },
             layout=layout,
@@ -93,14 +102,6 @@ class VolumeManager:
             self._pods[pod.metadata.uid] = volumes
         return volumes
 
-    async def exceeded(self, uid: str) -> str | None:
-        """The message of a pod's eviction if one of its emptyDirs holds more than its sizeLimit.
-
-        It takes as long as there are files in them; None also for a pod without volumes.
-        """
-        volumes = self._pods.get(uid)
-        return await volumes.exceeded() if volumes is not None else None
-
     def remove_others(self, uids: Collection[str]) -> None:
         """Remove what an earlier agent left of pods that are not among `uids`. Blocks."""
         for uid in self._node.layout.uids():
@@ -121,6 +122,7 @@ class VolumeManager:
 
     def _forget(self, uid: str) -> None:
         self._pods.pop(uid, None)
+        self._persistent.forget(uid)
 
     def _renew_all(self) -> None:
         """Something that any pod's volumes may show has changed."""

@@ -32,10 +32,11 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mounts:
-    """Directories and single files, by the guest's absolute paths."""
+    """Directories and single files, by the guest's absolute paths, and groups that its process needs for them."""
 
     preopens: tuple[Preopen, ...] = ()
     files: tuple[FileMount, ...] = ()
+    groups: tuple[int, ...] = ()
 
 
 class MountError(Exception):
@@ -76,7 +77,9 @@ def mounts(container: Container, mounted: Mapping[str, Mounted], env: Mapping[st
                 f'volume "{mount.name}" is {what} at {mount.mount_path}: a wasm guest can be given '
                 "directories and regular files only; remove the mount"
             )
-    return Mounts(tuple(preopens), tuple(files))
+    # As with a kubelet, a volume's group is every container's, whoever mounts it.
+    groups = dict.fromkeys(volume.group for volume in mounted.values() if volume.group is not None)
+    return Mounts(tuple(preopens), tuple(files), tuple(groups))
 
 
 def guest_path(mount: VolumeMount) -> str:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from oci.flights import ended
+from oci.images import Image
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.api.volumes import Volume
 from vkubelet.pods.starter import StartError
-from vkubelet.pods.volumes import content, emptydir
+from vkubelet.pods.volumes import content, emptydir, image
 from vkubelet.pods.volumes.errors import SetUpError, VolumeError, os_text
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.mounts import MountError, Mounts, mounts, used_volumes
@@ -82,6 +83,24 @@ class PodVolumes:
             return mounts(container, self._mounted, env)
         except MountError as error:
             raise StartError("CreateContainerConfigError", str(error)) from error
+
+    def images(self, pod: Pod, container: Container) -> list[Volume]:
+        """The image volumes that the container mounts: `show` them before `mounts`."""
+        names = {mount.name for mount in container.volume_mounts or ()}
+        return [one for one in pod.spec.volumes or () if one.image is not None and one.name in names]
+
+    async def show(self, volume: str, found: Image) -> None:
+        """An image volume's image is on the node. Raises StartError."""
+        where = self._node.layout.on_disk(self._pod.metadata.uid, image.PLUGIN, volume)
+        async with self._one_at_a_time:
+            if self._over:
+                return
+            try:
+                self._mounted[volume] = await to_its_end(lambda: image.show(where, found))
+            except OSError as error:
+                raise StartError(
+                    "CreateContainerError", f"image volume {volume}: {os_text(error)}"
+                ) from error
 
     def host_path(self, volume: str) -> Path | None:
         """Where a mounted volume is; None if it is not."""

@@ -7,7 +7,6 @@ again.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import dataclasses
 import logging
@@ -19,11 +18,11 @@ import msgspec
 
 from oci.flights import SingleFlight
 from vkubelet.api import times
-from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import Pod
 from vkubelet.api.struct import Struct
 from vkubelet.api.volumes import ServiceAccountTokenProjection
+from vkubelet.pods.volumes.asking import patiently
 from vkubelet.pods.volumes.errors import SetUpError
 
 logger = logging.getLogger(__name__)
@@ -33,8 +32,6 @@ _OLDEST = 24 * 3600.0
 _SPENT = 0.8
 """The part of its life after which a token is renewed."""
 _JITTER = 10.0
-_RELATION_LAG = 2.0
-"""Seconds for which a refusal is asked again: the API server learns of pods by watches of its own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -148,24 +145,15 @@ class Tokens:
                 },
             }
         )
-        answer = await self._post(self._client, path, body)
+        client = self._client
+        answer = await patiently(lambda: client.post(path, body))
         try:
             found = msgspec.json.decode(answer, type=_TokenRequest)
             expires_at = times.parse(found.status.expiration_timestamp)
         except (msgspec.DecodeError, ValueError) as error:
-            raise ApiUnavailableError(f"API server {self._client.server}: TokenRequest: {error}") from error
+            raise ApiUnavailableError(f"API server {client.server}: TokenRequest: {error}") from error
         lifetime = float(found.spec.expiration_seconds or wanted.expiration_seconds)
         return _token(found.status.token, expires_at - lifetime, lifetime)
-
-    async def _post(self, client: ApiClient, path: str, body: bytes) -> bytes:
-        began, pauses = time.monotonic(), Backoff(0.02, 0.5)
-        while True:
-            try:
-                return await client.post(path, body)
-            except ApiError as error:
-                if error.status != 403 or time.monotonic() > began + _RELATION_LAG:
-                    raise
-            await asyncio.sleep(pauses.delay())
 
 
 def read(data: bytes, pod: Pod, wanted: ServiceAccountTokenProjection) -> Token | None:

@@ -272,14 +272,13 @@ async def test_labels_are_followed(live: Live) -> None:
 async def test_a_volume_that_is_too_full_is_told(manager: VolumeManager) -> None:
     wanted = pod({"name": "data", "emptyDir": {"sizeLimit": "8Ki"}})
     volumes = manager.pod(wanted, nothing)
-    assert await manager.exceeded("uid-1") is None
+    assert await volumes.exceeded() is None
     await volumes.mount(wanted)
-    assert await manager.exceeded("uid-1") is None
+    assert await volumes.exceeded() is None
     path = volumes.host_path("data")
     assert path is not None
     (path / "large").write_bytes(b"x" * 16384)
     expected = 'Usage of EmptyDir volume "data" exceeds the limit "8Ki". '
-    assert await manager.exceeded("uid-1") == expected
+    assert await volumes.exceeded() == expected
     await volumes.unmount()
-    assert await manager.exceeded("uid-1") is None
-    assert await manager.exceeded("other") is None
+    assert await volumes.exceeded() is None

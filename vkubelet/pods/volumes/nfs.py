@@ -1,0 +1,81 @@
+"""nfs: a server's export, mounted by the machine's own mount program.
+
+It exists because only that program knows how the kernel is asked. It must not know where the export comes
+from: a pod's volume and a persistent one are mounted alike.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from vkubelet.api.objects import Pod
+from vkubelet.api.volumes import NFSVolumeSource, Volume
+from vkubelet.pods.volumes.errors import SetUpError
+from vkubelet.pods.volumes.kinds import Mounted, Prepared
+from vkubelet.pods.volumes.layout import Layout, make_private
+
+PLUGIN = "nfs"
+_TIMEOUT = 125.0
+"""Seconds: mount(8) itself gives up a silent server after two minutes (nfs(5), retry)."""
+
+
+class Nfs:
+    """See Kind."""
+
+    renewed = False
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
+        """See Kind."""
+        source = volume.nfs or NFSVolumeSource()
+        where = self._layout.in_memory(pod.metadata.uid, PLUGIN, volume.name)
+        return Prepared(lambda: mount(where, source, (), read_only=source.read_only))
+
+
+def mount(where: Path, source: NFSVolumeSource, options: Iterable[str], *, read_only: bool) -> Mounted:
+    """Mount the export unless it is.
+
+    Blocks for as long as its server makes it. Raises SetUpError, OSError.
+    """
+    make_private(where.parent)
+    where.mkdir(exist_ok=True, mode=0o750)
+    if not where.is_mount():
+        chosen = list(dict.fromkeys((*options, *(("ro",) if read_only else ()))))
+        arguments = ["-t", "nfs", *(["-o", ",".join(chosen)] if chosen else [])]
+        _run([*arguments, f"{_bracketed(source.server)}:{source.path}", str(where)])
+    return Mounted(where, read_only)
+
+
+def _run(arguments: list[str]) -> None:
+    try:
+        result = subprocess.run(
+            ["mount", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise SetUpError(_failed(f"timed out after {_TIMEOUT:.0f}s", arguments, "")) from None
+    if result.returncode != 0:
+        raise SetUpError(_failed(f"exit status {result.returncode}", arguments, result.stdout))
+
+
+def _failed(cause: str, arguments: list[str], output: str) -> str:
+    """The kubelet's text (its mount-utils)."""
+    return (
+        f"mount failed: {cause}\nMounting command: mount\nMounting arguments: {' '.join(arguments)}\n"
+        f"Output: {output}"
+    )
+
+
+def _bracketed(server: str) -> str:
+    """An IPv6 address needs brackets before a path."""
+    return f"[{server}]" if ":" in server and not server.startswith("[") else server
