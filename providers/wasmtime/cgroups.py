@@ -1,4 +1,5 @@
-"""The cgroups of a node's containers: one for each that has limits, made with it and removed with it.
+"""The cgroups of a node's containers: one for each that has limits, made with it and removed with it, and one
+for all others (on version 2), which get the processor time that nobody else wants.
 
 It exists so that the kernel bounds what the sandbox cannot: processor time, the memory of all processes
 together, their number. It must not know what a container is beyond its id. Everything here blocks, though not
@@ -27,6 +28,9 @@ from providers.wasmtime.cgroupfs import CONTROLLERS, Limits, Mounted
 from providers.wasmtime.files import CorruptFileError
 
 _log = logging.getLogger(__name__)
+
+SHARED = "unbounded"
+"""The name of the cgroup of all containers without limits."""
 
 _DELEGATED = ("user.delegate", "trusted.delegate")
 """Extended attributes by which systemd marks what it leaves to others."""
@@ -207,16 +211,26 @@ class Cgroups:
         """What can be bounded."""
         return frozenset(name for hierarchy in self._hierarchies for name in hierarchy.controllers)
 
-    def joining(self, container_id: str) -> tuple[Path, ...]:
-        """The files by which a process joins a container's."""
-        return tuple(hierarchy.joining(container_id) for hierarchy in self._hierarchies)
+    def open(self) -> None:
+        """Make the one that containers without limits share. Raises ProviderError."""
+        least = Limits(None, None, 0, None)
+        try:
+            for hierarchy in self._sharing():
+                _make(hierarchy.base / SHARED)
+                _tell(hierarchy.base / SHARED, cgroupfs.settings(hierarchy.version, "cpu", least)[:1])
+        except OSError as error:
+            raise ProviderError(f"making a cgroup: {_reason(error)}") from error
 
-    def born_in(self, container_id: str) -> Path | None:
-        """The one, if any, that a process can be born in instead (clone(2), CLONE_INTO_CGROUP)."""
-        for hierarchy in self._hierarchies:
-            if hierarchy.version == 2:
-                return hierarchy.base / container_id
-        return None
+    def _sharing(self) -> list[Hierarchy]:
+        """On version 1, where joining costs each of them more than its start may, they stay with the node."""
+        return [each for each in self._hierarchies if each.version == 2 and "cpu" in each.controllers]
+
+    def joining(self, container_id: str, limits: Limits | None) -> tuple[tuple[Path, ...], Path | None]:
+        """The files by which a process joins its cgroups, and what it can be born in instead (clone(2))."""
+        hierarchies = self._hierarchies if limits is not None else self._sharing()
+        name = container_id if limits is not None else SHARED
+        born_in = [hierarchy.base / name for hierarchy in hierarchies if hierarchy.version == 2]
+        return tuple(hierarchy.joining(name) for hierarchy in hierarchies), born_in[0] if born_in else None
 
     def create(self, container_id: str, limits: Limits) -> None:
         """Make a container's. Raises ProviderError, and then there is none."""
@@ -282,14 +296,15 @@ class Cgroups:
         """Remove those of containers that are not known, which an agent that was killed left."""
         for hierarchy in self._hierarchies:
             for directory in list(hierarchy.base.glob("*/")):
-                if directory.name not in known:
+                if directory.name not in known and directory.name != SHARED:
                     self.remove(directory.name)
 
     def close(self) -> None:
         """Leave nothing, unless containers run on."""
         for hierarchy in self._hierarchies:
-            with contextlib.suppress(OSError):
-                _remove(hierarchy.base)
+            for directory in (hierarchy.base / SHARED, hierarchy.base):
+                with contextlib.suppress(OSError):
+                    _remove(directory)
 
 
 def _check_memory(version: int, directory: Path, limits: Limits) -> None:

@@ -46,7 +46,10 @@ class Confinement:
         self._missing = ""
 
     def open(self, known: Collection[str], *, same_boot: bool) -> None:
-        """Find out what this host can enforce; `known` are containers that have run here."""
+        """Find out what this host can enforce; `known` are containers that have run here.
+
+        Raises ProviderError.
+        """
         found = self._kept() if known and same_boot else None
         if found is None:
             name = f"vkubelet-{hashlib.sha256(os.fsencode(self._directory.path)).hexdigest()[:12]}"
@@ -54,6 +57,7 @@ class Confinement:
             self._directory.keep_cgroups(found.encode())
         self._missing = found.missing
         self._cgroups = cgroups.Cgroups(found.hierarchies)
+        self._cgroups.open()
         self._may_become_another = _effective_capabilities() & _TO_BECOME_ANOTHER == _TO_BECOME_ANOTHER
 
     def sweep(self, running: Collection[str]) -> None:
@@ -105,12 +109,8 @@ class Confinement:
 
     def create(self, spec: ContainerSpec) -> None:
         """Make the directory of a container or an instance. Raises ProviderError."""
-        owner = self._directory.owner(spec)
-        if Limits.of(spec) is None:
-            self._directory.create(spec)
-        else:
-            joining, born_in = self._cgroups.joining(owner), self._cgroups.born_in(owner)
-            self._directory.create(spec, cgroups=joining, born_in=born_in)
+        joining, born_in = self._cgroups.joining(self._directory.owner(spec), Limits.of(spec))
+        self._directory.create(spec, cgroups=joining, born_in=born_in)
 
     def is_furnished(self, spec: ContainerSpec) -> bool:
         """Is there nothing left for `furnish` to do?"""
@@ -135,9 +135,10 @@ class Confinement:
 
         Its process has to be told that there is another limit of linear memory.
         """
-        limits = Limits.of(spec) or Limits(None, None, None, None)
-        self._cgroups.update(spec.id, limits, pid)
-        self._directory.rewrite(spec, cgroups=self._cgroups.joining(spec.id))
+        limits = Limits.of(spec)
+        self._cgroups.update(spec.id, limits or Limits(None, None, None, None), pid)
+        joining, _ = self._cgroups.joining(spec.id, limits)
+        self._directory.rewrite(spec, cgroups=joining)
         try:
             self._directory.write_memory_limit(spec.id, spec.memory_limit)
         except OSError as error:

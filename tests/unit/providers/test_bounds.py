@@ -88,10 +88,12 @@ async def test_a_container_is_in_its_cgroup(node: Node) -> None:
     await gone(node, state.id)
 
 
-async def test_without_limits_there_is_none(node: Node) -> None:
-    state = await sleeping(node)
-    for hierarchy in node.provider._confinement._cgroups._hierarchies:
-        assert not (hierarchy.base / state.id).exists()
+async def test_without_limits_there_is_one_for_all(node: Node) -> None:
+    states = [await sleeping(node) for _ in range(2)]
+    for hierarchy in hierarchies(node, "cpu"):
+        if hierarchy.version == 2:
+            assert members(hierarchy, cgroups.SHARED) == {state.pid for state in states}
+        assert not (hierarchy.base / states[0].id).exists()
 
 
 async def test_more_than_all_of_it_may_have_is_out_of_memory(node: Node) -> None:
@@ -137,7 +139,7 @@ async def test_an_agent_that_vanishes_leaves_what_runs(node: Node, monkeypatch: 
     monkeypatch.setattr(cgroups, "find", None)  # wherever the next agent runs, they stay where they are
     await node.open()
     for base in left:
-        assert {path.name for path in base.iterdir() if path.is_dir()} == {kept.id}
+        assert {path.name for path in base.iterdir() if path.is_dir()} - {cgroups.SHARED} == {kept.id}
     monkeypatch.undo()
     await node.provider.kill(kept.id)
     await node.next_end()

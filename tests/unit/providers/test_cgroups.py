@@ -191,11 +191,25 @@ def test_both_versions_at_once(kernel: Kernel) -> None:
     made, bases, missing = found(kernel)
     assert bases == {cpu / "service/node" / NAME: ("cpu",), unified / NAME: ("memory", "pids")}
     assert missing == ""
-    assert made.joining("id") == (
-        cpu / "service/node" / NAME / "id/tasks",
-        unified / NAME / "id/cgroup.procs",
+    ours = cpu / "service/node" / NAME
+    assert made.joining("id", NONE) == (
+        (ours / "id/tasks", unified / NAME / "id/cgroup.procs"),
+        unified / NAME / "id",
     )
-    assert made.born_in("id") == unified / NAME / "id"
+    assert made.joining("id", None) == ((), None)
+
+
+def test_those_without_limits_share_what_is_left(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    made, _, _ = found(kernel)
+    made.open()
+    shared = top / NAME / "unbounded"
+    assert (shared / "cpu.weight").read_text() == "1"
+    assert made.joining("id", None) == ((shared / "cgroup.procs",), shared)
+    made.sweep(set())
+    assert shared.exists()
+    made.close()
+    assert not (top / NAME).exists()
 
 
 def test_no_cgroups_at_all(kernel: Kernel) -> None:
@@ -284,6 +298,7 @@ def test_one_with_processes_is_removed_with_the_next(kernel: Kernel) -> None:
 def test_leftovers_are_swept(kernel: Kernel) -> None:
     top = kernel.mount(2, "cpu", "memory", "pids")
     made, _, _ = found(kernel)
+    made.open()
     for name in ("kept", "left"):
         made.create(name, SOME)
     again, _, _ = found(kernel)
