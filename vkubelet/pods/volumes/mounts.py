@@ -32,7 +32,7 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mounts:
-    """Directories and single files by the guest's absolute paths, and groups that its process needs for them."""
+    """Directories and files by the guest's absolute paths, and groups that its process needs for them."""
 
     preopens: tuple[Preopen, ...] = ()
     files: tuple[FileMount, ...] = ()
