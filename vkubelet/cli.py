@@ -6,7 +6,6 @@ a non-zero exit. Modules that are slow to import are imported by the command tha
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import logging
 import os
@@ -18,16 +17,16 @@ from typing import Any
 import click
 import msgspec
 
-from vkubelet import footprint
+from vkubelet import footprint, startup
 from vkubelet.config import HELP, THRESHOLDS, Config, ConfigError, load
 
 
 class _Commands(click.Group):
-    """The commands; `dev` and what it draws with are imported when they are asked for, not by a node."""
+    """The commands; those with a package of their own are imported when they are asked for, not by a node."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """See click.Group."""
-        return sorted([*super().list_commands(ctx), "dev"])
+        return sorted([*super().list_commands(ctx), "dev", "play"])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """See click.Group."""
@@ -35,6 +34,10 @@ class _Commands(click.Group):
             from vkubelet.dev.cli import dev
 
             return dev
+        if cmd_name == "play":
+            from vkubelet.play.cli import play
+
+            return play
         return super().get_command(ctx, cmd_name)
 
 
@@ -114,27 +117,11 @@ def run(file: Path | None, **flags: str | tuple[str, ...] | None) -> None:
     footprint.one_arena()
     causes: list[Exception] = []
     try:
-        _runner()(serve(config))
+        startup.run(serve(config))
     except* AGENT_ERRORS as group:
-        causes = _leaves(group)  # a SystemExit that is raised here would end up in a group of its own
+        causes = startup.leaves(group)  # a SystemExit that is raised here would end up in a group of its own
     if causes:
         _fail("; ".join(dict.fromkeys(str(error) for error in causes)))
-
-
-def _runner() -> Callable[..., None]:
-    """uvloop's runner where it installs, else asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run
-    return uvloop.run
-
-
-def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    found: list[Exception] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
 
 
 def _fail(message: str) -> None:

@@ -67,7 +67,7 @@ class LocalNode:
         return self._view
 
 
-class _Nobody:
+class Nobody:
     """Where there is no API server there are no pods of one: implements StatusSink."""
 
     def report(self, pod: Pod, status: PodStatus) -> None:
@@ -129,7 +129,7 @@ class _Alone:
         found = await asyncio.to_thread(facts.read, config)
         host_ip = await asyncio.to_thread(facts.host_ip, config, "")
         await asyncio.to_thread(self._images.open)
-        static = StaticPods(_Nobody(), NoMirrors())
+        static = StaticPods(Nobody(), NoMirrors())
         runtime = PodRuntime(
             config,
             self._provider,

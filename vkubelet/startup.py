@@ -11,10 +11,13 @@ import contextlib
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 from vkubelet.config import Config
+
+T = TypeVar("T")
 
 
 class AgentError(Exception):
@@ -61,3 +64,20 @@ def stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told, number)
     return stop
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run it in an event loop: uvloop's where it installs, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    """The failures in a group, and in those in it."""
+    found: list[Exception] = []
+    for error in group.exceptions:
+        found.extend(leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return found

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from vkubelet.inotify import DirectoryWatcher
 from vkubelet.pods.directory import LogSource
 from vkubelet.server.log_options import LogOptions
-from vkubelet.server.log_stream import LogStream, open_log
+from vkubelet.server.log_stream import Lines, LogStream, open_log
 
 LOG_THREADS = 4
 
@@ -26,9 +26,11 @@ class LogReader:
         self._closed = False
         self._threads = ThreadPoolExecutor(LOG_THREADS, "container-logs")
 
-    def open(self, source: LogSource, options: LogOptions) -> AbstractAsyncContextManager[LogStream]:
-        """An open LogStream, closed at the end whatever happens. Raises LogMissingError, OSError."""
-        return open_log(source, options, self._watcher, self._threads)
+    def open(
+        self, source: LogSource, options: LogOptions, lines: Lines | None = None
+    ) -> AbstractAsyncContextManager[LogStream]:
+        """See open_log. Raises LogMissingError, OSError."""
+        return open_log(source, options, self._watcher, self._threads, lines)
 
     @property
     def armed(self) -> int:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor, Future
+from typing import Protocol
 
 from vkubelet.inotify import DirectoryWatcher, Watch
 from vkubelet.pods.directory import LogSource
@@ -47,22 +48,46 @@ class _Step:
     ended: bool
 
 
+class Lines(Protocol):
+    """What a reader gets of a log's bytes: a LogFilter, or another way to read them."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is wanted, whatever follows in the log."""
+        ...
+
+    def feed(self, data: bytes) -> bytes:
+        """What is passed on of the bytes that follow."""
+        ...
+
+    def end_of_file(self) -> bytes:
+        """What is passed on of a last line that has no line feed, now that none will come."""
+        ...
+
+
 class LogStream:
     """One client's reading of one log. Used through `open_log`."""
 
-    def __init__(self, source: LogSource, options: LogOptions, watch: Watch, threads: Executor) -> None:
-        """`watch` is of the log's directory; files are read in `threads`."""
+    def __init__(
+        self,
+        source: LogSource,
+        options: LogOptions,
+        watch: Watch,
+        threads: Executor,
+        lines: Lines | None = None,
+    ) -> None:
+        """`watch` is of the log's directory; files are read in `threads`. `lines`: see `open_log`."""
         self._source = source
         self._options = options
         self._watch = watch
         self._threads = threads
-        self._filter = LogFilter(options)
+        self._filter: Lines = lines or LogFilter(options)
         self._file: LogFile | None = None
 
     @property
     def malformed(self) -> int:
         """How many lines of the log were left out because they are not in the CRI format."""
-        return self._filter.malformed
+        return self._filter.malformed if isinstance(self._filter, LogFilter) else 0
 
     async def open(self) -> None:
         """Open the log, at the line asked for; a running container's may be about to be made.
@@ -169,11 +194,18 @@ class LogStream:
 
 @contextlib.asynccontextmanager
 async def open_log(
-    source: LogSource, options: LogOptions, watcher: DirectoryWatcher, threads: Executor
+    source: LogSource,
+    options: LogOptions,
+    watcher: DirectoryWatcher,
+    threads: Executor,
+    lines: Lines | None = None,
 ) -> AsyncIterator[LogStream]:
-    """An open LogStream, closed at the end whatever happens. Raises LogMissingError, OSError."""
+    """An open LogStream, closed at the end whatever happens. Raises LogMissingError, OSError.
+
+    What it gives of the log's bytes `lines` says, or a LogFilter of the options.
+    """
     watch = watcher.watch(source.path.parent)
-    stream = LogStream(source, options, watch, threads)
+    stream = LogStream(source, options, watch, threads, lines)
     try:
         with _woken_at(source.end, watch):
             await stream.open()
@@ -193,7 +225,7 @@ def _woken_at(end: asyncio.Event, watch: Watch) -> Iterator[None]:
         waiting.cancel()
 
 
-def _look(file: LogFile, filter_: LogFilter, ended: bool) -> _Step:
+def _look(file: LogFile, filter_: Lines, ended: bool) -> _Step:
     # The place is asked for first: if that is not the current one, what is read after is all there will be.
     place = file.place()
     data = file.read()

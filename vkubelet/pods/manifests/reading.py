@@ -95,11 +95,12 @@ def _converted(document: Document, source: str, named: str) -> Pod:
     try:
         return msgspec.convert(document, Pod)
     except msgspec.ValidationError as error:
-        raise ManifestError(source, named, [_plain(str(error))]) from error
+        raise ManifestError(source, named, [complaint(error)]) from error
 
 
-def _plain(text: str) -> str:
-    """A complaint of msgspec's in the API's order, `FIELD: what`, and words."""
+def complaint(error: msgspec.ValidationError) -> str:
+    """What msgspec says of a document in the API's order, `FIELD: what`, and words."""
+    text = str(error)
     place = _PLACE.search(text)
     what = _PLACE.sub("", text).replace("`", "")
     for ours, theirs in (("str", "string"), ("int", "integer"), ("array", "list"), ("bool", "true or false")):

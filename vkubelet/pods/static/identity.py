@@ -191,7 +191,7 @@ def _annotated(annotations: object, uid: str, seen: float) -> object:
 
 
 def _without_seen(metadata: Document) -> Document:
-    annotations = {key: value for key, value in metadata["annotations"].items() if key != SEEN}
+    annotations = {key: value for key, value in metadata.get("annotations", {}).items() if key != SEEN}
     return metadata | {"annotations": annotations}
 
 
