@@ -348,5 +348,6 @@ async def test_a_pod_that_does_not_read_stops_the_client(streams, connected, mon
         await client.write(data, b"", fin=True)
         await client.until(lambda: client.ended >= {data, error})
     assert arrived == size
-    # Beyond it comes what one read of the event loop brings, and what TLS had read ahead: 256 KiB each at most.
+    # Beyond it comes what one read of the event loop brings, and what TLS had read ahead: 256 KiB each at
+    # most.
     assert most <= BUFFER + 2 * 256 * 1024
