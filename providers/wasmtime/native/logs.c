@@ -201,24 +201,24 @@ void log_write(struct log *log, enum stream stream, const unsigned char *data, s
     pthread_mutex_unlock(&log->mutex);
 }
 
-static void end_lines(struct log *log) {
+static void end_lines(struct log *log, char tag) {
     struct timespec time;
     clock_gettime(CLOCK_REALTIME, &time);
     for (int stream = STREAM_STDOUT; stream <= STREAM_STDERR; stream++)
         if (log->partial_size[stream] > 0)
-            emit(log, (enum stream)stream, 'F', NULL, 0, &time);
+            emit(log, (enum stream)stream, tag, NULL, 0, &time);
     flush(log, &time);
 }
 
 void log_break(struct log *log) {
     pthread_mutex_lock(&log->mutex);
-    end_lines(log);
+    end_lines(log, 'F');
     pthread_mutex_unlock(&log->mutex);
 }
 
 void log_close(struct log *log) {
     pthread_mutex_lock(&log->mutex);
-    end_lines(log);
+    end_lines(log, 'P'); // no newline followed, and none is to be shown
     close(log->fd);
     // Not unlocked: a thread of the library's that is about to log waits here for the process's end.
 }
