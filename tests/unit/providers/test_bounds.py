@@ -241,8 +241,9 @@ async def test_what_does_not_run_has_no_limits_to_change(node: Node) -> None:
             await node.provider.update(name, memory_limit=None, cpu_limit=None, cpu_request=None)
 
 
-async def test_a_process_is_born_in_a_cgroup_of_version_2(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("born", [True, False], ids=["born", "joined"])
+async def test_a_process_is_in_a_cgroup_of_version_2(
+    node: Node, monkeypatch: pytest.MonkeyPatch, born: bool
 ) -> None:
     """One without controllers will do, as a machine of version 1 has; not everybody may make it."""
     tops = [mount.top for mount in mounted() if mount.version == 2]
@@ -251,6 +252,13 @@ async def test_a_process_is_born_in_a_cgroup_of_version_2(
         base.mkdir()
     found = cgroups.Found(tuple(Hierarchy(2, (), base) for base in bases))
     monkeypatch.setattr(cgroups, "find", lambda name: found)
+    if not born:  # as with an older kernel
+        joining = tuple(hierarchy.joining for hierarchy in found.hierarchies)
+        monkeypatch.setattr(
+            cgroups.Cgroups,
+            "joining",
+            lambda self, name, limits: (tuple(join(name) for join in joining), None),
+        )
     await node.vanish()
     await node.open()
     state = await sleeping(node, cpu_request=100)
