@@ -16,10 +16,22 @@ import (
 	"vkubelet.local/toolbox/archive"
 	"vkubelet.local/toolbox/call"
 	"vkubelet.local/toolbox/shell"
+	"vkubelet.local/toolbox/system"
 )
 
 func main() {
+	makeFiles()
 	os.Exit(run(os.Args))
+}
+
+// makeFiles makes what an image's files would be, of which a module has none: specs write to /tmp. Where the root
+// directory is somebody else's or cannot be written to, there is nothing to make.
+func makeFiles() {
+	if os.Mkdir("/tmp", 0o777) == nil {
+		if err := system.Chmod("/tmp", system.Sticky|system.Permissions); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
 }
 
 func run(args []string) int {
