@@ -146,6 +146,21 @@ class _Alone:
         static.run_with(runtime.manager)
         runtime.manager.ended = static.ended
         await runtime.open()
+        try:
+            await self._serve(runtime, static, found, host_ip, stop)
+        finally:
+            runtime.close()
+
+    async def _serve(
+        self,
+        runtime: PodRuntime,
+        static: StaticPods,
+        found: facts.Facts,
+        host_ip: str,
+        stop: asyncio.Event,
+    ) -> None:
+        """Run and answer until told to stop."""
+        config = self._config
         async with self._served(runtime, found, host_ip) as certificate:
             footprint.settle()
             watcher = manifest_watcher(config, static, lambda text: logger.error("static pods: %s", text))

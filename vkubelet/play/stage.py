@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import os
 import shutil
 import signal
 import uuid
@@ -31,7 +32,7 @@ from vkubelet.play.objects import FileReferences
 from vkubelet.play.output import Output
 from vkubelet.play.player import Outcome, Player
 from vkubelet.play.script import Script, script
-from vkubelet.play.workspace import COMPILED, RUN, workspace
+from vkubelet.play.workspace import RUNTIME, workspace
 from vkubelet.pods import records
 from vkubelet.pods.attachment import attach
 from vkubelet.pods.directory import LogSource
@@ -42,6 +43,7 @@ from vkubelet.pods.manifests.text import documents
 from vkubelet.pods.runtime import PodRuntime
 from vkubelet.pods.starter import pod_log_dir
 from vkubelet.pods.static.source import StaticPods
+from vkubelet.pods.volumes.tmpfs import is_in_memory
 from vkubelet.server.log_reader import LogReader
 from vkubelet.standalone import LocalNode, Nobody
 from vkubelet.startup import AgentError, make_directories
@@ -75,14 +77,15 @@ async def play(options: Options, data: bytes) -> Outcome:
         config = Config(
             node_name=NODE,
             node_ip="127.0.0.1",
-            root_dir=str(options.root_dir or place / "root"),
-            run_dir=str(place / RUN),
-            pod_logs_dir=str(place / "logs"),
+            root_dir=str(options.root_dir or place.directory / "root"),
+            run_dir=str(place.run),
+            pod_logs_dir=str(place.directory / "logs"),
             insecure_registries=options.insecure_registries,
             register_with_taints=(),
         )
         make_directories(config)
-        provider = WasmtimeProvider(place / RUN / "wasmtime", (options.root_dir or place) / COMPILED)
+        compiled = place.compiled if options.root_dir is None else options.root_dir / "compiled"
+        provider = WasmtimeProvider(place.run / RUNTIME, compiled)
         try:
             return await _Stage(options, config, found, provider).run()
         finally:
@@ -141,7 +144,9 @@ class _Stage:
     async def run(self) -> Outcome:
         """Run all pods to their end. Raises one of PLAY_ERRORS."""
         config = self._config
-        for note in (*self._script.notes, *self._deaf()):
+        # What it warns of is said below, to those whom it concerns.
+        logging.getLogger("vkubelet.pods.volumes.memory").setLevel(logging.ERROR)
+        for note in (*self._script.notes, *self._deaf(), *self._on_disk()):
             self._notes.say(note)
         images = ImageStore(
             Path(config.root_dir) / "images",
@@ -181,6 +186,7 @@ class _Stage:
         finally:
             self._make_room()
             self._reader.close()
+            runtime.close()
 
     async def _take_in(self, images: ImageStore) -> None:
         """Have the modules of this machine as images. Raises AgentError, OciError."""
@@ -197,6 +203,14 @@ class _Stage:
                 key = (manifest.pod.metadata.uid, container.name)
                 if (container.stdin or container.tty) and key != self._interactive:
                     yield f"container {container.name} gets no input: another one has it"
+
+    def _on_disk(self) -> Iterator[str]:
+        """What to say to whoever has secrets and no place in memory for them."""
+        run = Path(self._config.run_dir)
+        if any(kind == "secrets" for kind, _, _ in self._script.objects) and not (
+            is_in_memory(run) or os.geteuid() == 0
+        ):
+            yield f"secrets are files of this user alone in {run}, on a disk: set XDG_RUNTIME_DIR to a tmpfs"
 
     def _make_room(self) -> None:
         if self._progress is not None:

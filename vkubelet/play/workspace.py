@@ -1,4 +1,4 @@
-"""A directory of one `vkubelet play`, of which nothing is left: not even when it was killed.
+"""The directories of one `vkubelet play`, of which nothing is left: not even when it was killed.
 
 It exists because containers outlive whoever started them. Each play locks its own directory for as long as it
 lives; what is not locked belongs to one that was killed, and the next one ends its containers and removes it.
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import logging
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import AsyncIterator
@@ -20,6 +22,7 @@ from pathlib import Path
 from providers.base import ContainerState, ProviderError
 from providers.wasmtime.provider import WasmtimeProvider
 from vkubelet.pods.volumes.removal import remove
+from vkubelet.pods.volumes.tmpfs import is_in_memory
 from vkubelet.startup import AgentError
 
 logger = logging.getLogger(__name__)
@@ -27,29 +30,61 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 30.0
 """Seconds for killed containers to end."""
 _LOCK = "lock"
-RUN = "run"
-COMPILED = "compiled"
+_WHERE = "run-directory"
+RUNTIME = "wasmtime"
+"""The provider's part of the run directory."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Workspace:
+    """What one play has. `run` is in memory where this user has such a place: secrets are in it."""
+
+    directory: Path
+    run: Path
+
+    @property
+    def compiled(self) -> Path:
+        """Where code is that was compiled for this play alone."""
+        return self.directory / "compiled"
+
+    def remove(self) -> None:
+        """Remove all of it. Blocks. Raises OSError."""
+        remove(self.run)
+        remove(self.directory)
 
 
 @contextlib.asynccontextmanager
-async def workspace() -> AsyncIterator[Path]:
-    """A directory of this process alone; it goes at the end. Raises AgentError."""
+async def workspace() -> AsyncIterator[Workspace]:
+    """Directories of this process alone; they go at the end. Raises AgentError."""
     try:
         parent = _parent()
         await _sweep(parent)
         directory = Path(tempfile.mkdtemp(dir=parent))
         held = _locked(directory)
+        made = Workspace(directory, _run_directory(directory))
     except OSError as error:
         raise AgentError(f"no directory for what runs: {error}") from error
     try:
-        yield directory
+        yield made
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            remove(directory)
+        await asyncio.to_thread(made.remove)
         if held is not None:
             os.close(held)
         with contextlib.suppress(OSError):
             parent.rmdir()
+
+
+def _run_directory(directory: Path) -> Path:
+    """Make the directory for what runs; where it is stands in a file first, for whoever has to remove it."""
+    place = directory
+    memory = os.environ.get("XDG_RUNTIME_DIR")
+    with contextlib.suppress(OSError):
+        if memory and is_in_memory(Path(memory)) and os.access(memory, os.W_OK | os.X_OK):
+            place = Path(memory)
+    run = place / ("run" if place is directory else f"vkubelet-play-{secrets.token_hex(8)}")
+    (directory / _WHERE).write_text(str(run))
+    run.mkdir(mode=0o700)
+    return run
 
 
 def _parent() -> Path:
@@ -84,17 +119,25 @@ async def _sweep(parent: Path) -> None:
         if held is None:
             continue
         try:
-            await _end(directory)
-            await asyncio.to_thread(remove, directory)
+            left = await asyncio.to_thread(_recorded, directory)
+            await _end(left)
+            await asyncio.to_thread(left.remove)
         except (OSError, ProviderError, TimeoutError) as error:
             logger.warning("%s, of a play that was killed, is left alone: %s", directory, error)
         finally:
             os.close(held)
 
 
-async def _end(directory: Path) -> None:
-    """End the containers that are left in a directory. Raises ProviderError, TimeoutError."""
-    place = directory / RUN / "wasmtime"
+def _recorded(directory: Path) -> Workspace:
+    """The workspace of a play that was killed, perhaps before it had one."""
+    where = directory / _WHERE
+    written = where.read_text() if where.exists() else ""
+    return Workspace(directory, Path(written or directory / "run"))
+
+
+async def _end(left: Workspace) -> None:
+    """End the containers that a play has left. Raises ProviderError, TimeoutError."""
+    place = left.run / RUNTIME
     if not await asyncio.to_thread(place.is_dir):
         return
     running: set[str] = set()
@@ -105,7 +148,7 @@ async def _end(directory: Path) -> None:
         if not running:
             over.set()
 
-    provider = WasmtimeProvider(place, directory / COMPILED)
+    provider = WasmtimeProvider(place, left.compiled)
     try:
         running.update(state.id for state in await provider.open(ended) if state.exit is None)
         for identifier in list(running):
