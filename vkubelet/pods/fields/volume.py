@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from vkubelet.pods.fields.base import Field, Fields, Where, applied, refused, works
 
-_NO_DRIVER = "this kind's driver is none of this node's; use a persistentVolumeClaim of a CSI driver"
+_NO_DRIVER = "this node has no driver of this kind; use a persistentVolumeClaim of a kind that it mounts"
 
 
 def _not_yet(kind: str) -> Field:
