@@ -122,7 +122,7 @@ def alone(cluster: Any, tmp_path: Path) -> Iterator[Alone]:
     if node.process is None:
         return
     if not node.ended():
-        node.end(signal.SIGKILL)
+        node.end()
     shutil.rmtree(node.manifests)
     if node_process.left_containers(tmp_path):
         node.start()  # ends what runs for no file

@@ -83,5 +83,9 @@ def kubelet_configuration(config: Config, thresholds: dict[str, str]) -> dict[st
         "enableSystemLogHandler": config.enable_system_log_handler,
         "enableDebuggingHandlers": True,
     }
-    files = {"tlsCertFile": config.tls_cert_file, "tlsPrivateKeyFile": config.tls_private_key_file}
+    files = {
+        "staticPodPath": config.static_pod_path,
+        "tlsCertFile": config.tls_cert_file,
+        "tlsPrivateKeyFile": config.tls_private_key_file,
+    }
     return found | {name: path for name, path in files.items() if path}

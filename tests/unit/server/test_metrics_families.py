@@ -178,8 +178,9 @@ def test_what_is_on_the_node() -> None:
         ({"container_state": "exited"}, 2, None),
         ({"container_state": "running"}, 1, None),
     ]
-    assert found["kubelet_desired_pods"] == [({"static": ""}, 3, None)]
-    assert found["kubelet_active_pods"] == [({"static": ""}, 2, None)]
+    assert found["kubelet_desired_pods"] == [({"static": ""}, 3, None), ({"static": "true"}, 0, None)]
+    assert found["kubelet_active_pods"] == [({"static": ""}, 2, None), ({"static": "true"}, 0, None)]
+    assert found["kubelet_mirror_pods"] == [({}, 0, None)]
     assert found["kubelet_node_name"] == [({"node": "here"}, 1, None)]
     labels = {"container": "main", "namespace": "default", "pod": "web", "uid": "web-uid"}
     assert found["kubelet_container_log_filesystem_used_bytes"] == [(labels, 4096, None)]

@@ -34,7 +34,7 @@ async def get(url: str, path: str, method: str = "GET") -> tuple[int, str, str |
 
 
 async def test_configz() -> None:
-    config = Config(node_name="here", max_pods=7, tls_cert_file="/etc/tls.crt")
+    config = Config(node_name="here", max_pods=7, tls_cert_file="/etc/tls.crt", static_pod_path="/etc/pods")
     async with (
         serving_routes(ConfigzRoutes(config, THRESHOLDS).routes()) as url,
         aiohttp.ClientSession() as session,
@@ -48,6 +48,7 @@ async def test_configz() -> None:
     assert found["authentication"]["anonymous"] == {"enabled": False}
     assert found["authorization"]["mode"] == "Webhook"
     assert found["tlsCertFile"] == "/etc/tls.crt"
+    assert found["staticPodPath"] == "/etc/pods"
     assert "tlsPrivateKeyFile" not in found
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from vkubelet.meters import Family, Sample, gauge, label_text
+from vkubelet.pods.fit import is_static
 from vkubelet.pods.inventory import PodEntry
 from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.server.metrics.logs import LogSizes
@@ -21,15 +22,14 @@ def inventory_families(node: str, entries: Iterable[PodEntry], logs: LogSizes) -
         "running" if container.running else "exited" for entry in found for container in entry.containers
     )
     running = sum(any(container.running for container in entry.containers) for entry in found)
-    active = sum(entry.pod.status.phase not in TERMINAL_PHASES for entry in found)
+    active = [entry for entry in found if entry.pod.status.phase not in TERMINAL_PHASES]
     ephemeral = sum(len(entry.pod.spec.ephemeral_containers or ()) for entry in found)
-    from_server = label_text(static="")
     return [
         gauge(
             "kubelet_active_pods",
             "[ALPHA] The number of pods the kubelet considers active and which are being considered when "
             "admitting new pods. static is true if the pod is not from the apiserver.",
-            [Sample(active, from_server)],
+            _by_source(active),
         ),
         gauge(
             "kubelet_container_log_filesystem_used_bytes",
@@ -40,12 +40,17 @@ def inventory_families(node: str, entries: Iterable[PodEntry], logs: LogSizes) -
             "kubelet_desired_pods",
             "[ALPHA] The number of pods the kubelet is being instructed to run. static is true if the pod "
             "is not from the apiserver.",
-            [Sample(len(found), from_server)],
+            _by_source(found),
         ),
         gauge(
             "kubelet_managed_ephemeral_containers",
             "[ALPHA] Current number of ephemeral containers in pods managed by this kubelet.",
             [Sample(ephemeral)],
+        ),
+        gauge(
+            "kubelet_mirror_pods",
+            "[ALPHA] The number of mirror pods the kubelet will try to create (one per admitted static pod)",
+            [Sample(sum(is_static(entry.pod) for entry in found))],
         ),
         gauge(
             "kubelet_node_name",
@@ -63,6 +68,12 @@ def inventory_families(node: str, entries: Iterable[PodEntry], logs: LogSizes) -
             [Sample(running)],
         ),
     ]
+
+
+def _by_source(entries: Iterable[PodEntry]) -> list[Sample]:
+    """How many are an API server's, and how many this node's own."""
+    counts = Counter("true" if is_static(entry.pod) else "" for entry in entries)
+    return [Sample(counts[static], label_text(static=static)) for static in ("", "true")]
 
 
 def _log_samples(entries: Iterable[PodEntry], logs: LogSizes) -> list[Sample]:
