@@ -157,7 +157,7 @@ async def test_once_ends_with_the_first_that_goes(node: Node, said: list[tuple[i
         await client.send(*packet)
     client.close()
     assert await code_of(node) == 0
-    expected = [f"stdout F {data.decode()}" for kind, data in said if kind == INPUT]
+    expected = [f"stdout P {data.decode()}" for kind, data in said if kind == INPUT]
     assert sorted(log_lines(state.log_path)) == [f"stderr F {3 * len(expected)} bytes", *expected]
 
 
