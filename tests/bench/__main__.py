@@ -19,6 +19,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "logs": ([], ["50"]),
     "streams": ([], ["128"]),
     "exec": ([], ["--runs", "30", "--size", "128"]),
+    "volumes": ([], ["--pods", "100", "--rounds", "2"]),
 }
 """Benchmarks with a program of their own, with their arguments: as they are, and for a quick look."""
 INTERRUPTED = 130

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -73,8 +74,18 @@ class Moments:
         return sorted((end[name] - begin[name]) * 1000 for name in names)
 
 
-def pod(name: str, node: str, image: str) -> bytes:
-    """A pod bound to its node, so that no scheduler is measured, and without a token to be asked for."""
+@dataclass(frozen=True)
+class Mounts:
+    """What pods mount, each volume at a path of its name."""
+
+    token: bool = False
+    volumes: Sequence[Mapping[str, Any]] = ()
+
+
+def pod(name: str, node: str, image: str, mounts: Mounts) -> bytes:
+    """A pod bound to its node, so that no scheduler is measured."""
+    places = [{"name": volume["name"], "mountPath": f"/{volume['name']}"} for volume in mounts.volumes]
+    container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "volumeMounts": places}
     return msgspec.json.encode(
         {
             "apiVersion": "v1",
@@ -82,10 +93,11 @@ def pod(name: str, node: str, image: str) -> bytes:
             "metadata": {"name": name, "labels": {LABEL: node}},
             "spec": {
                 "nodeName": node,
-                "automountServiceAccountToken": False,
+                "automountServiceAccountToken": mounts.token,
                 "terminationGracePeriodSeconds": 1,
                 "tolerations": [{"operator": "Exists"}],
-                "containers": [{"name": "main", "image": image, "imagePullPolicy": "IfNotPresent"}],
+                "containers": [container],
+                "volumes": list(mounts.volumes),
             },
         }
     )
@@ -97,6 +109,7 @@ class PodClient:
     def __init__(self, api: ApiClient, node: str, image: str) -> None:
         self.api = api
         self.moments = Moments()
+        self.mounts = Mounts()
         self._node = node
         self._image = image
         self._missing: set[str] = set()
@@ -110,7 +123,7 @@ class PodClient:
         `rate` is pods a second, each at its own time however long the others take; without it, as fast as
         IN_FLIGHT requests at once can. Raises BenchError when a pod fails or they take too long.
         """
-        bodies = [pod(name, self._node, self._image) for name in names]
+        bodies = [pod(name, self._node, self._image, self.mounts) for name in names]
         self._expect(self.moments.running, names)
         begin = time.perf_counter()
         if rate is None:

@@ -31,6 +31,11 @@ class Vkubelet:
         self.log = self._directory / "vkubelet.log"
         self._pid = 0
 
+    @property
+    def run_dir(self) -> Path:
+        """Where its runtime state is."""
+        return self._run
+
     def start(self) -> None:
         """Return once the node is Ready. Raises DevError."""
         self._directory.mkdir(mode=0o700)

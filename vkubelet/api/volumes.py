@@ -235,7 +235,7 @@ class Volume(Struct):
     @property
     def kind(self) -> str:
         """The API's name of the field that is set: `emptyDir`, `hostPath`; empty when none is known here."""
-        for field in msgspec.structs.fields(type(self)):
-            if field.name != "name" and getattr(self, field.name) is not None:
-                return field.encode_name
+        for name, kind in zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True):
+            if name != "name" and getattr(self, name) is not None:
+                return kind
         return ""
