@@ -189,6 +189,24 @@ def test_what_cannot_run_ends_with_125_and_one_line_that_says_why(
 
 
 @pytest.mark.usefixtures("nothing_left")
+def test_what_is_no_manifest_is_told(place: Path) -> None:
+    done = play(place, "actor.wasm")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert "actor.wasm: is a WebAssembly module: name it in a pod's manifest" in done.stderr
+    done = play(place, "missing.yaml")
+    assert (done.returncode, done.stderr) == (125, "vkubelet play: missing.yaml: No such file or directory\n")
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_terminal_that_goes_takes_the_play_along(place: Path, in_place: Callable[..., Terminal]) -> None:
+    words = "args: [print, up, lines, '100000', sleep, '1000']"
+    with in_place(pod(place, f"name: main, image: ./actor.wasm, {words}")) as terminal:
+        terminal.expect("up")
+        terminal.hang_up()
+        assert terminal.wait_silent() != 0
+
+
+@pytest.mark.usefixtures("nothing_left")
 def test_a_trap_and_a_restart_policy_mean_what_they_mean_on_a_node(place: Path) -> None:
     done = play(place, pod(place, "name: main, image: ./trap.wasm"))
     assert done.returncode == 134
@@ -271,6 +289,10 @@ def test_an_image_of_a_registry_and_what_is_kept_where_it_is_wanted(place: Path,
     again = play(place, *flags, "--verbose", file)
     assert "already present on machine" in again.stderr
     assert len(list((place / "logs").iterdir())) == 2
+    (place / "full").touch()
+    full = play(place, flags[0], flags[2], "--log-dir=full/logs", file)
+    assert full.returncode == 0
+    assert "vkubelet play: the logs of pod pod are not kept" in full.stderr
     plain = play(place, file)
     assert plain.returncode == 125
     assert "ErrImagePull" in plain.stderr

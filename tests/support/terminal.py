@@ -42,7 +42,8 @@ class Terminal:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
-        os.close(self._master)
+        if self._master >= 0:
+            os.close(self._master)
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -71,6 +72,15 @@ class Terminal:
             return False
         self.seen += data
         return bool(data)
+
+    def hang_up(self) -> None:
+        """Take the terminal away, as when its window is closed."""
+        os.close(self._master)
+        self._master = -1
+
+    def wait_silent(self, timeout: float = 60.0) -> int:
+        """The exit code, whatever is still to be read."""
+        return self._process.wait(timeout)
 
     def wait(self, timeout: float = 60.0) -> int:
         """The exit code, after all output was read."""

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from vkubelet.play.player import Outcome
 
 
+_INTERRUPTED = 130
+"""The exit code of a program that Ctrl-C has ended."""
+
+
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
@@ -70,6 +74,8 @@ def play(
         outcome = startup.run(perform(Options(script, registries, log_dir, root_dir, verbose), data))
     except* PLAY_ERRORS as group:
         causes = [str(error) for error in startup.leaves(group)]
+    except* KeyboardInterrupt:
+        outcome = Outcome(_INTERRUPTED)  # before there was anything to end
     _end(outcome, causes)
 
 

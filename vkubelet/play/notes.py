@@ -6,6 +6,7 @@ must not know what an event means.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import threading
@@ -93,5 +94,6 @@ class Notes:
         self._told.add(text)
         self._before()
         end = "\r\n" if self.raw else "\n"
-        sys.stderr.write(f"vkubelet play: {text}{end}")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            sys.stderr.write(f"vkubelet play: {text}{end}")
+            sys.stderr.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 
@@ -99,4 +100,13 @@ class Output:
                 with contextlib.suppress(PermissionError):  # a file is always ready, and cannot be waited for
                     await writable(descriptor)
                 # A pipe or a terminal that is ready takes so much without making anybody wait.
-                left = left[os.write(descriptor, left[:_PIECE]) :]
+                left = left[_write(descriptor, left[:_PIECE]) :]
+
+
+def _write(descriptor: int, piece: memoryview) -> int:
+    try:
+        return os.write(descriptor, piece)
+    except OSError as error:
+        if error.errno == errno.EIO:  # a terminal that is gone
+            raise BrokenPipeError(errno.EPIPE, "the terminal is gone") from error
+        raise

@@ -52,6 +52,8 @@ from vkubelet.toolbox import Toolbox
 logger = logging.getLogger(__name__)
 
 NODE = "play"
+_PATIENCE = 30.0
+"""Seconds for killed containers to end."""
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PLAY_ERRORS = (AgentError, ConfigError, ManifestError, OciError, ProviderError)
 """What ends a play with one line; anything else is a defect and shows its trace."""
@@ -71,24 +73,31 @@ class Options:
 async def play(options: Options, data: bytes) -> Outcome:
     """Run what the file, whose content is `data`, asks for. Raises one of PLAY_ERRORS."""
     source = "-" if options.file is None else str(options.file)
+    if data.startswith(b"\0asm"):
+        hint = "is a WebAssembly module: name it in a pod's manifest, as `image:` of a container"
+        raise ManifestError(source, "", [hint])
     directory = (Path() if options.file is None else options.file.parent).absolute()
     found = script(documents(data, source), source, directory, NODE, lambda: str(uuid.uuid4()))
     async with workspace() as place:
         config = Config(
             node_name=NODE,
             node_ip="127.0.0.1",
-            root_dir=str(options.root_dir or place.directory / "root"),
+            root_dir=str(place.directory / "root"),
             run_dir=str(place.run),
             pod_logs_dir=str(place.directory / "logs"),
             insecure_registries=options.insecure_registries,
             register_with_taints=(),
+            eviction_hard={},  # a machine that is short of something is its user's affair
         )
         make_directories(config)
         compiled = place.compiled if options.root_dir is None else options.root_dir / "compiled"
         provider = WasmtimeProvider(place.run / RUNTIME, compiled)
+        stage = _Stage(options, config, found, provider)
         try:
-            return await _Stage(options, config, found, provider).run()
+            return await stage.run()
         finally:
+            # Whatever has happened: containers outlive those who do not end them.
+            await stage.end()
             await provider.close()
 
 
@@ -149,7 +158,7 @@ class _Stage:
         for note in (*self._script.notes, *self._deaf(), *self._on_disk()):
             self._notes.say(note)
         images = ImageStore(
-            Path(config.root_dir) / "images",
+            (self._options.root_dir or Path(config.root_dir)) / "images",
             insecure_registries=config.insecure_registries,
             progress=self._progress,
         )
@@ -166,7 +175,7 @@ class _Stage:
             references=FileReferences(self._script.objects),
             services=None,
             client=None,
-            node=LocalNode(config, machine),
+            node=LocalNode(config, machine, self._notes),
             host_ip=config.node_ip,
         )
         self._static.run_with(runtime.manager)
@@ -187,6 +196,16 @@ class _Stage:
             self._make_room()
             self._reader.close()
             runtime.close()
+
+    async def end(self) -> None:
+        """End what still runs, at once."""
+        running = {identifier: end for identifier, end in self._ends.items() if not end.is_set()}
+        for identifier in running:
+            await self._provider.kill(identifier)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                for end in running.values():
+                    await end.wait()
 
     async def _take_in(self, images: ImageStore) -> None:
         """Have the modules of this machine as images. Raises AgentError, OciError."""
@@ -307,7 +326,10 @@ class _Stage:
         if self._options.log_dir is not None:
             meta = pod.metadata
             logs = pod_log_dir(self._config, meta.namespace, meta.name, meta.uid)
-            await asyncio.to_thread(_keep, logs, self._options.log_dir / logs.name)
+            try:
+                await asyncio.to_thread(_keep, logs, self._options.log_dir / logs.name)
+            except OSError as error:  # shutil.Error is one too
+                self._notes.say(f"the logs of pod {meta.name} are not kept: {error}")
 
     def forget(self, uid: str) -> None:
         """See StatusSink."""
