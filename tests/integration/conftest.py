@@ -22,6 +22,7 @@ from vkubelet.dev import cluster as control_plane
 from vkubelet.dev import node as node_process
 from vkubelet.dev.layout import DevError, default_cache
 from vkubelet.dev.report import Report
+from vkubelet.pods.volumes import removal
 
 QUICK_AUTOSCALER = [
     f"--kube-controller-manager-arg=--horizontal-pod-autoscaler-{setting}"
@@ -108,6 +109,10 @@ class NodeProcess:
         """SIGTERM, with which it ends its containers."""
         node_process.stop(self.directory)
 
+    def clear(self) -> None:
+        """Remove what an agent that was killed leaves mounted: nothing could remove the directory with it."""
+        removal.remove(self.directory / "run" / "volumes")
+
     @property
     def log(self) -> Path:
         return self.directory / "vkubelet.log"
@@ -138,6 +143,7 @@ def node(cluster: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     shared.start()
     yield shared
     shared.stop()
+    shared.clear()
 
 
 @pytest.fixture
@@ -154,6 +160,7 @@ def start_node(cluster: DevCluster, tmp_path: Path) -> Iterator[Callable[..., No
     yield start
     for one in started:
         one.stop()
+        one.clear()
         cluster.kubectl("delete", "node", one.name, "--ignore-not-found")
 
 

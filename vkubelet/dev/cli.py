@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from rich.table import Table
 from vkubelet.dev import build, cluster, kubectl, node, samples
 from vkubelet.dev.layout import DevError, Layout, default_cache, default_root
 from vkubelet.dev.report import Report
+from vkubelet.pods.volumes import removal
 
 PATH = click.Path(path_type=Path, file_okay=False, resolve_path=True)
 
@@ -69,7 +69,8 @@ def reset(layout: Layout) -> None:
     stop_all(layout, Report())
     present = [directory for directory in (layout.node, layout.cluster) if directory.exists()]
     for directory in present:
-        shutil.rmtree(directory)
+        # What a node that was killed left mounted is taken away first.
+        removal.remove(directory)
         click.echo(f"Removed {directory}.", err=True)
     if not present:
         click.echo(f"There is no data in {layout.root}.", err=True)

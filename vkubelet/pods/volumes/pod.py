@@ -74,6 +74,11 @@ class PodVolumes:
             raise VolumeError(failed, retry_after=self._delay())
         self._backoff = None
 
+    def has_all(self, pod: Pod) -> bool:
+        """Whether `mount` has nothing to do: an ephemeral container may mount what no other does."""
+        wanted = used_volumes(pod)
+        return all(one.name in self._mounted for one in pod.spec.volumes or () if one.name in wanted)
+
     def mounts(self, pod: Pod, container: Container, env: Mapping[str, str]) -> Mounts:
         """What the container sees; `env` is its environment, for subPathExpr.
 

@@ -15,6 +15,7 @@ from object_server import ObjectServer, object_server
 
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient
+from vkubelet.api.containers import Container
 from vkubelet.api.credentials import Credentials
 from vkubelet.api.objects import Pod
 from vkubelet.api.references import NoReferences, ObjectReferences
@@ -75,6 +76,20 @@ async def test_a_volume_that_no_container_mounts_is_not_made(manager: VolumeMana
     wanted = pod({"name": "data", "emptyDir": {}}, mounts=[])
     volumes = manager.pod(wanted, nothing)
     await volumes.mount(wanted)
+    assert volumes.host_path("data") is None
+
+
+async def test_what_an_ephemeral_container_mounts_too_is_made_when_it_comes(manager: VolumeManager) -> None:
+    wanted = pod({"name": "data", "emptyDir": {}}, {"name": "more", "emptyDir": {}}, mounts=[])
+    volumes = manager.pod(wanted, nothing)
+    await volumes.mount(wanted)
+    assert volumes.has_all(wanted)
+    more = [{"name": "debug", "volumeMounts": [{"name": "more", "mountPath": "/more"}]}]
+    spec = msgspec.structs.replace(wanted.spec, ephemeral_containers=msgspec.convert(more, list[Container]))
+    later = msgspec.structs.replace(wanted, spec=spec)
+    assert not volumes.has_all(later)
+    await volumes.mount(later)
+    assert volumes.has_all(later)
     assert volumes.host_path("data") is None
 
 
