@@ -2,6 +2,7 @@
  *   read FILE   list DIRECTORY   write FILE=TEXT   link PATH=TARGET   make DIRECTORY
  *   fill FILE=BYTES (until it is that large or cannot grow)
  *   until FILE=TEXT (until that is what it holds)   absent FILE (until it is not there)
+ *   await FILE (until it can be read)
  *   stay (does nothing more, and does not end)
  * It exists to see volumes as a guest does: what is there, what changes under it, and what it may not do. */
 
@@ -123,6 +124,10 @@ int main(int count, char **arguments)
             while (!load(operand) || strcmp(text, value) != 0)
                 pause_a_little();
             printf("%s became %s\n", operand, value);
+        } else if (strcmp(command, "await") == 0) {
+            while (!load(operand))
+                pause_a_little();
+            printf("%s is readable\n", operand);
         } else if (strcmp(command, "absent") == 0) {
             while (access(operand, F_OK) == 0)
                 pause_a_little();

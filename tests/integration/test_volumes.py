@@ -135,6 +135,34 @@ def test_the_usual_token_lets_a_guest_be_its_service_account(
     assert status["user"]["extra"]["authentication.kubernetes.io/pod-uid"] == [uid]
 
 
+def test_a_user_of_its_own_reads_what_is_for_it(space: Namespace, mounter: str) -> None:
+    """As root's node; any other runs all pods as its own user, and is refused others."""
+    create(space, "Secret", "keys", data={"key": encoded("hunter2")})
+    context = {"runAsUser": 4711, "runAsGroup": 4712, "fsGroup": 4713} if os.geteuid() == 0 else {}
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    parts = mounting(
+        {"name": "secret", "secret": {"secretName": "keys", "defaultMode": 0o400}},
+        {"name": "data", "emptyDir": {"medium": "Memory"}},
+    )
+    looks = [
+        "read",
+        "/secret/key",
+        "write",
+        "/data/x=1",
+        "read",
+        f"{place}/namespace",
+        "await",
+        f"{place}/token",
+    ]
+    space.pod("user", mounter, *looks, **parts, securityContext=context, restartPolicy="Never")
+    assert printed(space, "user") == [
+        "/secret/key: hunter2",
+        "wrote /data/x",
+        f"{place}/namespace: {space.name}",
+        f"{place}/token is readable",
+    ]
+
+
 def test_a_projected_volume_has_all_its_sources(space: Namespace, mounter: str) -> None:
     create(space, "ConfigMap", "part", data={"a": "1"})
     create(space, "Secret", "part", data={"b": encoded("2")})
