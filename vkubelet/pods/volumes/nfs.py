@@ -6,13 +6,13 @@ from: a pod's volume and a persistent one are mounted alike.
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
 from vkubelet.api.objects import Pod
 from vkubelet.api.volumes import NFSVolumeSource, Volume
-from vkubelet.pods.volumes.errors import SetUpError
+from vkubelet.pods.volumes.errors import SetUpError, os_text
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.layout import Layout, make_private
 
@@ -33,39 +33,53 @@ class Nfs:
         """See Kind."""
         source = volume.nfs or NFSVolumeSource()
         where = self._layout.in_memory(pod.metadata.uid, PLUGIN, volume.name)
-        return Prepared(lambda: mount(where, source, (), read_only=source.read_only))
+        mounted = await mount(where, source, (), read_only=source.read_only)
+        return Prepared(lambda: mounted)
 
 
-def mount(where: Path, source: NFSVolumeSource, options: Iterable[str], *, read_only: bool) -> Mounted:
-    """Mount the export unless it is.
-
-    Blocks for as long as its server makes it. Raises SetUpError, OSError.
-    """
-    make_private(where.parent)
-    where.mkdir(exist_ok=True, mode=0o750)
-    if not where.is_mount():
+async def mount(where: Path, source: NFSVolumeSource, options: Iterable[str], *, read_only: bool) -> Mounted:
+    """Mount the export unless it is; takes as long as its server makes it. Raises SetUpError."""
+    try:
+        is_there = await asyncio.to_thread(_is_mounted, where)
+    except OSError as error:
+        raise SetUpError(os_text(error)) from error
+    if not is_there:
         chosen = list(dict.fromkeys((*options, *(("ro",) if read_only else ()))))
         arguments = ["-t", "nfs", *(["-o", ",".join(chosen)] if chosen else [])]
-        _run([*arguments, f"{_bracketed(source.server)}:{source.path}", str(where)])
+        await _run([*arguments, f"{_bracketed(source.server)}:{source.path}", str(where)])
     return Mounted(where, read_only)
 
 
-def _run(arguments: list[str]) -> None:
+def _is_mounted(where: Path) -> bool:
+    make_private(where.parent)
+    where.mkdir(exist_ok=True, mode=0o750)
+    return where.is_mount()
+
+
+async def _run(arguments: list[str]) -> None:
+    """Run the machine's mount program, which is ended when nobody waits for it any more."""
     try:
-        result = subprocess.run(
-            ["mount", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT,
-            check=False,
+        process = await asyncio.create_subprocess_exec(
+            "mount",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )
-    except subprocess.TimeoutExpired:
+    except OSError as error:
+        raise SetUpError(_failed(os_text(error), arguments, "")) from error
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            output, _ = await process.communicate()
+    except TimeoutError:
         raise SetUpError(_failed(f"timed out after {_TIMEOUT:.0f}s", arguments, "")) from None
-    if result.returncode != 0:
-        raise SetUpError(_failed(f"exit status {result.returncode}", arguments, result.stdout))
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        text = output.decode(errors="replace")
+        raise SetUpError(_failed(f"exit status {process.returncode}", arguments, text))
 
 
 def _failed(cause: str, arguments: list[str], output: str) -> str:

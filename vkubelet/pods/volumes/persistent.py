@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import stat
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ _ONE_POD = ["ReadWriteOncePod"]
 
 
 class Persistent:
-    """See Kind. One for the node: it knows which pods use which volume."""
+    """See Kind. One for the node: it knows which pods use which volume. Use from one event loop."""
 
     renewed = False
 
@@ -33,52 +32,51 @@ class Persistent:
         self._claims = claims
         self._layout = layout
         self._users: dict[str, set[str]] = {}
-        self._guard = threading.Lock()
 
     async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
         """See Kind."""
         bound = await self._claims.resolve(pod, volume)
+        is_first, is_new = self._take(pod.metadata.uid, bound)
+
+        def failed(error: SetUpError | OSError) -> SetUpError:
+            if is_new:
+                self._users.get(bound.name, set()).discard(pod.metadata.uid)
+            cause = error if isinstance(error, SetUpError) else SetUpError(os_text(error))
+            return SetUpError(str(cause), step=cause.step, name=bound.name)
+
+        def apply() -> Mounted:
+            try:
+                return dataclasses.replace(mount(), group=bound.group)
+            except (SetUpError, OSError) as error:
+                raise failed(error) from error
+
         try:
-            mount = self._mounter(pod, bound)
+            mount = await self._mounter(pod, bound, is_first)
         except SetUpError as error:
-            raise _named(error, bound) from error
-        return Prepared(lambda: self._used(pod.metadata.uid, bound, mount))
+            raise failed(error) from error
+        return Prepared(apply)
 
     def forget(self, uid: str) -> None:
         """The pod uses no volume any more."""
-        with self._guard:
-            for users in self._users.values():
-                users.discard(uid)
-
-    def _used(self, uid: str, bound: Bound, mount: Callable[[bool], Mounted]) -> Mounted:
-        """Mount for one more pod; `mount` is told whether it is the first."""
-        is_first, is_new = self._take(uid, bound)
-        try:
-            return dataclasses.replace(mount(is_first), group=bound.group)
-        except (SetUpError, OSError) as error:
-            if is_new:
-                with self._guard:
-                    self._users[bound.name].discard(uid)
-            cause = error if isinstance(error, SetUpError) else SetUpError(os_text(error))
-            raise _named(cause, bound) from error
+        self._users = {name: rest for name, users in self._users.items() if (rest := users - {uid})}
 
     def _take(self, uid: str, bound: Bound) -> tuple[bool, bool]:
         """Note that a pod uses a volume: whether no other does, and whether it did not before."""
-        with self._guard:
-            users = self._users.setdefault(bound.name, set())
-            is_first, is_new = not users - {uid}, uid not in users
-            if not is_first and bound.volume.spec.access_modes == _ONE_POD:
-                cause = "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
-                raise SetUpError(cause, name=bound.name)
-            users.add(uid)
+        users = self._users.setdefault(bound.name, set())
+        is_first, is_new = not users - {uid}, uid not in users
+        if not is_first and bound.volume.spec.access_modes == _ONE_POD:
+            cause = "volume uses the ReadWriteOncePod access mode and is already in use by another pod"
+            raise SetUpError(cause, name=bound.name)
+        users.add(uid)
         return is_first, is_new
 
-    def _mounter(self, pod: Pod, bound: Bound) -> Callable[[bool], Mounted]:
+    async def _mounter(self, pod: Pod, bound: Bound, is_first: bool) -> Callable[[], Mounted]:
+        """What mounts the volume, or has it mounted already; blocks. Both raise SetUpError."""
         spec, read_only = bound.volume.spec, bound.read_only
         options = spec.mount_options or []
         if spec.local is not None:
             source = spec.local
-            return lambda first: _local(pod, source, first, read_only=read_only or "ro" in options)
+            return lambda: _local(pod, source, is_first, read_only=read_only or "ro" in options)
         if spec.host_path is not None:
             host = spec.host_path
             if options:
@@ -86,11 +84,12 @@ class Persistent:
                     "mount options are not supported for this volume type",
                     step="MountVolume.MountOptionSupport check failed",
                 )
-            return lambda _: Mounted(hostpath.check(host), read_only)
+            return lambda: Mounted(hostpath.check(host), read_only)
         if spec.nfs is not None:
-            export = spec.nfs
             where = self._layout.in_memory(pod.metadata.uid, nfs.PLUGIN, bound.name)
-            return lambda _: nfs.mount(where, export, options, read_only=read_only or export.read_only)
+            read_only = read_only or spec.nfs.read_only
+            mounted = await nfs.mount(where, spec.nfs, options, read_only=read_only)
+            return lambda: mounted
         raise _unserved(spec)
 
 
@@ -125,8 +124,3 @@ def _local(pod: Pod, source: LocalVolumeSource, first: bool, *, read_only: bool)
     if policy != "OnRootMismatch" or not ownership.is_given(path, group, read_only=False):
         ownership.give(path, group, read_only=False)
     return Mounted(path)
-
-
-def _named(error: SetUpError, bound: Bound) -> SetUpError:
-    """The same, told of the cluster's volume instead of the pod's."""
-    return SetUpError(str(error), step=error.step, name=bound.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -302,4 +303,27 @@ async def test_a_server_that_never_answers_is_given_up(
     (tmp_path / "bin" / "mount").write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(nfs, "_TIMEOUT", 0.05)
     with pytest.raises(SetUpError, match="mount failed: timed out"):
-        nfs.mount(tmp_path / "x", NFSVolumeSource(server="s", path="/"), (), read_only=False)
+        await nfs.mount(tmp_path / "x", NFSVolumeSource(server="s", path="/"), (), read_only=False)
+
+
+async def test_who_does_not_wait_any_more_ends_the_program(
+    tmp_path: Path, mount_program: Callable[[], list[str]]
+) -> None:
+    (tmp_path / "bin" / "mount").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    source = NFSVolumeSource(server="s", path="/")
+    waiting = asyncio.create_task(nfs.mount(tmp_path / "x", source, (), read_only=False))
+    async with asyncio.timeout(10):
+        while not (pid := await asyncio.to_thread(_pid, tmp_path / "pid")):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def _pid(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
