@@ -29,9 +29,10 @@ class PlainAnswerError(ConnectionFailedError):
 class Connection:
     """A connection that carries bytes; `close` it in any case."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        """`sock` is connected and does not block; it is owned from here on."""
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        """`sock` is connected to `peer` and does not block; it is owned from here on."""
         self._socket = sock
+        self._peer = peer
 
     async def send(self, data: bytes) -> None:
         """Send all of `data`. Raises ConnectionFailedError."""
@@ -100,11 +101,8 @@ class Connection:
         if isinstance(error, ssl.SSLError):
             reason = (error.reason or str(error)).replace("_", " ").lower()
             return ConnectionFailedError(f"tls: {reason}")
-        try:
-            ends = f" {_address(self._socket.getsockname())}->{_address(self._socket.getpeername())}"
-        except OSError:
-            ends = ""
-        return ConnectionFailedError(f"{operation} tcp{ends}: {operation}: {_text(error.errno)}")
+        ends = f"{_address(self._socket.getsockname())}->{self._peer}"
+        return ConnectionFailedError(f"{operation} tcp {ends}: {operation}: {_text(error.errno)}")
 
 
 _RECORDS = (21, 22)  # alert, handshake
@@ -155,7 +153,7 @@ async def _connect(family: int, address: tuple[object, ...]) -> Connection:
     if code:
         sock.close()
         raise ConnectionFailedError(f"dial tcp {_address(address)}: connect: {_text(code)}")
-    return Connection(sock)
+    return Connection(sock, _address(address))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -22,7 +22,7 @@ _FRAMING_MAX = 64 * 1024
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _CODE = re.compile(rb"[+]?[0-9]+")
-_NO_BODY = frozenset({204, 304})
+_NO_BODY = frozenset({*range(100, 200), 204, 304})
 _SIZE = re.compile(rb"[0-9A-Fa-f]+")
 
 
@@ -139,7 +139,7 @@ class Response:
             raise MalformedHeadError(f"bad Content-Length {_quoted(lengths[0])}")
         self._part = _Part.CHUNK_SIZE if encodings else _Part.BODY
         self._left = int(lengths[0]) if lengths else None
-        if self.status < 200 or self.status in _NO_BODY or self._left == 0:
+        if self.status in _NO_BODY or self._left == 0:
             self.complete = True
 
     def _read_body(self) -> bool:
