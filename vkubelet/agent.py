@@ -27,7 +27,7 @@ from vkubelet.api.objects import ObjectReference
 from vkubelet.api.references import ObjectReferences
 from vkubelet.config import Config, ConfigError
 from vkubelet.endpoints import endpoints
-from vkubelet.node import facts, usage
+from vkubelet.node import usage
 from vkubelet.node.certificates import (
     CertificateError,
     ClientCertificate,
@@ -208,7 +208,6 @@ class _Agent:
                 observer,
                 reader,
                 client=self._client,
-                thresholds=facts.thresholds(),
                 healthy=lambda: self._not_ready,
             ),
         )

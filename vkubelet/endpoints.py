@@ -5,7 +5,7 @@ It exists so that there is one list of the routes. It must not know who may call
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from oci.images import ImageStore
@@ -39,7 +39,6 @@ def endpoints(
     reader: LogReader,
     *,
     client: ApiClient | None,
-    thresholds: Mapping[str, str],
     healthy: Callable[[], str | None],
 ) -> list[RouteGroup]:
     """All routes. `client` is None where there is no API server, `healthy` says what is wrong, or None."""
@@ -56,7 +55,7 @@ def endpoints(
             images_size=lambda: sum(image.size for image in images.list()),
         ),
         PodListRoutes(client, manager, config.node_name),
-        ConfigzRoutes(config, dict(thresholds)),
+        ConfigzRoutes(config),
         HealthRoutes(healthy),
         NodeLogRoutes(SYSTEM_LOGS if config.enable_system_log_handler else None),
         CommandRoutes(interactions, reader, idle_timeout=idle_timeout),

@@ -49,7 +49,7 @@ class Counter:
     """What only grows, for each combination of its labels' values."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str] = ()) -> None:
-        """`name` ends in `_total`. Without labels it is shown from the beginning, as 0."""
+        """Without labels it is shown from the beginning, as 0. A kubelet's name may lack `_total`."""
         self.name = name
         self._help = help_text
         self._labels = tuple(labels)

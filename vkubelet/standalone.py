@@ -18,8 +18,9 @@ from pathlib import Path
 from oci.images import ImageStore
 from providers.wasmtime.provider import WasmtimeProvider
 from vkubelet import footprint
+from vkubelet.api.events import Recorder
 from vkubelet.api.local_events import LoggedEvents
-from vkubelet.api.objects import Pod, PodStatus
+from vkubelet.api.objects import ObjectReference, Pod, PodStatus
 from vkubelet.api.references import NoReferences
 from vkubelet.config import Config, ConfigError
 from vkubelet.endpoints import endpoints
@@ -28,6 +29,7 @@ from vkubelet.node.certificates import ServingCertificate, client_kubeconfig
 from vkubelet.node.view import node_view
 from vkubelet.pods.fit import NodeView
 from vkubelet.pods.instrumented import InstrumentedProvider
+from vkubelet.pods.machine import MachineUsage
 from vkubelet.pods.runtime import PodRuntime
 from vkubelet.pods.static.source import NoMirrors, StaticPods
 from vkubelet.pods.static.watch import ManifestWatcher, manifest_watcher
@@ -53,9 +55,12 @@ def is_standalone(config: Config) -> bool:
 
 
 class LocalNode:
-    """This machine as pods must fit on it; implements NodeSource."""
+    """This machine as pods must fit on it, with nobody to report it to; implements HostNode."""
 
-    def __init__(self, config: Config, found: facts.Facts) -> None:
+    def __init__(self, config: Config, found: facts.Facts, recorder: Recorder) -> None:
+        self._config = config
+        self._capacity = found.capacity
+        self._recorder = recorder
         self._view = node_view(config, found.allocatable, None)
 
     def view(self) -> NodeView:
@@ -65,6 +70,18 @@ class LocalNode:
     async def refresh(self) -> NodeView:
         """See NodeSource: nobody changes it."""
         return self._view
+
+    def usage(self) -> MachineUsage:
+        """See PressuredNode."""
+        return usage.read(self._config, self._capacity)
+
+    def press(self, conditions: frozenset[str]) -> None:
+        """See PressuredNode: nobody asks for conditions."""
+
+    def event(self, kind: str, reason: str, message: str) -> None:
+        """See PressuredNode."""
+        ref = ObjectReference(kind="Node", name=self._config.node_name)
+        self._recorder.event(ref, kind, reason, message)
 
 
 class Nobody:
@@ -140,7 +157,7 @@ class _Alone:
             references=NoReferences(),
             services=None,
             client=None,
-            node=LocalNode(config, found),
+            node=LocalNode(config, found, self._recorder),
             host_ip=host_ip,
         )
         static.run_with(runtime.manager)
@@ -197,7 +214,6 @@ class _Alone:
                 observer,
                 reader,
                 client=None,
-                thresholds=facts.thresholds(),
                 healthy=lambda: self._not_ready,
             )
 

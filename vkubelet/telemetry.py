@@ -124,6 +124,12 @@ PROBE_DURATION = Histogram(
     ("probe_type", "container", "pod", "namespace"),
 )
 
+EVICTIONS = Counter(
+    "kubelet_evictions",
+    _ALPHA + "Cumulative number of pod evictions by eviction signal",
+    ("eviction_signal",),
+)
+
 _OF_PROBES = (PROBE_RESULTS, PROBE_DURATION)
 _ALL = tuple(
     value

@@ -1,7 +1,7 @@
-"""The node's conditions, as a pure function of what is left, whether the agent is ready, and what was before.
+"""The node's conditions: a pure function of what it lacks, whether the agent is ready, and what was before.
 
-It exists to hold the kubelet's rules in one place: thresholds, reasons and messages, when a transition time
-changes, and how long pressure is held after it has passed. It must not read anything, nor send.
+It exists to hold the kubelet's words in one place: reasons and messages, and when a transition time changes.
+Whether there is pressure is eviction's to say. It must not read anything, nor send.
 """
 
 from __future__ import annotations
@@ -11,16 +11,6 @@ from dataclasses import dataclass
 
 from vkubelet.api.struct import Struct
 from vkubelet.api.times import rfc3339
-from vkubelet.node.facts import MEMORY_THRESHOLD, STORAGE_THRESHOLD, Signals
-
-PRESSURE_HOLD = 300.0
-"""evictionPressureTransitionPeriod: seconds for which pressure is reported after it was last seen."""
-
-INODES_THRESHOLD = 0.05
-"""The kubelet's default evictionHard: nodefs.inodesFree<5%."""
-
-PROCESSES_THRESHOLD = 0.05
-"""The kubelet has no default for pid.available; here every container is a process, so a twentieth is kept."""
 
 READY = "Ready"
 
@@ -82,23 +72,6 @@ class NotReady:
     reason: str = "KubeletNotReady"
 
 
-def pressures(signals: Signals) -> frozenset[str]:
-    """The condition types whose threshold is crossed right now."""
-    crossed = {
-        "MemoryPressure": signals.memory_available < MEMORY_THRESHOLD,
-        "DiskPressure": _below(signals.storage_available, signals.storage_capacity, STORAGE_THRESHOLD)
-        or _below(signals.inodes_available, signals.inodes_capacity, INODES_THRESHOLD),
-        "PIDPressure": _below(signals.processes_available, signals.processes_capacity, PROCESSES_THRESHOLD),
-    }
-    return frozenset(kind for kind, present in crossed.items() if present)
-
-
-def last_seen(before: Mapping[str, float], now_crossed: frozenset[str], now: float) -> dict[str, float]:
-    """When each pressure was last seen, on any clock that only rises; forgotten once its hold is over."""
-    held = {kind: at for kind, at in before.items() if now - at < PRESSURE_HOLD}
-    return held | dict.fromkeys(now_crossed, now)
-
-
 def conditions(
     before: Iterable[NodeCondition], pressed: Iterable[str], not_ready: NotReady | None, now: float
 ) -> list[NodeCondition]:
@@ -147,8 +120,3 @@ def transitions(before: Iterable[NodeCondition], after: Sequence[NodeCondition])
 
 def _condition(kind: str, status: str, reason: str, message: str) -> NodeCondition:
     return NodeCondition(type=kind, status=status, reason=reason, message=message)
-
-
-def _below(available: int, capacity: int, share: float) -> bool:
-    """A file system without a fixed number of inodes (btrfs) reports none at all: that is no shortage."""
-    return capacity > 0 and available < capacity * share

@@ -1,7 +1,7 @@
 """What this machine is and has: read from the system, never assumed.
 
-It exists so that the scheduler is told the truth. Constant facts are read once, the signals that conditions
-depend on at every look. It must not know how any of it is reported.
+It exists so that the scheduler is told the truth. Constant facts are read once, what is left at every look.
+It must not know how any of it is reported.
 """
 
 from __future__ import annotations
@@ -17,14 +17,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vkubelet.config import Config, ConfigError
-from vkubelet.node import cgroup, quantity
+from vkubelet.node import cgroup
+from vkubelet.pods.eviction import thresholds
 
 KUBERNETES = "1.37.2"
 """The Kubernetes version whose kubelet's behaviour and API this node follows."""
-
-MEMORY_THRESHOLD = 100 * 1024 * 1024
-STORAGE_THRESHOLD = 0.10
-"""The kubelet's default evictionHard: memory.available<100Mi, nodefs.available<10%."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Signals:
-    """How much is left, as the kubelet's eviction signals name it: bytes, inodes and processes."""
+    """How much is left of what has no place in a file system: bytes and processes."""
 
     memory_available: int
-    storage_available: int
-    storage_capacity: int
-    inodes_available: int
-    inodes_capacity: int
     processes_available: int
     processes_capacity: int
 
@@ -100,12 +93,16 @@ def read(config: Config, root: Path = Path("/")) -> Facts:
 def allocatable(capacity: Resources, config: Config) -> Resources:
     """The kubelet's Node Allocatable: capacity without what is reserved and without eviction's thresholds.
 
-    In whole KiB, as the node's object shows it: pods are told what everybody sees.
+    In whole KiB, as the node's object shows it: pods are told what everybody sees. Raises ConfigError for
+    thresholds that cannot be read.
     """
+    hard = thresholds.configured(config)
+    memory = thresholds.reserved(hard, "memory.available", capacity.memory)
+    storage = thresholds.reserved(hard, "nodefs.available", capacity.storage)
     return Resources(
         millicores=max(capacity.millicores - round(config.system_reserved_cpu * 1000), 0),
-        memory=_whole(max(capacity.memory - config.system_reserved_memory - MEMORY_THRESHOLD, 0)),
-        storage=_whole(int(capacity.storage * (1 - STORAGE_THRESHOLD))),
+        memory=_whole(max(capacity.memory - config.system_reserved_memory - memory, 0)),
+        storage=_whole(max(capacity.storage - storage, 0)),
         pods=capacity.pods,
         extended=capacity.extended,
     )
@@ -115,21 +112,12 @@ def _whole(size: int) -> int:
     return size // 1024 * 1024
 
 
-def thresholds() -> dict[str, str]:
-    """What the kubelet's evictionHard would say of the thresholds that the node's conditions follow."""
-    return {
-        "memory.available": quantity.binary(MEMORY_THRESHOLD),
-        "nodefs.available": f"{STORAGE_THRESHOLD:.0%}",
-    }
-
-
-def signals(root_dir: str, root: Path = Path("/")) -> Signals:
+def signals(root: Path = Path("/")) -> Signals:
     """Look at what is left now. Blocks for the time of a few reads: call it in a thread."""
     limits = cgroup.read(root)
     memory = meminfo(root)["MemAvailable"]
     if limits.memory is not None:
         memory = min(memory, max(limits.memory - (limits.memory_used or 0), 0))
-    filesystem = os.statvfs(root_dir)
     maximum = _least(
         min(
             int(_first_text(root, "proc/sys/kernel/pid_max")),
@@ -141,10 +129,6 @@ def signals(root_dir: str, root: Path = Path("/")) -> Signals:
     existing = int(_first_text(root, "proc/loadavg").split()[3].partition("/")[2])
     return Signals(
         memory_available=memory,
-        storage_available=filesystem.f_bavail * filesystem.f_frsize,
-        storage_capacity=filesystem.f_blocks * filesystem.f_frsize,
-        inodes_available=filesystem.f_favail,
-        inodes_capacity=filesystem.f_files,
         processes_available=max(maximum - existing, 0),
         processes_capacity=maximum,
     )

@@ -23,13 +23,14 @@ from vkubelet.api.events import EventRecorder
 from vkubelet.api.informer import Informer
 from vkubelet.api.objects import ObjectReference
 from vkubelet.config import Config
-from vkubelet.node import conditions, facts, identity, status
+from vkubelet.node import conditions, facts, identity, status, usage
 from vkubelet.node.conditions import NotReady
 from vkubelet.node.identity import SHUTDOWN_REASON, NodeNameTakenError
 from vkubelet.node.lease import LeaseKeeper
 from vkubelet.node.status import INSTANCE, NodeImage, NodeObject, NodeStatus, Posted
 from vkubelet.node.view import node_view
 from vkubelet.pods.fit import NodeView
+from vkubelet.pods.machine import MachineUsage
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class Node:
         self._instance = ""
         self._seen: NodeObject | None = None
         self._posted: Posted | None = None
-        self._pressure: dict[str, float] = {}
+        self._pressed: frozenset[str] = frozenset()
         self._stopping: NotReady | None = None
         self._report_at = 0.0
         self._gone = False
@@ -114,6 +115,15 @@ class Node:
         else:
             self._changed(found)
         return self.view()
+
+    def usage(self) -> MachineUsage:
+        """What the machine uses, known once `prepare` has run; see PressuredNode."""
+        return usage.read(self._config, self.capacity)
+
+    def press(self, conditions: frozenset[str]) -> None:
+        """Report these pressure conditions; see PressuredNode."""
+        self._pressed = conditions
+        self._wake.set()
 
     def wake(self) -> None:
         """Report soon: the images or the readiness have changed."""
@@ -156,7 +166,7 @@ class Node:
 
     async def run(self) -> NoReturn:
         """Be the node, after `register`; ends by cancellation, or by NodeNameTakenError (in a group)."""
-        self._event("Normal", "Starting", "Starting kubelet.")
+        self.event("Normal", "Starting", "Starting kubelet.")
         lease = LeaseKeeper(
             self._client,
             self._config.node_name,
@@ -216,7 +226,7 @@ class Node:
                 continue
 
     async def _create_or_adopt(self) -> None:
-        wanted = await self._wanted(())
+        wanted = self._wanted(())
         body = _encoder.encode(status.new_node(self._config, wanted, self._instance))
         try:
             answer = await self._client.post(_NODES, body)
@@ -231,7 +241,7 @@ class Node:
         await identity.ensure_free(self._client, found, self._instance)
         before = (found.status.node_info or {}).get("bootID")
         boot_id = self._known_facts.boot_id
-        wanted = await self._wanted(found.status.conditions or ())
+        wanted = self._wanted(found.status.conditions or ())
         patch = status.metadata_patch(status.labels(self._config), self._instance, found.metadata)
         # Should another agent take the node over at this moment, one of the two has to look again.
         patch["resourceVersion"] = found.metadata.resource_version
@@ -239,7 +249,7 @@ class Node:
         log.info("node %s was registered before: taken over", self._config.node_name)
         if before and before != boot_id:
             text = f"Node {self._config.node_name} has been rebooted, boot id: {boot_id}"
-            self._event("Warning", "Rebooted", text)
+            self.event("Warning", "Rebooted", text)
 
     async def _sync(self) -> None:
         """Send the difference between how the node is and how the API server shows it."""
@@ -248,7 +258,7 @@ class Node:
             if shown is None:
                 return
             before = shown.status.conditions or ()
-            wanted = await self._wanted(before)
+            wanted = self._wanted(before)
             due = time.monotonic() >= self._report_at
             patch = status.status_patch(wanted, shown.status, self._posted, due=due)
             labels = status.required_labels(self._config)
@@ -257,12 +267,9 @@ class Node:
                 return
             await self._patch(metadata, patch, wanted)
             for reason in conditions.transitions(before, wanted.conditions or ()):
-                self._event("Normal", reason, f"Node {self._config.node_name} status is now: {reason}")
+                self.event("Normal", reason, f"Node {self._config.node_name} status is now: {reason}")
 
-    async def _wanted(self, before: Iterable[conditions.NodeCondition]) -> NodeStatus:
-        signals = await asyncio.to_thread(facts.signals, self._config.root_dir)
-        crossed = conditions.pressures(signals)
-        self._pressure = conditions.last_seen(self._pressure, crossed, time.monotonic())
+    def _wanted(self, before: Iterable[conditions.NodeCondition]) -> NodeStatus:
         not_ready = self._stopping
         if not_ready is None and (why := self._ready()) is not None:
             not_ready = NotReady(why)
@@ -271,7 +278,7 @@ class Node:
             self._known_facts,
             host_ip=self.host_ip,
             port=self._port(),
-            conditions=conditions.conditions(before, self._pressure, not_ready, time.time()),
+            conditions=conditions.conditions(before, self._pressed, not_ready, time.time()),
             images=self._images(),
             features=self._features,
         )
@@ -308,7 +315,7 @@ class Node:
         self._seen = node
         if before is not None and before.spec.unschedulable != node.spec.unschedulable:
             reason = "NodeNotSchedulable" if node.spec.unschedulable else "NodeSchedulable"
-            self._event("Normal", reason, f"Node {node.metadata.name} status is now: {reason}")
+            self.event("Normal", reason, f"Node {node.metadata.name} status is now: {reason}")
         self._wake.set()
 
     def _deleted(self, node: NodeObject) -> None:
@@ -316,9 +323,10 @@ class Node:
             self._gone = True
             self._wake.set()
 
-    def _event(self, type_: str, reason: str, message: str) -> None:
+    def event(self, kind: str, reason: str, message: str) -> None:
+        """Tell people something about the node; see PressuredNode."""
         ref = ObjectReference(kind="Node", name=self._config.node_name, uid=self.uid)
-        self._recorder.event(ref, type_, reason, message)
+        self._recorder.event(ref, kind, reason, message)
 
     @property
     def _known_facts(self) -> facts.Facts:

@@ -21,7 +21,7 @@ def read(config: Config, capacity: facts.Resources, root: Path = Path("/")) -> M
     Blocks for the time of a few reads: call it in a thread. Raises OSError.
     """
     limits = cgroup.read(root)
-    left = facts.signals(config.root_dir, root)
+    left = facts.signals(root)
     memory = facts.meminfo(root)
     faults = _pairs((root / "proc/vmstat").read_text())
     limited = limits.memory is not None and limits.memory < memory["MemTotal"]

@@ -91,6 +91,14 @@ class Attempts:
         for running in self._containers.all_running():
             self._services.probes.terminate(running.state.id)
 
+    async def discard_previous(self, pod: Pod) -> None:
+        """Forget the attempts before the latest, with their logs."""
+        for container in pod.spec.all_containers():
+            view = self._containers.views.get(container.name)
+            if view is None or view.previous is None or view.starting:
+                continue
+            await self._discard(pod, container, view.previous.id, view.previous.number)
+
     async def _start(
         self, pod: Pod, container: Container, number: int, now: float, group: asyncio.TaskGroup
     ) -> None:

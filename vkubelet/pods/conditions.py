@@ -27,7 +27,7 @@ def conditions(
     """The conditions to report; PodScheduled and others' conditions are left alone.
 
     `mounted`: the pod's volumes are ready, which is what there is of a sandbox. `evicted` is the message of
-    the eviction that ends the pod.
+    the eviction that ends a pod which is not to blame for it.
     """
     has_sandbox = mounted and phase in ("Pending", "Running")
     made = [

@@ -136,6 +136,15 @@ class PodManager:
         """See Inventory."""
         return [worker.entry() for worker in self._workers.values()]
 
+    def active(self) -> list[PodWorker]:
+        """The workers of pods that run, or are about to."""
+        return [worker for worker in self._workers.values() if worker.is_active]
+
+    async def collect(self) -> None:
+        """Forget containers that have ended and that nobody looks at, because disks are short."""
+        for worker in list(self._workers.values()):
+            await worker.collect()
+
     def find(self, namespace: str, pod: str, uid: str | None) -> PodWorker | None:
         """The worker of the pod of this name, and uid unless that is None; the names may be any text."""
         known = self._by_name.get((namespace, pod))

@@ -106,12 +106,15 @@ class Rejection:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Eviction:
-    """Why a running pod is ended by the node: the message of its status, and the seconds its containers
-    get.
+    """Why a running pod is ended by the node: its status' message, and the seconds its containers get.
+
+    `disruption` is the message of the condition DisruptionTarget, for a pod that is not to blame itself.
     """
 
     message: str
     grace_seconds: int
+    reason: str = "Evicted"
+    disruption: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import asyncio
 import shutil
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from oci.images import ImageStore
 from providers.base import Provider
@@ -23,6 +23,9 @@ from vkubelet.pods.allocation_files import AllocationFiles
 from vkubelet.pods.allocations import Allocations, NodeSource
 from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.commands import Commands
+from vkubelet.pods.eviction.manager import EvictionManager, PressuredNode
+from vkubelet.pods.eviction.thresholds import configured
+from vkubelet.pods.garbage import Garbage
 from vkubelet.pods.hooks import HookRunner
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.checks import Checks
@@ -34,6 +37,10 @@ from vkubelet.pods.sources import Environments, ServiceSource
 from vkubelet.pods.starter import Starter
 from vkubelet.pods.volumes.manager import VolumeManager
 from vkubelet.toolbox import Toolbox
+
+
+class HostNode(NodeSource, PressuredNode, Protocol):
+    """The node that the pods run on."""
 
 
 class PodRuntime:
@@ -51,10 +58,13 @@ class PodRuntime:
         references: References,
         services: ServiceSource | None,
         client: ApiClient | None,
-        node: NodeSource,
+        node: HostNode,
         host_ip: str,
     ) -> None:
-        """All of them outlive this. `services` and `client` are None where there is no cluster."""
+        """All of them outlive this. `services` and `client` are None where there is no cluster.
+
+        Raises ConfigError for thresholds of eviction that cannot be read.
+        """
         self._provider = provider
         environments = Environments(references, services)
         builtin = BuiltinImages(toolbox)
@@ -66,7 +76,10 @@ class PodRuntime:
         )
         self.commands = Commands(provider, toolbox, _private_directory(config))
         files = AllocationFiles(Path(config.run_dir) / "allocations")
-        self._allocations = Allocations(files, node, recorder, lambda _: None)
+        self._eviction = EvictionManager(
+            config, configured(config), node, lambda: self.manager.active(), lambda: self._garbage.collect()
+        )
+        self._allocations = Allocations(files, node, recorder, self._eviction.refuse)
         self._probes = ProbeRunner(Checks(self.commands, host_ip), Report(recorder))
         self.manager = PodManager(
             Services(
@@ -82,6 +95,7 @@ class PodRuntime:
                 host_ip=host_ip,
             )
         )
+        self._garbage = Garbage(self.manager, images, provider)
 
     async def open(self) -> None:
         """Take charge of what an earlier agent left; before any pod is named.
@@ -102,6 +116,7 @@ class PodRuntime:
             "probes": self._probes.run(),
             "resizes": self._allocations.run(),
             "volumes": self._volumes.run(),
+            "eviction": self._eviction.run(),
         }
 
 

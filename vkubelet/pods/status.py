@@ -74,7 +74,7 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> PodSta
                 now_in,
                 now,
                 mounted=observed.volumes.mounted,
-                evicted=None if observed.eviction is None else observed.eviction.message,
+                evicted=None if observed.eviction is None else observed.eviction.disruption,
             ),
             *(() if observed.resize is None or now_in in TERMINAL_PHASES else observed.resize.conditions),
         ],
@@ -124,7 +124,7 @@ def _phase(
     if stopped and found not in TERMINAL_PHASES:
         found = "Failed"  # it ended before all of it could start (the status manager's TerminatePod)
     if stop is StopCause.EVICTED and observed.eviction is not None:
-        return "Failed" if stopped else found, "Evicted", observed.eviction.message
+        return "Failed" if stopped else found, observed.eviction.reason, observed.eviction.message
     if stop in _STOPPED:
         return "Failed" if stopped else found, *_STOPPED[stop]
     return found, reason, message

@@ -12,7 +12,7 @@ import dataclasses
 import logging
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
 from typing import assert_never
 
@@ -20,16 +20,19 @@ from providers.base import ContainerState
 from vkubelet import telemetry
 from vkubelet.api import times
 from vkubelet.api.objects import Pod, pod_reference
+from vkubelet.api.volumes import Volume
 from vkubelet.pods import podinfo, termination
 from vkubelet.pods.admission import admit
 from vkubelet.pods.attempts import Attempts
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.ending import STOP_FILE, signals_in_vain
+from vkubelet.pods.eviction.ranking import PodUsage
 from vkubelet.pods.inventory import PodEntry, pod_entry
 from vkubelet.pods.news import is_news
 from vkubelet.pods.observed import Eviction, Observed, Rejection, StopCause, VolumesView, Waiting
 from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.plan import Action, BackOff, CancelStart, Kill, Mount, Plan, Start, plan
+from vkubelet.pods.pod_usage import pod_usage
 from vkubelet.pods.records import Record
 from vkubelet.pods.resizing import Resizing
 from vkubelet.pods.security import own_identity
@@ -74,6 +77,8 @@ class PodWorker:
         self._resizing = Resizing(services.provider, self.containers, self._allocation, self._news.set)
         self._rejection: Rejection | None = None
         self._eviction: Eviction | None = None
+        self._evicted: asyncio.Future[None] | None = None
+        self._active = bool(found)
         self._shown_at = 0.0
         self._synced = bool(found)
         self._gone = False
@@ -93,6 +98,8 @@ class PodWorker:
         self.containers.update(pod)
         if is_news(before, pod):
             self._pod_volumes.update(pod)
+            if not self._pod_volumes.has_all(pod):
+                self._volumes = dataclasses.replace(self._volumes, mounted=False)
             self._news.set()
 
     def _granted(self) -> None:
@@ -107,10 +114,41 @@ class PodWorker:
         self._attempts.retry()
         self._news.set()
 
-    def evict(self, eviction: Eviction) -> None:
-        """End the pod for the node's sake, or for the limit that it broke."""
-        self._eviction = eviction
-        self._news.set()
+    @property
+    def is_active(self) -> bool:
+        """Whether anything of the pod runs or is about to: it was taken, and has not ended."""
+        return self._active and self._eviction is None
+
+    async def usage(self) -> PodUsage | None:
+        """See Evictable."""
+        paths = (
+            self._pod_volumes.host_path(one.name) for one in self.pod.spec.volumes or () if _on_disk(one)
+        )
+        running = self.containers.all_running()
+        return await pod_usage(self._services.provider, running, [path for path in paths if path is not None])
+
+    async def exceeded_volume(self) -> str | None:
+        """See Evictable."""
+        return await self._pod_volumes.exceeded()
+
+    def evict(self, eviction: Eviction) -> Awaitable[None]:
+        """End the pod for the node's sake, or for the limit that it broke; done once it has ended."""
+        if self._evicted is None:
+            self._evicted = asyncio.get_running_loop().create_future()
+            self._eviction = eviction
+            event = self._services.recorder.event
+            event(pod_reference(self.pod), "Warning", eviction.reason, eviction.message)
+            self._news.set()
+        return asyncio.shield(self._evicted)
+
+    async def collect(self) -> None:
+        """Forget what has ended and is looked at by nobody: disks are short."""
+        if self._active:
+            await self._attempts.discard_previous(self.pod)
+            return
+        for identifier in self.containers.identifiers():
+            await self._services.provider.remove(identifier)
+            self.containers.forget(identifier)
 
     def vanish(self) -> None:
         """The object does not exist any more."""
@@ -143,7 +181,14 @@ class PodWorker:
         finally:
             for identifier in self.containers.identifiers():
                 self._services.probes.stop(identifier)
-            self.stopped.set()
+            self._end()
+
+    def _end(self) -> None:
+        """Nothing of the pod runs, and nothing will."""
+        self._active = False
+        self.stopped.set()
+        if self._evicted is not None and not self._evicted.done():
+            self._evicted.set_result(None)
 
     async def _sync_safely(self, group: asyncio.TaskGroup) -> bool:
         """One turn; a defect of ours costs this pod a pause, and no other pod anything."""
@@ -179,10 +224,11 @@ class PodWorker:
         if shown_at is None:
             self._report(decided, now)
         if decided.ended:
+            self._active = False
             self._services.starter.forget(self.pod)
             await self._pod_volumes.unmount()
         if decided.ended and decided.stop is not None:
-            self.stopped.set()
+            self._end()
         operation = "kill" if decided.stop is not None else "sync" if self._synced else "create"
         telemetry.POD_WORKER_DURATION.observe(time.monotonic() - began, operation)
         self._synced = True
@@ -206,6 +252,7 @@ class PodWorker:
             return
         host = self._services.provider.capabilities()
         rejection = self._rejection = admit(self.pod, host, own_identity()) or await self._allocation.admit()
+        self._active = rejection is None
         if rejection is not None:
             telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
             reference = pod_reference(self.pod)
@@ -242,7 +289,8 @@ class PodWorker:
         """Set the pod's volumes up, and note what came of it; owned by the worker's task group."""
         try:
             await self._pod_volumes.mount(self.pod)
-            self._volumes = VolumesView()
+            # Meanwhile an ephemeral container may have come that mounts another.
+            self._volumes = VolumesView(mounted=self._pod_volumes.has_all(self.pod))
         except VolumeError as error:
             for message in error.messages:
                 self._services.recorder.event(pod_reference(self.pod), "Warning", error.reason, message)
@@ -316,3 +364,8 @@ class PodWorker:
             return
         message = f"Back-off restarting failed container {name} in pod {pod_text(self.pod)}"
         event(reference, "Warning", "BackOff", message)
+
+
+def _on_disk(volume: Volume) -> bool:
+    """Whether what is in a volume counts as the pod's own on the node's disk."""
+    return volume.empty_dir is not None and volume.empty_dir.medium == ""

@@ -20,9 +20,9 @@ from vkubelet.pods.backoff import go_duration
 class ConfigzRoutes:
     """Implements RouteGroup."""
 
-    def __init__(self, config: Config, thresholds: dict[str, str]) -> None:
-        """`thresholds` are those of evictionHard that the node's conditions follow."""
-        self._body = msgspec.json.encode({"kubeletconfig": kubelet_configuration(config, thresholds)})
+    def __init__(self, config: Config) -> None:
+        """It does not change."""
+        self._body = msgspec.json.encode({"kubeletconfig": kubelet_configuration(config)})
 
     def routes(self) -> Iterable[web.RouteDef]:
         """See RouteGroup. A kubelet's handler looks at no method."""
@@ -35,7 +35,7 @@ class ConfigzRoutes:
         return web.Response(body=self._body, content_type="application/json")
 
 
-def kubelet_configuration(config: Config, thresholds: dict[str, str]) -> dict[str, Any]:
+def kubelet_configuration(config: Config) -> dict[str, Any]:
     """The KubeletConfiguration (v1beta1) that `config` corresponds to."""
     found: dict[str, Any] = {
         "kind": "KubeletConfiguration",
@@ -79,7 +79,8 @@ def kubelet_configuration(config: Config, thresholds: dict[str, str]) -> dict[st
             "cpu": f"{round(config.system_reserved_cpu * 1000)}m",
             "memory": str(config.system_reserved_memory),
         },
-        "evictionHard": thresholds,
+        "evictionHard": config.eviction_hard,
+        "evictionPressureTransitionPeriod": go_duration(config.eviction_pressure_transition_period),
         "enableSystemLogHandler": config.enable_system_log_handler,
         "enableDebuggingHandlers": True,
     }
@@ -88,4 +89,10 @@ def kubelet_configuration(config: Config, thresholds: dict[str, str]) -> dict[st
         "tlsCertFile": config.tls_cert_file,
         "tlsPrivateKeyFile": config.tls_private_key_file,
     }
-    return found | {name: path for name, path in files.items() if path}
+    evictions = {
+        "evictionSoft": config.eviction_soft,
+        "evictionSoftGracePeriod": config.eviction_soft_grace_period,
+        "evictionMinimumReclaim": config.eviction_minimum_reclaim,
+        "evictionMaxPodGracePeriod": config.eviction_max_pod_grace_period,
+    }
+    return found | {name: value for name, value in (files | evictions).items() if value}

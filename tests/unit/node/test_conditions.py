@@ -1,63 +1,18 @@
-"""Conditions: thresholds, words, transitions and the hold of pressure."""
+"""Conditions: words, and transitions."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vkubelet.node.conditions import (
-    PRESSURE_HOLD,
     NodeCondition,
     NotReady,
     conditions,
-    last_seen,
-    pressures,
     transitions,
 )
-from vkubelet.node.facts import Signals
 
 NOW = 1_700_000_000.0
 STAMP = "2023-11-14T22:13:20Z"
-MIB = 1024 * 1024
-
-
-def signals(**changed: int) -> Signals:
-    plenty = {
-        "memory_available": 1000 * MIB,
-        "storage_available": 50,
-        "storage_capacity": 100,
-        "inodes_available": 50,
-        "inodes_capacity": 100,
-        "processes_available": 500,
-        "processes_capacity": 1000,
-    }
-    return Signals(**{**plenty, **changed})
-
-
-@pytest.mark.parametrize(
-    ("changed", "expected"),
-    [
-        ({}, set()),
-        ({"memory_available": 100 * MIB}, set()),
-        ({"memory_available": 100 * MIB - 1}, {"MemoryPressure"}),
-        ({"storage_available": 10}, set()),
-        ({"storage_available": 9}, {"DiskPressure"}),
-        ({"inodes_available": 5}, set()),
-        ({"inodes_available": 4}, {"DiskPressure"}),
-        ({"inodes_available": 0, "inodes_capacity": 0}, set()),
-        ({"processes_available": 49}, {"PIDPressure"}),
-        ({"memory_available": 0, "storage_available": 0, "processes_available": 0},
-         {"MemoryPressure", "DiskPressure", "PIDPressure"}),
-    ],
-)  # fmt: skip
-def test_thresholds(changed: dict[str, int], expected: set[str]) -> None:
-    assert pressures(signals(**changed)) == expected
-
-
-def test_pressure_is_held_for_the_transition_period() -> None:
-    seen = last_seen({}, frozenset({"DiskPressure"}), 100)
-    assert last_seen(seen, frozenset(), 100 + PRESSURE_HOLD - 1) == {"DiskPressure": 100}
-    assert last_seen(seen, frozenset({"DiskPressure"}), 200) == {"DiskPressure": 200}
-    assert last_seen(seen, frozenset(), 100 + PRESSURE_HOLD) == {}
 
 
 def test_a_new_node_in_good_health() -> None:

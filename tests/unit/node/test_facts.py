@@ -71,7 +71,7 @@ def test_the_tightest_limit_of_all_groups_counts(tmp_path: Path, files: dict[str
     assert found.capacity.memory == 2 * GIB
     assert found.capacity.millicores == 500
     assert found.capacity.pods == 7
-    left = facts.signals(str(tmp_path), root)
+    left = facts.signals(root)
     assert left.memory_available == GIB + GIB // 4
     assert (left.processes_available, left.processes_capacity) == (50, 300)
 
@@ -84,7 +84,7 @@ def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
     assert found.capacity.millicores == len(os.sched_getaffinity(0)) * 1000
     assert (found.machine_id, found.system_uuid, found.boot_id) == ("machine-1", "machine-1", "boot-1")
     assert found.os_image == "Debian 12"
-    left = facts.signals(str(tmp_path), root)
+    left = facts.signals(root)
     assert left.memory_available == 4 * GIB
     assert (left.processes_available, left.processes_capacity) == (750, 1000)
 
@@ -96,7 +96,7 @@ def test_this_machine_is_read_for_real(tmp_path: Path) -> None:
     assert 0 < found.allocatable.memory < found.capacity.memory
     assert found.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert found.container_runtime_version.startswith("wasmtime://")
-    left = facts.signals(str(tmp_path))
+    left = facts.signals()
     assert 0 < left.memory_available <= found.capacity.memory
     assert 0 < left.processes_available < left.processes_capacity
 
@@ -107,6 +107,9 @@ def test_allocatable_is_capacity_without_reservations_and_thresholds() -> None:
     assert facts.allocatable(capacity, config) == Resources(
         millicores=3500, memory=3 * GIB - 100 * 1024**2, storage=87 * 1024, pods=110
     )
+    own = Config(system_reserved_memory=GIB, eviction_hard={"nodefs.available": "50Ki"})
+    assert facts.allocatable(capacity, own).memory == 3 * GIB, "what is not watched is not kept back"
+    assert facts.allocatable(capacity, own).storage == 47 * 1024
     starved = facts.allocatable(Resources(millicores=100, memory=GIB, storage=0, pods=1), config)
     assert (starved.millicores, starved.memory) == (0, 0), "never below nothing"
 

@@ -164,3 +164,18 @@ async def test_lost_annotation_and_labels_are_put_back(store: Store, make: Calla
     await asyncio.wait_for(node._sync(), 10)
     assert store.objects[PATH]["metadata"]["labels"]["kubernetes.io/arch"] == "wasm32-wasi"
     assert INSTANCE in store.objects[PATH]["metadata"]["annotations"]
+
+
+async def test_pressure_is_shown_for_as_long_as_it_is_told(store: Store, make: Callable[[], Node]) -> None:
+    node = make()
+    node.press(frozenset({"MemoryPressure"}))
+    await node.register()
+    assert _pressure(store) == "True"
+    node.press(frozenset())
+    await node.mark_not_ready()  # which reports whatever else is new
+    assert _pressure(store) == "False"
+
+
+def _pressure(store: Store) -> str:
+    conditions = store.objects[PATH]["status"]["conditions"]
+    return str(next(item["status"] for item in conditions if item["type"] == "MemoryPressure"))

@@ -250,13 +250,24 @@ def test_restart_rules_come_before_the_containers_policy(operator: str, code: in
 
 def test_an_evicted_pod_is_ended_and_failed() -> None:
     pod = make_pod()
-    eviction = Eviction("The node was low on resource: memory.", 0)
+    message = "The node was low on resource: memory."
+    eviction = Eviction(message, 0, disruption=message)
     made = plan(pod, Observed({"main": running()}, NOW - 60, eviction=eviction), NOW)
     assert made.actions == (Kill("main", "id0", 0, "Stopping container main"),)
     assert made.stop is StopCause.EVICTED
     over = pod_status(pod, Observed({"main": ended(137)}, NOW - 60, eviction=eviction), "10.0.0.1", NOW)
     assert (over.phase, over.reason, over.message) == ("Failed", "Evicted", eviction.message)
     assert condition(over, "DisruptionTarget").reason == "TerminationByKubelet"
+    assert condition(over, "DisruptionTarget").message == message
+
+
+def test_a_pod_that_broke_its_own_limit_is_not_called_disrupted() -> None:
+    eviction = Eviction("Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ", 1)
+    over = pod_status(
+        make_pod(), Observed({"main": ended(137)}, NOW - 60, eviction=eviction), "10.0.0.1", NOW
+    )
+    assert (over.phase, over.reason, over.message) == ("Failed", "Evicted", eviction.message)
+    assert "DisruptionTarget" not in {item.type for item in over.conditions or ()}
 
 
 def test_a_container_whose_post_start_hook_runs_is_not_shown_as_running() -> None:

@@ -120,6 +120,17 @@ def test_both_formats_say_the_same(form: Format, parse: object) -> None:
     assert len(found) == 8
 
 
+def test_a_counter_named_without_the_suffix_has_it_where_it_must() -> None:
+    """As client_golang shows `kubelet_evictions`."""
+    family = Family("kubelet_evictions", "counter", "Evictions.", [Sample(2)])
+    assert "\nkubelet_evictions 2\n" in render([family], Format.TEXT).decode()
+    (parsed,) = parse_openmetrics(render([family], Format.OPENMETRICS_1).decode())
+    assert (parsed.name, [sample.name for sample in parsed.samples]) == (
+        "kubelet_evictions",
+        ["kubelet_evictions_total"],
+    )
+
+
 def test_nothing_is_still_a_document() -> None:
     assert render([], Format.TEXT) == b""
     assert render([], Format.OPENMETRICS_1) == b"# EOF\n"

@@ -16,8 +16,6 @@ from vkubelet.server.configz import ConfigzRoutes, kubelet_configuration
 from vkubelet.server.health import HealthRoutes
 from vkubelet.server.node_logs import NodeLogRoutes, open_beneath
 
-THRESHOLDS = {"memory.available": "100Mi"}
-
 
 async def get(url: str, path: str, method: str = "GET") -> tuple[int, str, str | None]:
     """Status, body and where a redirection leads; the path is sent as it is."""
@@ -34,9 +32,15 @@ async def get(url: str, path: str, method: str = "GET") -> tuple[int, str, str |
 
 
 async def test_configz() -> None:
-    config = Config(node_name="here", max_pods=7, tls_cert_file="/etc/tls.crt", static_pod_path="/etc/pods")
+    config = Config(
+        node_name="here",
+        max_pods=7,
+        tls_cert_file="/etc/tls.crt",
+        static_pod_path="/etc/pods",
+        eviction_hard={"memory.available": "1Gi"},
+    )
     async with (
-        serving_routes(ConfigzRoutes(config, THRESHOLDS).routes()) as url,
+        serving_routes(ConfigzRoutes(config).routes()) as url,
         aiohttp.ClientSession() as session,
         session.get(f"{url}/configz") as answer,
     ):
@@ -44,12 +48,13 @@ async def test_configz() -> None:
     assert (found["kind"], found["apiVersion"]) == ("KubeletConfiguration", "kubelet.config.k8s.io/v1beta1")
     assert found["maxPods"] == 7
     assert found["nodeStatusReportFrequency"] == "5m0s"
-    assert found["evictionHard"] == THRESHOLDS
+    assert found["evictionHard"] == {"memory.available": "1Gi"}
     assert found["authentication"]["anonymous"] == {"enabled": False}
     assert found["authorization"]["mode"] == "Webhook"
     assert found["tlsCertFile"] == "/etc/tls.crt"
     assert found["staticPodPath"] == "/etc/pods"
-    assert "tlsPrivateKeyFile" not in found
+    assert found["evictionPressureTransitionPeriod"] == "5m0s"
+    assert not {"tlsPrivateKeyFile", "evictionSoft", "evictionMaxPodGracePeriod"} & set(found)
 
 
 def test_configz_follows_the_configuration() -> None:
@@ -63,7 +68,7 @@ def test_configz_follows_the_configuration() -> None:
         cluster_dns=("10.96.0.10",),
         resolv_conf="",
     )
-    found = kubelet_configuration(config, {})
+    found = kubelet_configuration(config)
     assert (found["clusterDomain"], found["clusterDNS"]) == ("example.org", ["10.96.0.10"])
     assert found["resolvConf"] == ""
     assert found["authentication"]["x509"] == {"clientCAFile": "/ca.crt"}

@@ -58,14 +58,15 @@ def render(families: Iterable[Family], form: Format) -> bytes:
     for family in families:
         if not family.samples:
             continue
-        # In OpenMetrics a counter's family has the name without the suffix that its samples have.
-        name = family.name.removesuffix("_total") if openmetrics and family.kind == "counter" else family.name
+        name = shown = family.name
+        if openmetrics and family.kind == "counter":
+            # Its samples have a suffix there which the family's name does not have.
+            name = family.name.removesuffix("_total")
+            shown = f"{name}_total"
         lines.append(f"# HELP {name} {_help(family.help, quotes=openmetrics)}")
         lines.append(f"# TYPE {name} {family.kind}")
         for value, labels, timestamp, suffix in family.samples:
-            line = (
-                f"{family.name}{suffix}{{{labels}}} {value}" if labels else f"{family.name}{suffix} {value}"
-            )
+            line = f"{shown}{suffix}{{{labels}}} {value}" if labels else f"{shown}{suffix} {value}"
             if timestamp is not None:
                 line += f" {timestamp:.3f}" if openmetrics else f" {int(timestamp * 1000)}"
             lines.append(line)
