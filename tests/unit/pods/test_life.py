@@ -87,6 +87,7 @@ class Life(RuleBasedStateMachine):
         self.initialized = False
         self.finished: set[str] = set()
         self.identifiers = 0
+        self.cancelled: set[str] = set()
 
     def observed(self) -> Observed:
         return Observed(self.views, self.began, self.volumes)
@@ -109,7 +110,7 @@ class Life(RuleBasedStateMachine):
             elif isinstance(action, Mount):
                 self.volumes = VolumesView(mounted=False, mounting=True)
             elif isinstance(action, CancelStart):
-                self.change(action.container, starting=False)
+                self.cancelled.add(action.container)  # its task ends later
             elif isinstance(action, BackOff):
                 self.change(action.container, waiting=action.waiting)
             elif isinstance(action, Kill):
@@ -193,6 +194,13 @@ class Life(RuleBasedStateMachine):
         self.change(name, latest=latest, previous=view.latest, probed=NOT_PROBED, restart=False)
         self.initialized |= name in ("main", "other")
 
+    @precondition(lambda self: self.cancelled)
+    @rule()
+    def starts_are_given_up(self) -> None:
+        for name in self.cancelled:
+            self.change(name, starting=False)
+        self.cancelled.clear()
+
     @rule(name=names)
     def hook_done(self, name: str) -> None:
         view = self.views.get(name)
@@ -225,6 +233,7 @@ class Life(RuleBasedStateMachine):
     def agent_restarts(self) -> None:
         """A new agent knows what runs and ran, and nothing of what was under way."""
         self.volumes = VolumesView(mounted=False)
+        self.cancelled.clear()
         for name, view in self.views.items():
             self.views[name] = dataclasses.replace(view, starting=False, waiting=None, restart=False)
 
