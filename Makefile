@@ -10,12 +10,12 @@ LAUNCHER := providers/wasmtime/bin/vkubelet-launcher
 TOOLBOX := vkubelet/toolbox/toolbox.json
 NATIVE := $(wildcard providers/wasmtime/native/*.[ch] providers/wasmtime/native/*.py) providers/wasmtime/engine.py
 
-.PHONY: run test style types layers unit integration bench pictures docs lock native toolbox clean
+.PHONY: run test style types layers unit integration conformance conformance-quick bench pictures docs lock native toolbox clean
 
 run: $(LAUNCHER) $(TOOLBOX)
 	$(BIN)/vkubelet dev
 
-test: style types layers unit integration
+test: style types layers unit integration conformance-quick
 
 style: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -32,6 +32,14 @@ unit: $(LAUNCHER) $(TOOLBOX)
 
 integration: $(LAUNCHER) $(TOOLBOX)
 	$(BIN)/pytest tests/integration
+
+# Kubernetes' own node specs against a node here, held against tests/conformance/specs.txt: all of them take most of
+# an hour, the quick ones a few minutes.
+conformance: $(LAUNCHER) $(TOOLBOX)
+	$(BIN)/python -m tests.conformance
+
+conformance-quick: $(LAUNCHER) $(TOOLBOX)
+	$(BIN)/python -m tests.conformance --quick
 
 native: $(LAUNCHER)
 

@@ -34,6 +34,8 @@ LIST = programs.HERE / "specs.txt"
 PATTERN = r"\[NodeConformance\]"
 RESULTS = programs.REPOSITORY / ".cache" / "conformance"
 INTERRUPTED = 130
+QUICK = 10.0
+"""Seconds that a spec may take to be put into the subset when it passes for the first time."""
 PASSING = runner.Limits(procs=10, spec=2400, all=3 * 3600)
 """The longest spec waits for a back-off of five minutes to be reached, which takes half an hour."""
 OTHER = runner.Limits(procs=10, spec=90, all=3600)
@@ -123,7 +125,7 @@ def _update(expected: dict[str, Listed], results: list[Result]) -> None:
     for result in results:
         before = expected.get(result.name)
         if result.passed:
-            quick = before is not None and before.is_quick
+            quick = result.seconds <= QUICK if before is None or not _passes(before) else before.is_quick
             updated[result.name] = Listed(result.name, Expectation.PASSES, is_quick=quick)
         elif before is None or _passes(before):
             reason = first_line(result.message, 160).replace("|", "/") or result.state
