@@ -83,7 +83,7 @@ class _Exchange:
             connection = await dial(url.hostname, PORTS[url.scheme] if url.port is None else url.port)
             if url.scheme == "https":
                 await connection.secure(url.hostname)
-            await connection.send(self.request.encode())
+            await connection.send(self.request.encoded)
         except BaseException as error:
             if connection is not None:
                 connection.close()

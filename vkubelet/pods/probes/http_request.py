@@ -7,6 +7,7 @@ must not know what is done with the answer.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 
 from vkubelet.api.containers import Container, HTTPGetAction, IntOrString
@@ -24,15 +25,18 @@ class BadProbeError(Exception):
     """The probe or hook cannot be made as its spec says it; the text is a kubelet's."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Request:
-    """A GET. `host` is the Host header where it is not the URL's own, `headers` all others but that one."""
+    """A GET. `host` is the Host header where it is not the URL's own, `headers` all others but that one.
+
+    What is sent is worked out once: a probe sends the same thing each time.
+    """
 
     url: Url
     host: str
     headers: tuple[tuple[str, str], ...]
 
-    @property
+    @functools.cached_property
     def fault(self) -> str | None:
         """Why it cannot be sent; None when it can."""
         for name, value in self.headers:
@@ -42,7 +46,8 @@ class Request:
                 return f'net/http: invalid header field value for "{name}"'
         return "http: invalid Host header" if re.search(r"[^!-~]", self.host) else None
 
-    def encode(self) -> bytes:
+    @functools.cached_property
+    def encoded(self) -> bytes:
         """What is sent. The connection serves this request alone."""
         agent = next((value for name, value in self.headers if name == "User-Agent"), "")
         lines = [f"GET {self.url.target} HTTP/1.1", f"Host: {self.host or self.url.authority}"]

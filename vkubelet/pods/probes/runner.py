@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import itertools
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -44,6 +45,8 @@ _CONNECTIONS_MAX = 1000
 """Attempts under way at once, so that what hangs everywhere takes neither all memory nor all descriptors. One
 that waits for its turn does not use up its timeout.
 """
+_GRAIN = 0.02
+"""Seconds: what is due within the same of these is begun together, which costs a third less than one by one."""
 _SECOND = 1_000_000_000
 
 
@@ -73,6 +76,7 @@ class _Timed:
     """
 
     kind: ProbeKind
+    name: str
     probe: Probe
     check: Check
     state: State
@@ -105,15 +109,15 @@ class ProbeRunner:
 
     async def run(self) -> NoReturn:
         """Own the attempts, until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                self._set_alarm()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._set_alarm()
+            try:
                 await asyncio.Event().wait()
-        finally:
-            self._group = None
-            if self._alarm is not None:
-                self._alarm.cancel()
+            finally:
+                self._group = None
+                if self._alarm is not None:
+                    self._alarm.cancel()
         raise AssertionError("what never comes has come")
 
     def start(self, pod: Pod, container: Container, running: RunningContainer, on_result: OnResult) -> None:
@@ -141,7 +145,8 @@ class ProbeRunner:
                 base = loop_now - random.random() * probe.period_seconds  # noqa: S311
                 state = resume(kind, started=bool(before.started))
                 tick = first_tick(probe, probed.began_at, base)
-            probed.timed[kind] = _Timed(kind, probe, check, state, base, tick, looks)
+            name = f"{kind.value} probe {pod.key} {container.name}"
+            probed.timed[kind] = _Timed(kind, name, probe, check, state, base, tick, looks)
             if needs_network(probe) and not has_network(pod):
                 self._report.unreachable(pod, container, kind)
         self._probed[running.state.id] = probed
@@ -182,7 +187,7 @@ class ProbeRunner:
         """Wake when the first probe is due."""
         if self._group is None or not self._queue:
             return
-        due = self._queue[0][0]
+        due = math.ceil(self._queue[0][0] / _GRAIN) * _GRAIN
         if self._alarm is not None:
             if not self._alarm.cancelled() and self._alarm_due <= due:
                 return
@@ -221,8 +226,7 @@ class ProbeRunner:
         if timed.state.held or not (timed.kind is ProbeKind.STARTUP or probed.started):
             self._plan(timed, probed, look=look)
             return
-        name = f"{timed.kind.value} probe {probed.pod.key} {probed.container.name}"
-        timed.task = self._group.create_task(self._attempt(timed, probed, look=look), name=name)
+        timed.task = self._group.create_task(self._attempt(timed, probed, look=look), name=timed.name)
 
     def _plan(self, timed: _Timed, probed: _Probed, *, look: bool) -> None:
         """An attempt is over, or was left out: when is the next?"""

@@ -28,7 +28,7 @@ def request(*headers: tuple[str, str], purpose: str = "probe", **action: Any) ->
 
 
 def sent(*headers: tuple[str, str], **action: Any) -> list[str]:
-    return request(*headers, **action).encode().decode().split("\r\n")
+    return request(*headers, **action).encoded.decode().split("\r\n")
 
 
 def test_the_usual_request_is_gos() -> None:
@@ -114,7 +114,7 @@ def test_what_cannot_be_sent_is_told(header: tuple[str, str], fault: str | None)
 def test_whatever_has_no_fault_is_one_request(headers: list[tuple[str, str]], path: str, query: str) -> None:
     made = request(*headers, path=path + "?" + query)
     if made.fault is None:
-        head, end, rest = made.encode().partition(b"\r\n\r\n")
+        head, end, rest = made.encoded.partition(b"\r\n\r\n")
         assert (end, rest) == (b"\r\n\r\n", b"")
         assert head.count(b"\n") == head.count(b"\r\n")
 
