@@ -7,6 +7,7 @@ spec did what the list has: one that is listed as passing passed, and no other o
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import re
 import signal
@@ -36,7 +37,7 @@ RESULTS = programs.REPOSITORY / ".cache" / "conformance"
 INTERRUPTED = 130
 QUICK = 10.0
 """Seconds that a spec may take to be put into the subset when it passes for the first time."""
-PASSING = runner.Limits(procs=10, spec=2400, all=3 * 3600)
+PASSING = runner.Limits(procs=10, spec=2400, all=3 * 3600, attempts=3)
 """The longest spec waits for a back-off of five minutes to be reached, which takes half an hour."""
 OTHER = runner.Limits(procs=10, spec=90, all=3600)
 """A spec that cannot pass is given up soon: most would wait for minutes."""
@@ -81,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
         other = runner.Limits(options.procs, options.seconds or OTHER.spec, OTHER.all)
         results = []
         for name, specs, limits in (
-            ("passing", passing, runner.Limits(options.procs, PASSING.spec, PASSING.all)),
+            ("passing", passing, dataclasses.replace(PASSING, procs=options.procs)),
             ("other", chosen - passing, other),
         ):
             report.step(f"Running {len(specs)} specs ({name}), {limits.procs} at once")

@@ -24,11 +24,16 @@ LATENESS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much at once, and how long: `spec` for one of them and `all` for all of them, in seconds."""
+    """How much at once, and how long: `spec` for one of them and `all` for all of them, in seconds.
+
+    `attempts` are how often a spec is tried that fails: many specs wait for things that take their time, and
+    the machine may be a busy one.
+    """
 
     procs: int
     spec: float
     all: float
+    attempts: int = 1
 
 
 def list_specs(suite: Path, pattern: str) -> list[str]:
@@ -51,6 +56,7 @@ def run(environment: Environment, name: str, specs: Collection[str], limits: Lim
         f"--focus={focus(specs)}",
         f"--timeout={limits.all:.0f}s",
         "--grace-period=10s",
+        f"--flake-attempts={limits.attempts}",
         "--no-color",
         f"--output-dir={directory}",
         f"--json-report={report.name}",
