@@ -20,14 +20,10 @@ _NOTHING = DiskUsage(0, 0)
 
 async def pod_usage(
     provider: Provider, running: Sequence[RunningContainer], volumes: Iterable[Path]
-) -> PodUsage | None:
-    """What these containers and volumes of one pod use; None if a container has ended meanwhile.
-
-    It takes as long as there are files.
-    """
+) -> PodUsage:
+    """What these containers and volumes of one pod use. It takes as long as there are files."""
     measured = await provider.usage([one.state.id for one in running])
-    if any(one.state.id not in measured for one in running):
-        return None
+    running = [one for one in running if one.state.id in measured]  # the others have ended meanwhile
     places = [(provider.root(one.state.id), one.state.log_path.parent) for one in running]
     disks, held = await asyncio.to_thread(_walk, places, list(volumes))
     found = tuple(

@@ -119,7 +119,7 @@ class PodWorker:
         """Whether anything of the pod runs or is about to: it was taken, and has not ended."""
         return self._active and self._eviction is None
 
-    async def usage(self) -> PodUsage | None:
+    async def usage(self) -> PodUsage:
         """See Evictable."""
         paths = (
             self._pod_volumes.host_path(one.name) for one in self.pod.spec.volumes or () if _on_disk(one)

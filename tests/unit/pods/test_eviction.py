@@ -189,7 +189,6 @@ def uses(memory: int = 0, root: int = 0, logs: int = 0, **more: int) -> PodUsage
         (
             "memory",
             [
-                (pod("unknown"), None),
                 (pod("exceeds-more", "10Mi"), uses(memory=90 * MIB)),
                 (pod("exceeds", "10Mi"), uses(memory=11 * MIB)),
                 (pod("important", "10Mi", priority=5), uses(memory=900 * MIB)),
@@ -217,7 +216,7 @@ def uses(memory: int = 0, root: int = 0, logs: int = 0, **more: int) -> PodUsage
         ),
     ],
 )
-def test_the_order(resource: str, candidates: list[tuple[Pod, PodUsage | None]]) -> None:
+def test_the_order(resource: str, candidates: list[tuple[Pod, PodUsage]]) -> None:
     assert ranked(resource, reversed(candidates)) == candidates
 
 
@@ -239,7 +238,6 @@ def test_what_an_evicted_pod_is_told() -> None:
     assert (
         low_message("pids", (pod("p"), uses(processes=9)), (), {}) == "The node was low on resource: pids. "
     )
-    assert low_message("memory", (pod("p"), None), (), {}) == "The node was low on resource: memory. "
 
 
 def test_the_whole_pods_request_is_told_too() -> None:
@@ -291,17 +289,15 @@ def test_limits_of_storage(limits: tuple[str | None, ...], usage: PodUsage, mess
 
 requests = st.sampled_from(["", "10Mi", "100Mi"])
 pods = st.builds(lambda memory, priority: pod("p", memory, priority=priority), requests, st.integers(-1, 2))
-usages = st.none() | st.builds(uses, memory=st.integers(0, 200 * MIB))
+usages = st.builds(uses, memory=st.integers(0, 200 * MIB))
 
 
 @given(st.lists(st.tuples(pods, usages), max_size=8))
 def test_nobody_within_its_request_goes_before_one_beyond(
-    candidates: list[tuple[Pod, PodUsage | None]],
+    candidates: list[tuple[Pod, PodUsage]],
 ) -> None:
-    def beyond(candidate: tuple[Pod, PodUsage | None]) -> bool:
+    def beyond(candidate: tuple[Pod, PodUsage]) -> bool:
         one, usage = candidate
-        if usage is None:
-            return True
         asked = (one.spec.containers or [])[0].resources.requests or {}
         return (
             usage.of("memory") > {"": 0, "10Mi": 10 * MIB, "100Mi": 100 * MIB}[str(asked.get("memory", ""))]

@@ -42,6 +42,7 @@ MACHINE = MachineUsage(
     processes=10,
     processes_capacity=1000,
 )
+NOTHING = PodUsage(())
 SHORT_OF_MEMORY = dataclasses.replace(MACHINE, memory_available=50 * MIB)
 FULL = dataclasses.replace(MACHINE, file_system=dataclasses.replace(DISK, available=50 * MIB))
 
@@ -70,7 +71,7 @@ def make_pod(
 class Running:
     """A pod that runs. Implements Evictable."""
 
-    def __init__(self, pod: Pod, usage: PodUsage | None = None, volume: str | None = None) -> None:
+    def __init__(self, pod: Pod, usage: PodUsage = NOTHING, volume: str | None = None) -> None:
         self.pod = pod
         self.evicted: Eviction | None = None
         self._usage = usage
@@ -78,7 +79,7 @@ class Running:
         self.told = asyncio.Event()
         self.ended = asyncio.Event()
 
-    async def usage(self) -> PodUsage | None:
+    async def usage(self) -> PodUsage:
         return self._usage
 
     async def exceeded_volume(self) -> str | None:
@@ -270,17 +271,6 @@ async def test_pods_that_break_their_own_limits_go_whatever_the_node_has() -> No
         "Pod ephemeral local storage usage exceeds the total limit of containers 1Mi. ", 1
     )
     assert (thin.evicted, machine.pressed) == (None, [])
-
-
-async def test_a_pod_that_cannot_be_measured_goes_first() -> None:
-    """As in the kubelet: of a pod without statistics nothing is known, least of all that it is small."""
-    unknown, big = Running(make_pod("unknown")), Running(make_pod("big"), memory(80 * MIB))
-    assert await Watch(Machine(SHORT_OF_MEMORY), big, unknown).look() == 1
-    assert unknown.evicted is not None
-    assert (
-        unknown.evicted.message
-        == "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
-    )
 
 
 MEMORY_REFUSAL = Rejection("Evicted", "The node had condition: [MemoryPressure]. ")

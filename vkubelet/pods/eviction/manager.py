@@ -56,8 +56,8 @@ class Evictable(Protocol):
         """Its object."""
         ...
 
-    async def usage(self) -> PodUsage | None:
-        """What it uses now, as far as it can be found out."""
+    async def usage(self) -> PodUsage:
+        """What it uses now."""
         ...
 
     async def exceeded_volume(self) -> str | None:
@@ -176,8 +176,7 @@ class EvictionManager:
             return None
         message = await one.exceeded_volume()
         if message is None and has_storage_limit(one.pod):
-            usage = await one.usage()
-            message = limit_message(one.pod, usage) if usage is not None else None
+            message = limit_message(one.pod, await one.usage())
         ended = time.monotonic()
         self._walked[uid] = ended + _DURING_WALKS * (ended - began)
         return message

@@ -53,8 +53,8 @@ class PodUsage:
         return self.processes
 
 
-Candidate: TypeAlias = tuple[Pod, PodUsage | None]
-"""A pod that may be evicted, with its usage, or None if that could not be measured."""
+Candidate: TypeAlias = tuple[Pod, PodUsage]
+"""A pod that may be evicted, with its usage."""
 
 
 def ranked(resource: str, candidates: Iterable[Candidate]) -> list[Candidate]:
@@ -75,7 +75,7 @@ def low_message(
             available = amount_text(Decimal(observed.available))
             parts.append(f"Threshold quantity: {wanted}, available: {available}. ")
             break
-    if usage is None or resource not in (MEMORY, STORAGE):
+    if resource not in (MEMORY, STORAGE):
         return "".join(parts)
     whole = pod.spec.resources.requests if pod.spec.resources is not None else None
     if resource in (whole or {}) and resource in POD_LEVEL:
@@ -111,17 +111,15 @@ def has_storage_limit(pod: Pod) -> bool:
     return STORAGE in pod_limits(pod)
 
 
-def _rank(resource: str, pod: Pod, usage: PodUsage | None) -> tuple[bool, bool, int, Decimal]:
-    """Less goes first. Of pods that were not measured nothing is known, so they do."""
+def _rank(resource: str, pod: Pod, usage: PodUsage) -> tuple[bool, int, Decimal]:
+    """Less goes first."""
     priority = pod.spec.priority or 0
-    if usage is None:
-        return False, False, priority, Decimal()
     if resource == PIDS:
-        return True, False, priority, Decimal(-usage.processes)
+        return False, priority, Decimal(-usage.processes)
     amounts: Amounts = pod_requests(pod)
     asked = Decimal() if resource == INODES else amounts.get(resource, Decimal())
     used = Decimal(usage.of(resource))
-    return True, used <= asked, priority, asked - used
+    return used <= asked, priority, asked - used
 
 
 def _consumption(who: str, used: int, asked: Decimal, resource: str) -> str:
