@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -30,7 +29,6 @@ import uvloop
 from guests import build_guest
 
 from providers.base import ContainerState, Identity
-from providers.wasmtime import launcher
 from tests.bench.provider_rate import TMPFS, Bench
 from vkubelet.api.containers import ExecAction, Probe
 from vkubelet.api.objects import Pod
@@ -187,23 +185,15 @@ async def show_sockets(seconds: float) -> None:
             )
 
 
-def launchers() -> float:
-    """Processor seconds of this process's launcher and of all that it has reaped."""
-    own, total = f"{os.getpid()}", 0.0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def used(run_dir: Path) -> float:
+    """Processor seconds of this process, of the launcher of `run_dir`, and of instances that have ended."""
+    total = time.process_time()
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if not str((stat.parent / "exe").readlink()).startswith(str(launcher.PROGRAM)):
-                continue
-            fields = stat.read_text().rpartition(")")[2].split()
-            if fields[1] == own:
+            if str(run_dir).encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                fields = (process / "stat").read_text().rpartition(")")[2].split()
                 total += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
     return total
-
-
-def used() -> float:
-    """Processor seconds of this process, its launcher, and of what both have reaped."""
-    mine = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in mine) + launchers()
 
 
 async def show_execs() -> None:
@@ -231,22 +221,22 @@ async def show_execs() -> None:
         for name, command in COMMANDS.items():
             probe = Probe(exec=ExecAction(list(command)), timeout_seconds=10)
             check = checks.prepare(of, container, running(of, state, private), probe)
-            await show_exec(name, check)
+            await show_exec(name, check, Path(temporary) / "run")
         await bench.provider.kill(state.id)
         await bench.ended.get()
         await bench.provider.close()
 
 
-async def show_exec(name: str, check: Check) -> None:
+async def show_exec(name: str, check: Check, run_dir: Path) -> None:
     """What one costs, of EXECS."""
     for _ in range(10):
         outcome = await check()
         if outcome.result is not Result.SUCCESS:
             raise RuntimeError(f"{name}: {outcome}")
-    before, began = used(), time.process_time()
+    before, began = used(run_dir), time.process_time()
     for _ in range(EXECS):
         await check()
-    agent, total = time.process_time() - began, used() - before
+    agent, total = time.process_time() - began, used(run_dir) - before
     print(
         f"exec of {name}: {total / EXECS * 1e3:.2f} ms of processor time each, "
         f"{agent / EXECS * 1e3:.2f} ms of it the agent's",

@@ -57,12 +57,20 @@ class Commands:
         except ProviderError as error:
             raise CommandError(f"{FAILED}: {error}") from error
 
-    async def run(self, container: RunningContainer, words: tuple[str, ...]) -> Finished:
+    async def run(
+        self, container: RunningContainer, words: tuple[str, ...], timeout: float | None = None
+    ) -> Finished:
         """Run a command to its end, without input. Raises CommandError.
 
-        It ends with its container too; cancelled, it is killed and reaped first.
+        It ends with its container too; cancelled, or after `timeout` seconds, with TimeoutError, it is killed
+        and reaped first. What it takes to find and to compile the command does not count as its time: the
+        first one on a node waits for the toolbox to be compiled.
         """
         spec = await self.spec(container, words)
+        async with asyncio.timeout(timeout):
+            return await self._run(container, spec)
+
+    async def _run(self, container: RunningContainer, spec: ContainerSpec) -> Finished:
         async with execute(self._provider, spec, _OUTPUTS, container.end) as running:
             return await _finished(running)
 

@@ -61,8 +61,7 @@ class Checks:
 
         async def check() -> Outcome:
             try:
-                async with asyncio.timeout(timeout):
-                    finished = await self._commands.run(running, words)
+                finished = await self._commands.run(running, words, timeout)
             except TimeoutError:
                 text = f'command timed out: "{" ".join(words)}" timed out after {go_duration(timeout)}'
                 return Outcome(Result.FAILURE, text)

@@ -46,7 +46,7 @@ _CONNECTIONS_MAX = 1000
 that waits for its turn does not use up its timeout.
 """
 _GRAIN = 0.02
-"""Seconds: what is due within the same of these is begun together, which costs a third less than one by one."""
+"""Seconds: what is due within the same of these is begun together, which costs a quarter less."""
 _SECOND = 1_000_000_000
 
 
