@@ -89,6 +89,9 @@ def _run(options: argparse.Namespace) -> int:
             began = time.monotonic()
             found = runner.run(started, name, specs, limits)
             report.step(f"{_summary(found)} in {time.monotonic() - began:.0f} s")
+            for result in found:
+                if result.passed and result.attempts > 1:
+                    report.step(f"passed at attempt {result.attempts}: {result.name}")
             results += found
     _write_results(options.dir / "results.txt", results)
     if options.update:

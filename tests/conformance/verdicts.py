@@ -39,12 +39,16 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one spec ended. `state` is Ginkgo's word, `seconds` how long it took, `message` why it failed."""
+    """How one spec ended. `state` is Ginkgo's word, `seconds` how long it took, `message` why it failed.
+
+    `attempts` are how often it was tried until it passed.
+    """
 
     name: str
     state: str
     seconds: float
     message: str = ""
+    attempts: int = 1
 
     @property
     def passed(self) -> bool:
@@ -107,7 +111,8 @@ def read_report(suites: Sequence[Mapping[str, Any]]) -> list[Result]:
                 continue
             name = " ".join([*(spec.get("ContainerHierarchyTexts") or ()), spec["LeafNodeText"]])
             message = (spec.get("Failure") or {}).get("Message", "")
-            results.append(Result(name, spec["State"], spec.get("RunTime", 0) / 1e9, message))
+            attempts = max(1, spec.get("NumAttempts", 1))
+            results.append(Result(name, spec["State"], spec.get("RunTime", 0) / 1e9, message, attempts))
     return results
 
 
