@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,25 +23,6 @@ MIB = 1024 * 1024
 
 Get = Callable[..., str]
 Samples = dict[str, list[tuple[dict[str, str], float, float | None]]]
-
-
-@pytest.fixture
-def get(cluster: Any, node: Any) -> Get:
-    """Asks the node's own port with the API server's certificate."""
-    pki = cluster.directory / "pki"
-    # Whose certificate the node serves is the kubelet-serving signer's matter, tried elsewhere.
-    trusting = ssl._create_unverified_context()  # noqa: S323
-    trusting.load_cert_chain(pki / "apiserver-kubelet-client.crt", pki / "apiserver-kubelet-client.key")
-    shown = json.loads(cluster.kubectl("get", "node", node.name, "--output=json"))
-    port = shown["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
-
-    def ask(path: str, **headers: str) -> str:
-        request = urllib.request.Request(f"https://127.0.0.1:{port}{path}", headers=headers)
-        with urllib.request.urlopen(request, context=trusting, timeout=30) as answer:  # noqa: S310
-            body: bytes = answer.read()
-            return body.decode()
-
-    return ask
 
 
 @pytest.fixture
