@@ -20,6 +20,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "streams": ([], ["128"]),
     "exec": ([], ["--runs", "30", "--size", "128"]),
     "volumes": ([], ["--pods", "100", "--rounds", "2"]),
+    "probes": ([], ["3"]),
 }
 """Benchmarks with a program of their own, with their arguments: as they are, and for a quick look."""
 INTERRUPTED = 130
