@@ -61,6 +61,22 @@ def test_containers_share_an_empty_dir_that_goes_with_the_pod(
     assert not (node.directory / "root" / "pods" / uid).exists()
 
 
+def test_a_debugger_mounts_what_no_container_does(space: Namespace, mounter: str) -> None:
+    space.pod("bare", mounter, "stay", volumes=[{"name": "data", "emptyDir": {}}])
+    space.wait("pod/bare", "condition=Ready")
+    debugger = {
+        "name": "debug",
+        "image": mounter,
+        "args": ["write", "/data/x=1"],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    patch = json.dumps({"spec": {"ephemeralContainers": [debugger]}})
+    space.kubectl("patch", "pod", "bare", "--subresource=ephemeralcontainers", "--patch", patch)
+    eventually(
+        lambda: "wrote /data/x" in space.kubectl("logs", "bare", "-c", "debug", check=False), "what it wrote"
+    )
+
+
 def test_memory_is_full_at_its_limit(space: Namespace, mounter: str) -> None:
     parts = mounting({"name": "fast", "emptyDir": {"medium": "Memory", "sizeLimit": "64Ki"}})
     space.pod("fast", mounter, "fill", "/fast/x=131072", **parts, restartPolicy="Never")
