@@ -38,6 +38,7 @@ type Call struct {
 	context.Context
 	Applet *Applet
 	Name   string
+	Called string // the name that it was called by, which may be a path
 	Args   []string
 	Dir    string
 	Env    []string
@@ -78,6 +79,7 @@ func New(ctx context.Context, applet *Applet, args []string, dir string, env []s
 		Context:  ctx,
 		Applet:   applet,
 		Name:     applet.Name,
+		Called:   args[0],
 		Args:     args[1:],
 		Dir:      dir,
 		Env:      env,

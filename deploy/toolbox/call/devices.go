@@ -2,6 +2,7 @@ package call
 
 import (
 	"crypto/rand"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -41,6 +42,10 @@ func OpenFile(name string, flag int, mode os.FileMode, files Files) (File, error
 		return device{Reader: eof{}, Writer: files.Stderr}, nil
 	}
 	file, err := os.OpenFile(name, flag, mode)
+	if errors.Is(err, syscall.EPERM) && flag&(os.O_WRONLY|os.O_RDWR|os.O_CREATE) != 0 {
+		// What the host says of a directory that a guest may only read.
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EROFS}
+	}
 	if err != nil {
 		return nil, err
 	}

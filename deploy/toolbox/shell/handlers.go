@@ -36,7 +36,7 @@ func (b *Box) runner(c *call.Call, options []string, params []string) (*interp.R
 		interp.ExecHandlers(func(interp.ExecHandlerFunc) interp.ExecHandlerFunc {
 			return func(ctx context.Context, args []string) error { return b.exec(ctx, c, args) }
 		}),
-		interp.OpenHandler(open),
+		interp.OpenHandler(opener(c.Called)),
 		interp.StatHandler(stat),
 		interp.AccessHandler(access),
 		interp.Params(append(options, append([]string{"--"}, params...)...)...),
@@ -107,17 +107,26 @@ func exported(env expand.Environ) []string {
 	return list
 }
 
-func open(ctx context.Context, name string, flag int, mode os.FileMode) (io.ReadWriteCloser, error) {
-	context := interp.HandlerCtx(ctx)
-	if name != "" && !path.IsAbs(name) {
-		name = path.Join(context.Dir, name)
+// opener opens what redirections name, and complains as the shell that is called so.
+func opener(shell string) interp.OpenHandlerFunc {
+	return func(ctx context.Context, name string, flag int, mode os.FileMode) (io.ReadWriteCloser, error) {
+		context := interp.HandlerCtx(ctx)
+		where := name
+		if name != "" && !path.IsAbs(name) {
+			where = path.Join(context.Dir, name)
+		}
+		files := call.Files{Stdin: context.Stdin, Stdout: context.Stdout, Stderr: context.Stderr}
+		file, err := call.OpenFile(where, flag, mode, files)
+		if err == nil {
+			return file, nil
+		}
+		what := shell + ": can't open"
+		if flag&os.O_CREATE != 0 {
+			what = shell + ": can't create"
+		}
+		// The interpreter shows errors of this type, and gives up at any other.
+		return nil, &fs.PathError{Op: what, Path: name, Err: err.(*fs.PathError).Err} //nolint:errorlint
 	}
-	files := call.Files{Stdin: context.Stdin, Stdout: context.Stdout, Stderr: context.Stderr}
-	file, err := call.OpenFile(name, flag, mode, files)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err.(*fs.PathError).Err} //nolint:errorlint
-	}
-	return file, nil
 }
 
 // stat knows the devices too.

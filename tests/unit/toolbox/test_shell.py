@@ -179,3 +179,12 @@ def test_nothing_leads_out_of_the_container(guest, tmp_path):
     for name in ("../secret", "/../secret", "link", "/x/../../secret"):
         done = guest.run("cat", name)
         assert (done.status, done.out) == (1, b"")
+
+
+def test_redirections_that_fail_are_told_as_a_shell_does(guest):
+    done = guest.run("/bin/sh", "-c", "echo x > nope/f; echo $?; cat < nope")
+    assert done.out == b"1\n"
+    assert done.err == (
+        "/bin/sh: can't create nope/f: No such file or directory\n"
+        "/bin/sh: can't open nope: No such file or directory\n"
+    )
