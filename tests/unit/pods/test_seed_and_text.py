@@ -143,7 +143,10 @@ TOKEN = {"name": "kube-api-access-abcde", "projected": {"sources": []}}
         ({"volumes": [{"name": "v", "gitRepo": {}}]}, "spec.volumes[v].gitRepo"),
         ({"hostPID": True}, "spec.hostPID"),
         ({"runtimeClassName": "spin"}, "spec.runtimeClassName"),
-        ({"securityContext": {"windowsOptions": {}}}, "spec.securityContext.windowsOptions"),
+        (
+            {"securityContext": {"windowsOptions": {"hostProcess": True}}},
+            "spec.securityContext.windowsOptions",
+        ),
         (
             {"containers": [{"name": "a", "livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}]},
             "spec.containers{a}.livenessProbe.grpc.mode: TLS",

@@ -13,7 +13,6 @@ from vkubelet.api.containers import Profile
 from vkubelet.pods.fields.base import Fields, Where, applied, refused, works
 
 _NO_PRIVILEGES = "a guest has no privileges, nor its process"
-_WINDOWS = "this is no Windows node; remove it"
 
 
 def _profile(value: Profile, _: Where) -> str | None:
@@ -48,9 +47,16 @@ def _proc_mount(value: str, _: Where) -> str | None:
     return "a wasm guest has no /proc to unmask; remove it" if value == "Unmasked" else None
 
 
+def _host_process(value: dict[str, Any], _: Where) -> str | None:
+    return "hostProcess: this is no Windows node; remove it" if value.get("hostProcess") else None
+
+
 _SECCOMP = applied("the node's own filter is in force whatever it says; Localhost is refused", but=_profile)
 _APPARMOR = applied(
     "no profile is loaded: the sandbox confines the process; Localhost is refused", but=_profile
+)
+_WINDOWS = applied(
+    "meaningless: they are for Windows nodes, as on a Linux node; hostProcess is refused", but=_host_process
 )
 _SELINUX = applied("meaningless: a guest reaches nothing but what it mounts; volumes are not relabelled")
 
@@ -67,7 +73,7 @@ POD_SECURITY_CONTEXT: Fields = {
     "supplementalGroups": works("of the container's process", but=_other_groups),
     "supplementalGroupsPolicy": works("both come to the same: a wasm image has no /etc/group"),
     "sysctls": applied("safe ones are meaningless for a guest, others are refused (SysctlForbidden)"),
-    "windowsOptions": refused(_WINDOWS),
+    "windowsOptions": _WINDOWS,
 }
 
 SECURITY_CONTEXT: Fields = {
@@ -82,7 +88,7 @@ SECURITY_CONTEXT: Fields = {
     "runAsUser": works("of the container's process", but=_other_user),
     "seLinuxOptions": _SELINUX,
     "seccompProfile": _SECCOMP,
-    "windowsOptions": refused(_WINDOWS),
+    "windowsOptions": _WINDOWS,
 }
 
 TABLES: dict[str, Fields] = {"SecurityContext": SECURITY_CONTEXT}

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 _PLUGIN = "empty-dir"
 _MODE = 0o777
 """Any user of the pod may write; the directory is for everybody in it."""
+_MEMORY_MODE = 0o1777
+"""The same of one in memory, which keeps the bit that its file system has as such, as with a kubelet."""
 _UNFINISHED = 0o700
 
 
@@ -111,7 +113,7 @@ def _make(where: Path, source: EmptyDirVolumeSource, group: int | None, memory: 
     if where.stat().st_mode & 0o777 == _UNFINISHED:
         if group is not None and ownership.may_change_owners():
             ownership.give(where, group, read_only=False)
-        mode = _MODE if source.mode is None else source.mode
+        mode = (_MODE if memory is None else _MEMORY_MODE) if source.mode is None else source.mode
         where.chmod(mode if group is None else mode | stat.S_ISGID)
     return Mounted(where)
 

@@ -90,7 +90,7 @@ async def test_a_mode_and_a_group_are_kept(tmp_path: Path) -> None:
 
 async def test_one_in_memory_is_full_at_its_limit_or_is_a_directory(tmp_path: Path) -> None:
     path = await made(tmp_path, pod(None), medium="Memory", sizeLimit="64Ki")
-    assert path.stat().st_mode & 0o777 == 0o777
+    assert path.stat().st_mode & 0o7777 == 0o1777
     if os.geteuid() != 0:
         assert not path.is_mount()
         return
