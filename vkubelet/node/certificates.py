@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
+import os
 import random
 import ssl
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
@@ -202,12 +205,9 @@ class ServingCertificate:
     verify the kubelet can call it already.
     """
 
-    def __init__(self, config: Config, client: ApiClient | None, host_ip: str) -> None:
-        """Without an API server, `client` is None and the files must be configured. Raises ConfigError."""
+    def __init__(self, config: Config, client: ApiClient, host_ip: str) -> None:
         if bool(config.tls_cert_file) != bool(config.tls_private_key_file):
             raise ConfigError("tls_cert_file and tls_private_key_file: give both or none")
-        if client is None and not (config.tls_cert_file and config.client_ca_file):
-            raise ConfigError("tls_cert_file and client_ca_file: both are needed where no API server signs")
         self._config = config
         self._client = client
         self._dns_names = frozenset({config.node_name})
@@ -226,7 +226,7 @@ class ServingCertificate:
         Their certificates must be of the configured client CA, or of the cluster's. Raises ConfigError for
         files that cannot be used.
         """
-        await asyncio.to_thread(self._load)
+        await self._load()
         if client_auth != ssl.CERT_NONE:
             await asyncio.to_thread(self._load_client_ca)
         self._context.verify_mode = client_auth
@@ -234,8 +234,7 @@ class ServingCertificate:
 
     async def run(self) -> None:
         """Obtain and renew for as long as the node lives."""
-        client = self._client
-        if self._config.tls_cert_file or client is None:
+        if self._config.tls_cert_file:
             await self._follow_files()
         backoff = Backoff(2.0, 300.0)
         while True:
@@ -245,26 +244,26 @@ class ServingCertificate:
             try:
                 self._pair = await _renew(
                     self._store,
-                    client,
+                    self._client,
                     csr.SERVING,
                     self._config.node_name,
                     timeout=_RENEWAL_TIMEOUT,
                     dns_names=self._dns_names,
                     addresses=self._addresses,
                 )
-                await asyncio.to_thread(self._context.load_cert_chain, self._store.current)
+                await self._serve(self._store.current, self._store.current)
                 backoff.reset()
             except (CertificateError, ApiError, ApiUnavailableError) as error:
                 log.warning("serving certificate not signed by the cluster: %s", error)
                 await asyncio.sleep(backoff.delay())
 
-    async def _follow_files(self) -> NoReturn:
+    async def _follow_files(self) -> None:
         while True:
             await asyncio.sleep(_FILE_CHECK)
             if await asyncio.to_thread(self._file_times) == self._times:
                 continue
             try:
-                await asyncio.to_thread(self._load)
+                await self._load()
                 log.info("serving certificate read again from %s", self._config.tls_cert_file)
             except ConfigError as error:
                 # Half of the pair may be there already: the old one is served until both are.
@@ -274,25 +273,43 @@ class ServingCertificate:
         paths = (Path(self._config.tls_cert_file), Path(self._config.tls_private_key_file))
         return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
 
-    def _load(self) -> None:
-        if self._config.tls_cert_file:
-            times = self._file_times()
-            try:
-                self._context.load_cert_chain(self._config.tls_cert_file, self._config.tls_private_key_file)
-            except (OSError, ssl.SSLError) as error:
-                files = f"{self._config.tls_cert_file}, {self._config.tls_private_key_file}"
-                raise ConfigError(f"tls_cert_file, tls_private_key_file ({files}): {error}") from error
-            self._times = times
+    async def _load(self) -> None:
+        if not self._config.tls_cert_file:
+            own = await asyncio.to_thread(self._own)
+            await self._serve(own, own)
             return
+        times = await asyncio.to_thread(self._file_times)
+        certificate, key = Path(self._config.tls_cert_file), Path(self._config.tls_private_key_file)
+        try:
+            await self._serve(certificate, key)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"tls_cert_file, tls_private_key_file ({certificate}, {key}): {error}"
+            ) from error
+        self._times = times
+
+    def _own(self) -> Path:
+        """The pair that the cluster signed, if it still serves, or else one made now."""
         pair = self._store.load()
         if pair and pair.valid(time.time()) and pair.covers(set(self._dns_names), set(self._addresses)):
             self._pair = pair
-            self._context.load_cert_chain(self._store.current)
-            return
+            return self._store.current
         own = self._directory / "kubelet-self-signed.pem"
         names = csr.alternative_names(self._dns_names, self._addresses)
         durable.write(own, self_signed(self._config.node_name, names, time.time(), _SELF_SIGNED_LIFE))
-        self._context.load_cert_chain(own)
+        return own
+
+    async def _serve(self, certificate: Path, key: Path) -> None:
+        """Show this pair from the next handshake on. Raises OSError or ValueError: the former one goes on.
+
+        A context that refuses a pair is left without the one that it had, so another context tries a copy of
+        it first. Then it is changed in the event loop's thread, where no handshake can begin meanwhile.
+        """
+        contents = await asyncio.to_thread(lambda: (certificate.read_bytes(), key.read_bytes()))
+        with _in_memory(contents[0]) as chain, _in_memory(contents[1]) as secret:
+            trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            await asyncio.to_thread(trial.load_cert_chain, chain, secret, _no_password)
+            self._context.load_cert_chain(chain, secret, _no_password)
 
     def _load_client_ca(self) -> None:
         if self._config.client_ca_file:
@@ -300,7 +317,24 @@ class ServingCertificate:
                 self._context.load_verify_locations(self._config.client_ca_file)
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(f"client_ca_file {self._config.client_ca_file}: {error}") from error
-        elif self._client is not None and self._client.ca_data is not None:
+        elif self._client.ca_data is not None:
             self._context.load_verify_locations(cadata=self._client.ca_data.decode())
         else:
             raise ConfigError("client_ca_file: needed, since the kubeconfig names no CA")
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """A file that nobody else can change; by its path."""
+    descriptor = os.memfd_create("vkubelet-tls", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _no_password() -> str:
+    """Instead of OpenSSL's own question, which would wait for somebody at a terminal."""
+    raise ValueError("the key is encrypted, and there is nobody to ask for its password")

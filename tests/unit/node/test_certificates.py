@@ -369,6 +369,52 @@ async def test_configured_files_are_served_and_read_again(
     assert "two@" in second.subject.rfc4514_string()
 
 
+@pytest.mark.parametrize("half", ["the certificate alone", "another's key", "nothing yet"])
+async def test_the_former_pair_is_served_until_both_halves_of_the_next_are_there(
+    tmp_path: Path,
+    client: ApiClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    running: Callable[[Any], asyncio.Task[Any]],
+    half: str,
+) -> None:
+    monkeypatch.setattr("vkubelet.node.certificates._FILE_CHECK", 0.01)
+    one, two = (
+        self_signed(name, csr.alternative_names([name], []), 2_000_000_000, 60) for name in ("one", "two")
+    )
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(one)
+    key.write_bytes(one)
+    config = Config(root_dir=str(tmp_path), tls_cert_file=str(certificate), tls_private_key_file=str(key))
+    serving = ServingCertificate(config, client, "10.0.0.1")
+    context = await serving.context(ssl.CERT_NONE)
+    first = await served(context)
+    running(serving.run())
+    certificate.write_bytes(two)
+    if half == "the certificate alone":
+        key.unlink()
+    elif half == "nothing yet":
+        key.write_bytes(b"")
+    await until(lambda: "serving certificate not read again" in caplog.text)
+    assert await served(context) == first
+    key.write_bytes(two)
+    assert "two@" in (await served_after(context, first)).subject.rfc4514_string()
+
+
+async def test_a_key_with_a_password_is_refused(tmp_path: Path, client: ApiClient) -> None:
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(self_signed("one", csr.alternative_names(["one"], []), 2_000_000_000, 60))
+    encrypted = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    key.write_bytes(encrypted)
+    config = Config(root_dir=str(tmp_path), tls_cert_file=str(certificate), tls_private_key_file=str(key))
+    with pytest.raises(ConfigError, match="the key is encrypted"):
+        await ServingCertificate(config, client, "10.0.0.1").context(ssl.CERT_NONE)
+
+
 async def test_files_that_cannot_be_served_are_named(tmp_path: Path, client: ApiClient) -> None:
     with pytest.raises(ConfigError, match="give both or none"):
         ServingCertificate(Config(tls_cert_file="x"), client, "10.0.0.1")
