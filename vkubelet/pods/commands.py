@@ -19,7 +19,7 @@ from vkubelet.pods.execution import Execution, execute
 from vkubelet.pods.interaction import CommandError, Wanted
 from vkubelet.pods.records import image_of
 from vkubelet.pods.running import RunningContainer
-from vkubelet.toolbox import Toolbox, ToolboxError
+from vkubelet.toolbox import Toolbox, ToolboxError, ToolboxModule
 
 OUTPUT_MAX = 10 * 1024
 """Bytes of each output that are kept of a command which nobody watches: what a kubelet keeps of a probe's."""
@@ -49,6 +49,7 @@ class Commands:
         self._provider = provider
         self._toolbox = toolbox
         self._private = private
+        self._module: ToolboxModule | None = None
 
     async def spec(self, container: RunningContainer, words: tuple[str, ...]) -> ContainerSpec:
         """What a command is run as. Raises CommandError."""
@@ -129,11 +130,12 @@ class Commands:
             found.path.unlink()
 
     async def _applet(self, found: Applet) -> Artifact:
-        try:
-            module = await asyncio.to_thread(self._toolbox.module)
-        except ToolboxError as error:
-            raise CommandError(f'{FAILED}: exec: "{found.name}": {error}') from error
-        return await self._provider.prepare(module.path, module.digest)
+        if self._module is None:
+            try:
+                self._module = await asyncio.to_thread(self._toolbox.module)
+            except ToolboxError as error:
+                raise CommandError(f'{FAILED}: exec: "{found.name}": {error}') from error
+        return await self._provider.prepare(self._module.path, self._module.digest)
 
 
 async def _finished(running: Execution) -> Finished:

@@ -45,9 +45,9 @@ class HookRunner:
             if not work.done():
                 work.cancel()
                 await asyncio.wait([work])
-                raise HookError(
-                    _failed(pod, container, handler, "container terminated before the hook finished")
-                )
+                what = "sleep hook" if handler.sleep is not None else "the hook"
+                why = f"container terminated before {what} finished"
+                raise HookError(_failed(pod, container, handler, why))
             work.result()
         finally:
             ending.cancel()
