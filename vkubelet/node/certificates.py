@@ -17,7 +17,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -205,9 +205,12 @@ class ServingCertificate:
     verify the kubelet can call it already.
     """
 
-    def __init__(self, config: Config, client: ApiClient, host_ip: str) -> None:
+    def __init__(self, config: Config, client: ApiClient | None, host_ip: str) -> None:
+        """Without an API server, `client` is None and the files must be configured. Raises ConfigError."""
         if bool(config.tls_cert_file) != bool(config.tls_private_key_file):
             raise ConfigError("tls_cert_file and tls_private_key_file: give both or none")
+        if client is None and not (config.tls_cert_file and config.client_ca_file):
+            raise ConfigError("tls_cert_file and client_ca_file: both are needed where no API server signs")
         self._config = config
         self._client = client
         self._dns_names = frozenset({config.node_name})
@@ -234,7 +237,8 @@ class ServingCertificate:
 
     async def run(self) -> None:
         """Obtain and renew for as long as the node lives."""
-        if self._config.tls_cert_file:
+        client = self._client
+        if self._config.tls_cert_file or client is None:
             await self._follow_files()
         backoff = Backoff(2.0, 300.0)
         while True:
@@ -244,7 +248,7 @@ class ServingCertificate:
             try:
                 self._pair = await _renew(
                     self._store,
-                    self._client,
+                    client,
                     csr.SERVING,
                     self._config.node_name,
                     timeout=_RENEWAL_TIMEOUT,
@@ -257,7 +261,7 @@ class ServingCertificate:
                 log.warning("serving certificate not signed by the cluster: %s", error)
                 await asyncio.sleep(backoff.delay())
 
-    async def _follow_files(self) -> None:
+    async def _follow_files(self) -> NoReturn:
         while True:
             await asyncio.sleep(_FILE_CHECK)
             if await asyncio.to_thread(self._file_times) == self._times:
@@ -317,7 +321,7 @@ class ServingCertificate:
                 self._context.load_verify_locations(self._config.client_ca_file)
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(f"client_ca_file {self._config.client_ca_file}: {error}") from error
-        elif self._client.ca_data is not None:
+        elif self._client is not None and self._client.ca_data is not None:
             self._context.load_verify_locations(cadata=self._client.ca_data.decode())
         else:
             raise ConfigError("client_ca_file: needed, since the kubeconfig names no CA")
