@@ -66,7 +66,10 @@ TABLES: dict[str, Fields] = {
         "sizeLimit": works("its excess evicts the pod; a tmpfs has no more in the first place"),
     },
     "HostPathVolumeSource": {
-        "path": works("sockets, pipes and devices cannot be mounted, directories and regular files can"),
+        "path": applied(
+            "directories and regular files can be mounted, sockets, pipes and devices cannot; what a guest "
+            "writes to a single file of another file system than the run directory's stays in a copy"
+        ),
         "type": works(),
     },
     "ImageVolumeSource": {"pullPolicy": works(), "reference": works()},
