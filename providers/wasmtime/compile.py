@@ -57,6 +57,7 @@ class Compiler:
         self._cache = cache_dir
         self._limits = limits or Limits()
         self._running: dict[str, asyncio.Task[Artifact]] = {}
+        self._ending: set[asyncio.Task[Artifact]] = set()
         self._waiting: dict[str, int] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._verified: dict[Path, _Verified] = {}
@@ -79,7 +80,7 @@ class Compiler:
             self._waiting[digest] -= 1
             if self._waiting[digest] == 0:
                 del self._waiting[digest]
-                task.cancel()
+                self._abandon(digest, task)
 
     async def discard(self, digest: str) -> None:
         """Remove what was compiled of a module, for every engine. Raises ProviderError.
@@ -95,6 +96,14 @@ class Compiler:
         except OSError as error:
             raise ProviderError(f"the cache of compiled code: {error}") from error
 
+    def _abandon(self, digest: str, task: asyncio.Task[Artifact]) -> None:
+        """End what nobody waits for. It ends in its own time: who asks now must not come to wait for it."""
+        if self._running.get(digest) is task:
+            del self._running[digest]
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        task.cancel()
+
     def _forget(self, digest: str, done: asyncio.Task[Artifact]) -> None:
         if self._running.get(digest) is done:
             del self._running[digest]
@@ -103,7 +112,7 @@ class Compiler:
 
     async def close(self) -> None:
         """End all compilations."""
-        running = list(self._running.values())
+        running = [*self._running.values(), *self._ending]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

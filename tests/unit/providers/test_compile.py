@@ -239,6 +239,18 @@ async def test_when_all_who_asked_are_gone_so_is_the_compiler(cache: Path) -> No
     assert (await compiler.prepare(module, digest_of(module))).kind is ModuleKind.MODULE
 
 
+async def test_who_asks_when_all_others_have_just_gone_is_served(cache: Path) -> None:
+    compiler, module = Compiler(cache), guest("hello")
+    gone = asyncio.ensure_future(compiler.prepare(module, digest_of(module)))
+    await asyncio.to_thread(eventually, lambda: names(cache), "the compiler's work")
+    gone.cancel()
+    await asyncio.sleep(0)
+    # What those waited for is ending, which takes a moment, and is nothing that anybody could wait for.
+    assert (await compiler.prepare(module, digest_of(module))).kind is ModuleKind.MODULE
+    await compiler.close()
+    assert all(not name.count(".new-") for name in names(cache))
+
+
 async def test_a_module_that_cannot_be_read(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ProviderError, match="compiling the module: FileNotFoundError"):
         await Compiler(cache).prepare(tmp_path / "none", "sha256:" + "0" * 64)
