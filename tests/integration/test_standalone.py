@@ -98,13 +98,16 @@ class Alone:
     def running(self, name: str) -> str:
         """The id of the pod's container, once it runs."""
 
-        def state() -> dict[str, Any] | None:
-            statuses = self.pods().get(name, {}).get("status", {}).get("containerStatuses") or [{}]
-            return statuses[0] if statuses[0].get("state", {}).get("running") else None
+        found: dict[str, Any] = {}
 
-        eventually(state, f"{name} running")
-        found = state()
-        assert found is not None
+        def runs() -> bool:
+            # What was seen running is kept: the pod may be replaced in the next moment.
+            nonlocal found
+            statuses = self.pods().get(name, {}).get("status", {}).get("containerStatuses") or [{}]
+            found = statuses[0]
+            return bool(found.get("state", {}).get("running"))
+
+        eventually(runs, f"{name} running")
         return str(found["containerID"])
 
     def write(self, name: str, image: str, *args: str, **spec: Any) -> None:
