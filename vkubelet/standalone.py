@@ -218,7 +218,6 @@ class _Alone:
             )
 
         async with contextlib.AsyncExitStack() as ends:
-            ends.callback(runtime.close)
             ends.push_async_callback(observer.close)
             ends.callback(reader.close)
             where = Path(config.run_dir) / SOCKET
