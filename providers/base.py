@@ -85,6 +85,20 @@ class Identity:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Group:
+    """Containers that may use so much together, as far as this host can enforce it.
+
+    `name` has letters, digits, `-` and `_`. `memory_limit` is in bytes of all that their processes use, the
+    runtime's own included; the others are as those of ContainerSpec. None is for no limit.
+    """
+
+    name: str
+    memory_limit: int | None = None
+    cpu_limit: int | None = None
+    cpu_request: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """All that a provider needs to start one container.
 
@@ -105,7 +119,10 @@ class ContainerSpec:
     must be this container's alone. `stop_file` gives the guest a read-only directory `/.vkubelet`, where
     `Provider.stop` makes the file `stop` appear. `cpu_limit` and `cpu_request` are in thousandths of a
     processor, `process_limit` in processes and threads; what of them and of `memory_limit` this host can
-    enforce, `Provider.capabilities` tells, and what it cannot is not enforced.
+    enforce, `Provider.capabilities` tells, and what it cannot is not enforced. `group` is what else it must
+    share. A guest with limits sees those that are enforced where Linux has them, in /sys/fs/cgroup.
+    `oom_score_adj`, from -1000 to 1000, is how ready the kernel is to kill it when the machine has no memory
+    left (proc_pid_oom_score_adj(5)), as far as the node may say so.
     """
 
     id: str
@@ -132,6 +149,8 @@ class ContainerSpec:
     cpu_limit: int | None = None
     cpu_request: int | None = None
     process_limit: int | None = None
+    group: Group | None = None
+    oom_score_adj: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -327,6 +346,13 @@ class Provider(Protocol):
         """Change the limits of a running container, all of them, at once and for its later instances too.
 
         Raises ProviderError, also where a limit cannot be changed without a restart.
+        """
+        ...
+
+    async def update_group(self, group: Group) -> None:
+        """Change what the containers of a group may use together, all of it.
+
+        A group of which nothing runs is not there, and not made. Raises ProviderError.
         """
         ...
 

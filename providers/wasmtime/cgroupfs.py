@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from providers.base import ContainerSpec
+from providers.base import ContainerSpec, Group
 
 CONTROLLERS = ("cpu", "memory", "pids")
 
@@ -35,8 +35,9 @@ class Limits:
 
     @classmethod
     def of(cls, spec: ContainerSpec) -> Limits | None:
-        """Those of a spec; None if it says nothing."""
-        limits = cls(spec.memory_limit, spec.cpu_limit, spec.cpu_request, spec.process_limit)
+        """Those of a spec; None if it says nothing, and is in no group, where it must have its own share."""
+        request = 0 if spec.cpu_request is None and spec.group is not None else spec.cpu_request
+        limits = cls(spec.memory_limit, spec.cpu_limit, request, spec.process_limit)
         return None if limits == _NOTHING else limits
 
 
@@ -70,12 +71,14 @@ class Setting:
     optional: bool = False
 
 
-def settings(version: int, controller: str, limits: Limits) -> tuple[Setting, ...]:
-    """What one controller is told, in this order."""
+def settings(
+    version: int, controller: str, limits: Limits, *, overhead: int = OVERHEAD
+) -> tuple[Setting, ...]:
+    """What one controller is told of a container, in this order."""
     if controller == "pids":
         return (Setting("pids.max", "max" if limits.processes is None else str(limits.processes)),)
     if controller == "memory":
-        bound = None if limits.memory is None else str(limits.memory + OVERHEAD)
+        bound = None if limits.memory is None else str(limits.memory + overhead)
         if version == 1:
             return (Setting("memory.limit_in_bytes", bound or "-1"),)
         return (
@@ -95,6 +98,16 @@ def settings(version: int, controller: str, limits: Limits) -> tuple[Setting, ..
         return (*told, Setting("cpu.cfs_period_us", str(_PERIOD)), Setting("cpu.cfs_quota_us", time))
     time = "max" if limits.cpu_limit is None else str(quota(limits.cpu_limit))
     return (*told, Setting("cpu.max", f"{time} {_PERIOD}"))
+
+
+def group_settings(version: int, controller: str, group: Group) -> tuple[Setting, ...]:
+    """What one controller is told of a group, in this order: of its memory the runtime's is a part."""
+    if controller == "pids":
+        return ()
+    limits = Limits(group.memory_limit, group.cpu_limit, group.cpu_request, None)
+    told = settings(version, controller, limits, overhead=0)
+    # Of a group that lacks memory one process has to go, not all of them.
+    return told[:1] if controller == "memory" else told
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

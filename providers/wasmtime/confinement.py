@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import re
 import signal
 from collections.abc import Collection
 from pathlib import Path
@@ -20,11 +21,12 @@ from providers.base import (
     ContainerSpec,
     Exit,
     ExitReason,
+    Group,
     Identity,
     InvalidSpecError,
     ProviderError,
 )
-from providers.wasmtime import cgroupfs, cgroups, rootfs
+from providers.wasmtime import cgroupfs, cgroups, hierarchies, kernelfiles, rootfs
 from providers.wasmtime.cgroupfs import Limits
 from providers.wasmtime.directory import RunDirectory
 from providers.wasmtime.files import CorruptFileError
@@ -53,7 +55,7 @@ class Confinement:
         found = self._kept() if known and same_boot else None
         if found is None:
             name = f"vkubelet-{hashlib.sha256(os.fsencode(self._directory.path)).hexdigest()[:12]}"
-            found = cgroups.find(name)
+            found = hierarchies.find(name)
             self._directory.keep_cgroups(found.encode())
         self._missing = found.missing
         self._cgroups = cgroups.Cgroups(found.hierarchies)
@@ -64,11 +66,11 @@ class Confinement:
         """Remove the cgroups of all others, which an earlier agent did not come to remove."""
         self._cgroups.sweep(running)
 
-    def _kept(self) -> cgroups.Found | None:
+    def _kept(self) -> hierarchies.Found | None:
         """Where the cgroups of containers that are known are: an agent may not run where the last one ran."""
         data = self._directory.kept_cgroups()
         try:
-            found = None if data is None else cgroups.Found.decode(data)
+            found = None if data is None else hierarchies.Found.decode(data)
         except CorruptFileError as error:
             _log.error("%s: %s", self._directory.path, error)
             return None
@@ -81,7 +83,7 @@ class Confinement:
 
     def capabilities(self) -> Capabilities:
         """See Provider.capabilities."""
-        controllers = self._cgroups.controllers
+        controllers = self._cgroups.versions
         missing = [self._missing] if self._missing else []
         if not self._may_become_another:
             missing.append(f"the node runs as user {os.geteuid()} and may not become another")
@@ -101,6 +103,8 @@ class Confinement:
         for index, preopen in enumerate(spec.preopens):
             if not preopen.host.is_dir():
                 raise InvalidSpecError(f"preopens[{index}]: {preopen.host} is not a directory")
+        if spec.group is not None and not re.fullmatch("[A-Za-z0-9_-]{1,63}", spec.group.name):
+            raise InvalidSpecError(f"group: {spec.group.name!r} is no name of a group")
         if spec.root is not None and not spec.root.is_dir():
             raise InvalidSpecError(f"root: {spec.root} is not a directory")
         rootfs.check(spec)
@@ -109,14 +113,18 @@ class Confinement:
 
     def create(self, spec: ContainerSpec) -> None:
         """Make the directory of a container or an instance. Raises ProviderError."""
-        joining, born_in = self._cgroups.joining(self._directory.owner(spec), Limits.of(spec))
-        self._directory.create(spec, cgroups=joining, born_in=born_in)
+        owner = self._directory.owner(spec)
+        joining, born_in = self._cgroups.joining(owner, Limits.of(spec), spec.group)
+        own = kernelfiles.preopens(self._directory.kernel_files(owner), spec)
+        if owner != spec.id:
+            own = tuple(preopen for preopen in own if preopen.host.is_dir())
+        elif Limits.of(spec) is None:
+            own = ()
+        self._directory.create(spec, cgroups=joining, born_in=born_in, own_preopens=own)
 
     def is_furnished(self, spec: ContainerSpec) -> bool:
         """Is there nothing left for `furnish` to do?"""
-        return spec.root is not None or not (
-            spec.files or self._is_another(spec) or (self._cgroups and Limits.of(spec))
-        )
+        return spec.root is not None or not (spec.files or self._is_another(spec) or Limits.of(spec))
 
     def furnish(self, spec: ContainerSpec) -> None:
         """Make what may take its time. An instance has all of its container's. Raises ProviderError."""
@@ -125,7 +133,16 @@ class Confinement:
             _hand_over(spec.log_path.parent, spec.identity)
         limits = Limits.of(spec)
         if limits is not None:
-            self._cgroups.create(spec.id, limits)
+            self._show(spec)
+            self._cgroups.create(spec.id, limits, spec.group)
+
+    def _show(self, spec: ContainerSpec) -> None:
+        """Let a container's guest see what it is held to."""
+        files = kernelfiles.contents(spec, self._cgroups.versions)
+        try:
+            kernelfiles.place(self._directory.kernel_files(spec.id), files)
+        except OSError as error:
+            raise ProviderError(f"showing the container its limits: {error}") from error
 
     def _is_another(self, spec: ContainerSpec) -> bool:
         return spec.identity is not None and spec.identity.uid != os.geteuid()
@@ -137,12 +154,18 @@ class Confinement:
         """
         limits = Limits.of(spec)
         self._cgroups.update(spec.id, limits or Limits(None, None, None, None), pid)
-        joining, _ = self._cgroups.joining(spec.id, limits)
+        joining, _ = self._cgroups.joining(spec.id, limits, spec.group)
         self._directory.rewrite(spec, cgroups=joining)
+        if self._directory.kernel_files(spec.id).is_dir():
+            self._show(spec)
         try:
             self._directory.write_memory_limit(spec.id, spec.memory_limit)
         except OSError as error:
             raise ProviderError(f"changing the memory limit: {error}") from error
+
+    def update_group(self, group: Group) -> None:
+        """Bound a group otherwise. Raises ProviderError."""
+        self._cgroups.update_group(group)
 
     def explain(self, container_id: str, ended: Exit) -> Exit:
         """The end of a container that a signal ended: the kernel's, for want of memory, is told as that."""
@@ -152,7 +175,7 @@ class Confinement:
             return ended
         told = (
             "out of memory: the processes of the container used more than its limit and the "
-            f"{cgroupfs.OVERHEAD >> 20} MiB that are added for the runtime"
+            f"{cgroupfs.OVERHEAD >> 20} MiB that are added for the runtime, or its group more than it may"
         )
         explained = dataclasses.replace(ended, reason=ExitReason.OUT_OF_MEMORY, message=told)
         try:

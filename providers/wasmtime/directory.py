@@ -28,10 +28,10 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, ProviderError
+from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, Preopen, ProviderError
 from providers.removal import remove_tree
 from providers.wasmtime import files, rootfs, specs
 from providers.wasmtime.files import CorruptFileError, Started
@@ -114,20 +114,26 @@ class RunDirectory:
         return spec.id
 
     def create(
-        self, spec: ContainerSpec, *, cgroups: Iterable[Path] = (), born_in: Path | None = None
+        self,
+        spec: ContainerSpec,
+        *,
+        cgroups: Iterable[Path] = (),
+        born_in: Path | None = None,
+        own_preopens: Sequence[Preopen] = (),
     ) -> None:
         """Make a container's directory, ready for the launcher but for its files. Raises ProviderError.
 
-        `cgroups` are the files by which it joins its cgroups, `born_in` the one that needs no joining.
+        `cgroups` are the files by which it joins its cgroups, `born_in` the one that needs no joining, and
+        `own_preopens` what the guest has from the node itself.
         """
         stop = self.stop_directory(self.owner(spec))
-        encoded = specs.encode(spec, stop, cgroups)
+        encoded = specs.encode(spec, stop, cgroups, own_preopens)
         directory = f"{self._containers}/{spec.id}"
         try:
             os.mkdir(directory, 0o700)
             if spec.root is None:
                 # Here and not by the process: an instance may be asked for as soon as the container is there.
-                rootfs.make(self.root(spec.id), spec)
+                rootfs.make(self.root(spec.id), spec, own_preopens)
             if spec.stop_file:
                 with contextlib.suppress(FileExistsError):
                     rootfs.make_directory(str(stop))
@@ -147,6 +153,10 @@ class RunDirectory:
             _write(f"{self._containers}/{spec.id}/spec", encoded)
         except OSError as error:
             raise ProviderError(f"rewriting the container's spec: {error}") from error
+
+    def kernel_files(self, container_id: str) -> Path:
+        """The directory of what a guest with limits sees of the kernel."""
+        return self._containers / container_id / "kernel"
 
     def stop_directory(self, container_id: str) -> Path:
         """The directory that a container with `stop_file` has as `/.vkubelet`."""

@@ -25,6 +25,7 @@ from providers.base import (
     ContainerState,
     Exit,
     ExitListener,
+    Group,
     InvalidSpecError,
     ProviderError,
     Streams,
@@ -269,6 +270,10 @@ class WasmtimeProvider:
         await asyncio.to_thread(self._confinement.update, spec, process.pid)
         # Said to the process too, which else ignores it; see native/limits.h.
         processes.send(process.pid, process.start_time, signal.SIGURG)
+
+    async def update_group(self, group: Group) -> None:
+        """See Provider.update_group. Cancelled, it is done nevertheless."""
+        await asyncio.shield(self._spawn(asyncio.to_thread(self._confinement.update_group, group)))
 
     def capabilities(self) -> Capabilities:
         """See Provider.capabilities."""

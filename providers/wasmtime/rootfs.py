@@ -10,9 +10,10 @@ import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from providers.base import ContainerSpec, FileMount, InvalidSpecError, ProviderError
+from providers.base import ContainerSpec, FileMount, InvalidSpecError, Preopen, ProviderError
 from providers.rooted import open_beneath
 
 STOP = PurePosixPath("/.vkubelet")
@@ -53,10 +54,10 @@ def _place(name: str, guest: str) -> PurePosixPath:
     return PurePosixPath("/", *place.parts[1:])
 
 
-def make(root: Path, spec: ContainerSpec) -> None:
+def make(root: Path, spec: ContainerSpec, own_preopens: Iterable[Preopen] = ()) -> None:
     """Make the root directory with a mount point for each directory in it. Raises OSError."""
     make_directory(str(root))
-    places = [PurePosixPath(preopen.guest) for preopen in spec.preopens]
+    places = [PurePosixPath(preopen.guest) for preopen in (*spec.preopens, *own_preopens)]
     if spec.stop_file:
         places.append(STOP)
     for place in places:

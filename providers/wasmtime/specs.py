@@ -16,6 +16,7 @@ from providers.base import (
     Artifact,
     ContainerSpec,
     FileMount,
+    Group,
     Identity,
     InvalidSpecError,
     ModuleKind,
@@ -39,14 +40,26 @@ _NUMBERS = (
     ("x", "cpu_limit"),
     ("q", "cpu_request"),
     ("z", "process_limit"),
+    ("O", "oom_score_adj"),
+)
+_OF_GROUP = (
+    ("Y", "memory_limit"),
+    ("X", "cpu_limit"),
+    ("Q", "cpu_request"),
 )
 
 
-def encode(spec: ContainerSpec, stop_directory: Path, cgroups: Iterable[Path] = ()) -> bytes:
+def encode(
+    spec: ContainerSpec,
+    stop_directory: Path,
+    cgroups: Iterable[Path] = (),
+    own_preopens: Iterable[Preopen] = (),
+) -> bytes:
     """The spec as `native/spec.h` describes it. Raises InvalidSpecError naming what cannot be passed on.
 
-    `stop_directory` is for `stop_file`, and `cgroups` are the files by which the process joins its cgroups:
-    the provider's own business, which `decode` leaves out.
+    `stop_directory` is for `stop_file`, `cgroups` are the files by which the process joins its cgroups, and
+    `own_preopens` directories to read beside those of the spec: the provider's own business, which `decode`
+    leaves out.
     """
     fields = [
         ("k", "kind", spec.artifact.kind.value),
@@ -61,6 +74,12 @@ def encode(spec: ContainerSpec, stop_directory: Path, cgroups: Iterable[Path] = 
         number = getattr(spec, name)
         if number is not None:
             fields.append((tag, name, str(number)))
+    if spec.group is not None:
+        fields.append(("N", "group", spec.group.name))
+        of_group = ((tag, name, getattr(spec.group, name)) for tag, name in _OF_GROUP)
+        fields += [
+            (tag, f"group: {name}", str(number)) for tag, name, number in of_group if number is not None
+        ]
     if spec.root is not None:
         fields.append(("o", "root", str(spec.root)))
     fields += [(tag, name, "") for tag, name in _FLAGS if getattr(spec, name)]
@@ -71,6 +90,9 @@ def encode(spec: ContainerSpec, stop_directory: Path, cgroups: Iterable[Path] = 
         fields.append(("r" if preopen.read_only else "w", "preopens", str(preopen.host)))
         fields.append(("g", "preopens", preopen.guest))
         fields += _beneath("preopens", preopen.beneath)
+    for preopen in own_preopens:
+        fields.append(("P", "own_preopens", str(preopen.host)))
+        fields.append(("g", "own_preopens", preopen.guest))
     for file in spec.files:
         fields.append(("R" if file.read_only else "W", "files", str(file.host)))
         fields.append(("G", "files", file.guest))
@@ -118,6 +140,8 @@ def decode(container_id: str, data: bytes) -> ContainerSpec:
                 env.append((value, _second(texts, "v")))
             elif tag in {"r", "w"}:
                 preopens.append(Preopen(Path(value), _second(texts, "g"), read_only=tag == "r"))
+            elif tag == "P":
+                _second(texts, "g")
             elif tag in {"R", "W"}:
                 mounts.append(FileMount(Path(value), _second(texts, "G"), read_only=tag == "R"))
             elif tag == "B" and mounts:
@@ -147,6 +171,7 @@ def decode(container_id: str, data: bytes) -> ContainerSpec:
             files=tuple(mounts),
             identity=_identity(identity),
             stop_file="s" in single,
+            group=_group(single),
             **optional,
         )
     except KeyError as error:
@@ -173,6 +198,13 @@ def _identity(numbers: list[int]) -> Identity | None:
     if len(numbers) == 1:
         raise ValueError("an identity is a user, a group and more groups")
     return Identity(numbers[0], numbers[1], tuple(numbers[2:]))
+
+
+def _group(single: dict[str, str]) -> Group | None:
+    if "N" not in single:
+        return None
+    numbers = {name: int(single[tag]) for tag, name in _OF_GROUP if tag in single}
+    return Group(single["N"], **numbers)
 
 
 def _labels(text: str) -> dict[str, str]:

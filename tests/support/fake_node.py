@@ -21,6 +21,7 @@ from providers.base import (
     Exit,
     ExitListener,
     ExitReason,
+    Group,
     ModuleKind,
     Streams,
 )
@@ -56,6 +57,7 @@ class Provider:
         self.ends_at_once: int | None = None
         self.removed = asyncio.Event()
         self.graces: dict[str, float] = {}
+        self.groups: list[Group] = []
 
     async def open(self, on_exit: ExitListener) -> list[ContainerState]:
         self.on_exit = on_exit
@@ -103,6 +105,9 @@ class Provider:
 
     async def discard(self, digest: str) -> None:
         pass
+
+    async def update_group(self, group: Group) -> None:
+        self.groups.append(group)
 
     def capabilities(self) -> Capabilities:
         return Capabilities(

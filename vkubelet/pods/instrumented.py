@@ -18,6 +18,7 @@ from providers.base import (
     ContainerState,
     Exit,
     ExitListener,
+    Group,
     Provider,
     Streams,
     Usage,
@@ -107,6 +108,11 @@ class InstrumentedProvider:
             await self._provider.update(
                 container_id, memory_limit=memory_limit, cpu_limit=cpu_limit, cpu_request=cpu_request
             )
+
+    async def update_group(self, group: Group) -> None:
+        """See Provider."""
+        with _operation("update_podsandbox_resources"):
+            await self._provider.update_group(group)
 
     def capabilities(self) -> Capabilities:
         """See Provider."""

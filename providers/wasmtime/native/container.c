@@ -76,6 +76,19 @@ static bool join(const char *path) {
     return joined;
 }
 
+// Only the privileged may make the kernel spare a process; for the others it is as ready as it was.
+static bool set_oom_score(const char *score) {
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES;
+    size_t size = strlen(score);
+    bool set = write(fd, score, size) == (ssize_t)size || errno == EACCES;
+    int cause = errno;
+    close(fd);
+    errno = cause;
+    return set;
+}
+
 // Who becomes another user may write in the container's directory no more: its spec says what later instances may
 // do. The record of its end goes into a directory of its own, and what is said to it there can be read. Nobody else
 // comes here: no other user may enter the run directory.
@@ -118,6 +131,10 @@ static void run(const struct runtime *runtime, struct given given, struct ending
             fail(ending, "joining the cgroup", spec.cgroups[i], strerror(errno));
             return;
         }
+    }
+    if (spec.oom_score_adj != NULL && !set_oom_score(spec.oom_score_adj)) {
+        fail(ending, "setting oom_score_adj to", spec.oom_score_adj, strerror(errno));
+        return;
     }
     if (spec.identity_count > 0 && spec.identity[0] != geteuid() && !open_records(&spec)) {
         fail(ending, "making a directory for the record of its end", "", strerror(errno));

@@ -22,7 +22,7 @@ static bool allocate(struct spec *spec, const char *text, const char *end) {
     for (const char *at = text; at < end; at += strlen(at) + 1) {
         arguments += *at == 'a';
         variables += *at == 'n';
-        preopens += *at == 'w' || *at == 'r';
+        preopens += *at == 'w' || *at == 'r' || *at == 'P';
         identity += *at == 'e';
         cgroups += *at == 'h';
     }
@@ -59,7 +59,7 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
     uint64_t number = 0;
     if ((before == 'n') != (tag == 'v'))
         return "an environment variable is not a name and a value";
-    if ((before == 'w' || before == 'r') != (tag == 'g'))
+    if ((before == 'w' || before == 'r' || before == 'P') != (tag == 'g'))
         return "a preopen is not a host directory and a guest path";
     if ((before == 'W' || before == 'R') != (tag == 'G'))
         return "a file is not a host file and a guest path";
@@ -100,6 +100,7 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
         return NULL;
     case 'w':
     case 'r':
+    case 'P':
         spec->preopens[spec->preopen_count].host = rest;
         spec->preopens[spec->preopen_count].writable = tag == 'w';
         return NULL;
@@ -128,6 +129,9 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
     case 'h':
         spec->cgroups[spec->cgroup_count++] = rest;
         return NULL;
+    case 'O':
+        spec->oom_score_adj = rest;
+        return NULL;
     case 'R':
         spec->has_read_only_file = true;
         return NULL;
@@ -137,6 +141,10 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
     case 'x':
     case 'q':
     case 'z':
+    case 'N':
+    case 'Y':
+    case 'X':
+    case 'Q':
         return NULL;
     default:
         if (flag(spec, tag) == NULL)
@@ -173,7 +181,7 @@ const char *spec_decode(char *text, size_t size, struct spec *spec) {
         before = *at;
         at += length + 1;
     }
-    if (before == 'n' || before == 'w' || before == 'r' || before == 'W' || before == 'R')
+    if (before == 'n' || before == 'w' || before == 'r' || before == 'P' || before == 'W' || before == 'R')
         return "ends within a pair";
     if (spec->identity_count == 1)
         return "the identity is a user without a group";

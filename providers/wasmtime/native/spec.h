@@ -15,12 +15,16 @@
 //   s  host directory where it is asked to stop, which the guest has as /.vkubelet, if it is
 //   h  file of a cgroup that the process joins by writing 0 to it
 //   B  path in the directory before it, which is meant and must not lead out of it, if it is not all of it
+//   P  host directory, read-only, followed by g, which the guest has from the node itself
+//   O  how ready the kernel is to kill the process for want of memory, if it is told
 //
 // those that are the agent's own business too,
 //
 //   W  host file, writable, or            x  processor time, in thousandths
 //   R  host file, read-only, followed by  q  the same that is requested
 //   G  the guest's path of it             z  number of processes and threads
+//   N  name of the group it is in, if it is in one, and what all in it may use:
+//   Y  memory in bytes   X  processor time, in thousandths   Q  the same that is requested
 //
 // and of those that say all by being there, with nothing behind them,
 //
@@ -54,6 +58,7 @@ struct spec {
     uint64_t log_max_bytes;
     unsigned log_max_files;
     int64_t memory_limit; // -1 for none
+    char *oom_score_adj;  // NULL for none
     char *root;           // NULL for one of its own
     char *working_directory;
     char *stop_directory; // NULL for none

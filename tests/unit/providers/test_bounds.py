@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 import pytest
 from waiting import eventually
 
-from providers.base import ContainerState, ExitReason, ProviderError, Streams
-from providers.wasmtime import cgroupfs, cgroups
+from providers.base import ContainerState, ExitReason, Group, InvalidSpecError, ProviderError, Streams
+from providers.wasmtime import cgroupfs, cgroups, hierarchies
 from providers.wasmtime.cgroupfs import OVERHEAD
-from providers.wasmtime.cgroups import Hierarchy
+from providers.wasmtime.hierarchies import Hierarchy
 
 from .conftest import Node, assemble, guest, log_lines
 from .test_run import begin, read_until
@@ -32,7 +33,7 @@ TWO_MEMORIES = """(module
 """Each memory is within the limit, and both together are not within the cgroup."""
 
 
-def hierarchies(node: Node, controller: str) -> list[Hierarchy]:
+def of_controller(node: Node, controller: str) -> list[Hierarchy]:
     """That of the controller, if this node has it."""
     found = node.provider._confinement._cgroups._hierarchies
     return [hierarchy for hierarchy in found if controller in hierarchy.controllers]
@@ -55,9 +56,9 @@ async def sleeping(node: Node, **more: Any) -> ContainerState:
 
 async def test_what_this_host_enforces_is_known(node: Node) -> None:
     known = node.provider.capabilities()
-    assert known.memory == bool(hierarchies(node, "memory"))
-    assert known.cpu_limit == known.cpu_request == bool(hierarchies(node, "cpu"))
-    assert known.processes == bool(hierarchies(node, "pids"))
+    assert known.memory == bool(of_controller(node, "memory"))
+    assert known.cpu_limit == known.cpu_request == bool(of_controller(node, "cpu"))
+    assert known.processes == bool(of_controller(node, "pids"))
     everything = known.identities and known.memory and known.cpu_limit and known.processes
     assert (known.missing == "") == everything
 
@@ -68,15 +69,15 @@ async def test_a_container_is_in_its_cgroup(node: Node) -> None:
     running = await begin(node, "copy", root=node.provider.root(state.id), **limits)
     await running.write(b"text")
     assert await read_until(running.stdout, b"text") == b"text"
-    for hierarchy in hierarchies(node, "memory"):
+    for hierarchy in of_controller(node, "memory"):
         bound = int(read(hierarchy, state.id, "memory.limit_in_bytes", "memory.max"))
         assert bound == LIMIT + OVERHEAD
-    for hierarchy in hierarchies(node, "cpu"):
+    for hierarchy in of_controller(node, "cpu"):
         assert read(hierarchy, state.id, "cpu.cfs_quota_us", "cpu.max").split()[0] == "150000"
         assert read(hierarchy, state.id, "cpu.shares", "cpu.weight") == (
             "512" if hierarchy.version == 1 else "20"
         )
-    for hierarchy in hierarchies(node, "pids"):
+    for hierarchy in of_controller(node, "pids"):
         assert read(hierarchy, state.id, "pids.max", "pids.max") == "50"
     for hierarchy in node.provider._confinement._cgroups._hierarchies:
         assert members(hierarchy, state.id) == {state.pid, running.pid}
@@ -90,7 +91,7 @@ async def test_a_container_is_in_its_cgroup(node: Node) -> None:
 
 async def test_without_limits_there_is_one_for_all(node: Node) -> None:
     states = [await sleeping(node) for _ in range(2)]
-    for hierarchy in hierarchies(node, "cpu"):
+    for hierarchy in of_controller(node, "cpu"):
         if hierarchy.version == 2:
             assert members(hierarchy, cgroups.SHARED) == {state.pid for state in states}
         assert not (hierarchy.base / states[0].id).exists()
@@ -121,7 +122,7 @@ async def test_a_kill_is_no_lack_of_memory(node: Node) -> None:
 
 async def test_processor_time_is_bounded(node: Node) -> None:
     state = await node.start(guest("busy"), "1000", cpu_limit=50)
-    for hierarchy in hierarchies(node, "cpu"):
+    for hierarchy in of_controller(node, "cpu"):
 
         def throttled(hierarchy: Hierarchy = hierarchy) -> bool:
             lines = read(hierarchy, state.id, "cpu.stat", "cpu.stat").splitlines()
@@ -136,7 +137,7 @@ async def test_an_agent_that_vanishes_leaves_what_runs(node: Node, monkeypatch: 
     for base in left:
         (base / ("f" * 64)).mkdir()  # of a container whose directory is gone
     await node.vanish()
-    monkeypatch.setattr(cgroups, "find", None)  # wherever the next agent runs, they stay where they are
+    monkeypatch.setattr(hierarchies, "find", None)  # wherever the next agent runs, they stay where they are
     await node.open()
     for base in left:
         assert {path.name for path in base.iterdir() if path.is_dir()} - {cgroups.SHARED} == {kept.id}
@@ -164,16 +165,16 @@ async def test_where_the_cgroups_were_is_found_again(node: Node) -> None:
         (node.run_dir / "cgroups").write_bytes(junk)
         before = len(node.found)
         assert len(await node.open()) >= before
-        assert cgroups.Found.decode((node.run_dir / "cgroups").read_bytes())
+        assert hierarchies.Found.decode((node.run_dir / "cgroups").read_bytes())
 
 
 async def test_limits_change_while_it_runs(node: Node) -> None:
     state = await sleeping(node, memory_limit=LIMIT, cpu_limit=500, cpu_request=100)
     await node.provider.update(state.id, memory_limit=2 * LIMIT, cpu_limit=None, cpu_request=200)
-    for hierarchy in hierarchies(node, "memory"):
+    for hierarchy in of_controller(node, "memory"):
         bound = int(read(hierarchy, state.id, "memory.limit_in_bytes", "memory.max"))
         assert bound == 2 * LIMIT + OVERHEAD
-    for hierarchy in hierarchies(node, "cpu"):
+    for hierarchy in of_controller(node, "cpu"):
         assert read(hierarchy, state.id, "cpu.cfs_quota_us", "cpu.max").split()[0] in {"-1", "max"}
         assert read(hierarchy, state.id, "cpu.shares", "cpu.weight") == (
             "204" if hierarchy.version == 1 else "8"
@@ -250,14 +251,14 @@ async def test_a_process_is_in_a_cgroup_of_version_2(
     bases = [top / f"vkubelet-test-{os.getpid()}" for top in tops if os.access(top, os.W_OK)]
     for base in bases:
         base.mkdir()
-    found = cgroups.Found(tuple(Hierarchy(2, (), base) for base in bases))
-    monkeypatch.setattr(cgroups, "find", lambda name: found)
+    found = hierarchies.Found(tuple(Hierarchy(2, (), base) for base in bases))
+    monkeypatch.setattr(hierarchies, "find", lambda name: found)
     if not born:  # as with an older kernel
         joining = tuple(hierarchy.joining for hierarchy in found.hierarchies)
         monkeypatch.setattr(
             cgroups.Cgroups,
             "joining",
-            lambda self, name, limits: (tuple(join(name) for join in joining), None),
+            lambda self, name, limits, group: (tuple(join(name) for join in joining), None),
         )
     await node.vanish()
     await node.open()
@@ -303,3 +304,85 @@ async def gone(node: Node, container_id: str) -> None:
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what announces itself to nobody."""
     await asyncio.to_thread(eventually, condition, "what the test waits for")
+
+
+GROUP = Group("podtest", memory_limit=4 * LIMIT, cpu_limit=2000, cpu_request=700)
+
+
+async def test_a_group_bounds_its_containers_together(node: Node) -> None:
+    states = [await sleeping(node, group=GROUP, cpu_request=100) for _ in range(2)]
+    running = await begin(node, "copy", root=node.provider.root(states[0].id), group=GROUP, cpu_request=100)
+    await running.write(b"text")
+    assert await read_until(running.stdout, b"text") == b"text"
+    for hierarchy in of_controller(node, "memory"):
+        assert int(read(hierarchy, GROUP.name, "memory.limit_in_bytes", "memory.max")) == 4 * LIMIT
+    for hierarchy in of_controller(node, "cpu"):
+        assert read(hierarchy, GROUP.name, "cpu.cfs_quota_us", "cpu.max").split()[0] == "200000"
+        assert members(hierarchy, f"{GROUP.name}/{states[0].id}") == {states[0].pid, running.pid}
+        assert members(hierarchy, f"{GROUP.name}/{states[1].id}") == {states[1].pid}
+    running.close_stdin()
+    assert (await running.task).code == 0
+    running.close()
+    await node.provider.update_group(dataclasses.replace(GROUP, cpu_limit=500, memory_limit=2 * LIMIT))
+    for hierarchy in of_controller(node, "memory"):
+        assert int(read(hierarchy, GROUP.name, "memory.limit_in_bytes", "memory.max")) == 2 * LIMIT
+    for hierarchy in of_controller(node, "cpu"):
+        assert read(hierarchy, GROUP.name, "cpu.cfs_quota_us", "cpu.max").split()[0] == "50000"
+    await node.vanish()
+    await node.open()
+    await node.provider.update(states[1].id, memory_limit=None, cpu_limit=300, cpu_request=50)
+    for hierarchy in of_controller(node, "cpu"):
+        name = f"{GROUP.name}/{states[1].id}"
+        assert read(hierarchy, name, "cpu.cfs_quota_us", "cpu.max").split()[0] == "30000"
+    for state in states:
+        await node.provider.kill(state.id)
+        await node.next_end()
+    await gone(node, GROUP.name)
+
+
+async def test_a_group_that_uses_more_than_it_may_is_out_of_memory(node: Node) -> None:
+    text = TWO_MEMORIES.format(pages=LIMIT // PAGE - 1, bytes=LIMIT - MIB)
+    await node.start(assemble(text), memory_limit=2 * LIMIT, group=Group("podtest", memory_limit=LIMIT))
+    ended = (await node.next_end()).exit
+    assert ended is not None
+    if node.provider.capabilities().memory:
+        assert (ended.code, ended.reason) == (137, ExitReason.OUT_OF_MEMORY)
+
+
+async def test_a_guest_sees_what_it_is_held_to(node: Node) -> None:
+    """Also after it has changed, and in what runs beside it."""
+    state = await sleeping(node, memory_limit=LIMIT, cpu_limit=250, oom_score_adj=999)
+    assert oom_score_adj(state.pid) == "999\n"
+
+    async def shown(name: str) -> str:
+        root = node.provider.root(state.id)
+        spec = await node.spec(guest("actor"), "read", name, log_path=None, root=root, memory_limit=LIMIT)
+        reader, writer = os.pipe()
+        null = os.open(os.devnull, os.O_RDWR)
+        assert (await node.provider.run(spec, Streams(null, writer, writer))).code == 0
+        os.close(writer)
+        os.close(null)
+        with os.fdopen(reader) as file:
+            return file.read().strip().removeprefix(f"{name}: ")
+
+    versions = node.provider._confinement._cgroups.versions
+    memory = (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+        if versions.get("memory") == 1
+        else "/sys/fs/cgroup/memory.max"
+    )
+    assert await shown(memory) == str(LIMIT)
+    assert await shown("/proc/1/oom_score_adj") == "999"
+    assert (await shown("/proc/mounts")).startswith("wasi / wasi rw 0 0\n")
+    await node.provider.update(state.id, memory_limit=2 * LIMIT, cpu_limit=None, cpu_request=None)
+    assert await shown(memory) == str(2 * LIMIT)
+
+
+def oom_score_adj(pid: int) -> str:
+    return Path(f"/proc/{pid}/oom_score_adj").read_text()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "ü", "x" * 64])
+async def test_names_that_are_none_of_a_group(node: Node, name: str) -> None:
+    with pytest.raises(InvalidSpecError, match="is no name of a group"):
+        await node.start(guest("hello"), group=Group(name))

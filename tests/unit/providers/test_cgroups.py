@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from cgroup_kernel import Kernel
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.base import ProviderError
-from providers.wasmtime import cgroupfs, cgroups
+from providers.base import Group, ProviderError
+from providers.wasmtime import cgroupfs, cgroups, hierarchies
 from providers.wasmtime.cgroupfs import OVERHEAD, Limits, Setting
 from providers.wasmtime.files import CorruptFileError
 
@@ -129,15 +130,15 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
         if not path.exists():
             made.make(path)
 
-    monkeypatch.setattr(cgroups, "_make", make)
-    monkeypatch.setattr(cgroups, "_remove", made.remove)
-    monkeypatch.setattr(cgroups, "_write", made.write)
+    monkeypatch.setattr(hierarchies, "make", make)
+    monkeypatch.setattr(hierarchies, "remove", made.remove)
+    monkeypatch.setattr(hierarchies, "write", made.write)
     return made
 
 
 def found(kernel: Kernel) -> tuple[cgroups.Cgroups, dict[Path, tuple[str, ...]], str]:
-    result = cgroups.find(NAME, kernel.proc)
-    assert cgroups.Found.decode(result.encode()) == result
+    result = hierarchies.find(NAME, kernel.proc)
+    assert hierarchies.Found.decode(result.encode()) == result
     bases = {hierarchy.base: hierarchy.controllers for hierarchy in result.hierarchies}
     return cgroups.Cgroups(result.hierarchies), bases, result.missing
 
@@ -215,7 +216,7 @@ def test_those_without_limits_share_what_is_left(kernel: Kernel) -> None:
 def test_no_cgroups_at_all(kernel: Kernel) -> None:
     _, bases, missing = found(kernel)
     assert (bases, missing) == ({}, "no cgroup with cpu and memory and pids (neither mounted nor delegated)")
-    result = cgroups.find(NAME, kernel.root / "nowhere")
+    result = hierarchies.find(NAME, kernel.root / "nowhere")
     assert result.hierarchies == ()
     assert result.missing.startswith("no cgroups: ")
 
@@ -225,7 +226,7 @@ def test_no_cgroups_at_all(kernel: Kernel) -> None:
 )
 def test_what_was_kept_and_cannot_be_read(junk: bytes) -> None:
     with pytest.raises(CorruptFileError):
-        cgroups.Found.decode(junk)
+        hierarchies.Found.decode(junk)
 
 
 def test_a_life(kernel: Kernel) -> None:
@@ -314,3 +315,106 @@ def test_settings_are_told_in_order() -> None:
         Setting("cpu.cfs_period_us", "100000"),
         Setting("cpu.cfs_quota_us", "25000"),
     )
+
+
+GROUP = Group("pod1", 100 * MIB, 500, 300)
+
+
+@pytest.mark.parametrize(
+    ("version", "controller", "told"),
+    [
+        (1, "memory", {"memory.limit_in_bytes": str(100 * MIB)}),
+        (2, "memory", {"memory.max": str(100 * MIB)}),
+        (1, "cpu", {"cpu.shares": "307", "cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000"}),
+        (2, "cpu", {"cpu.weight": "12", "cpu.max": "50000 100000"}),
+        (2, "pids", {}),
+    ],
+)
+def test_what_a_controller_is_told_of_a_group(version: int, controller: str, told: dict[str, str]) -> None:
+    found = cgroupfs.group_settings(version, controller, GROUP)
+    assert {setting.file: setting.value for setting in found} == told
+
+
+def test_one_in_a_group_has_its_own_share() -> None:
+    assert Limits.of(spec_with(group=GROUP)) == Limits(None, None, 0, None)
+    assert Limits.of(spec_with(group=GROUP, cpu_request=7)) == Limits(None, None, 7, None)
+
+
+def test_a_group_is_there_for_as_long_as_something_is_in_it(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    made, _, _ = found(kernel)
+    made.create("alone", SOME)
+    for name in ("one", "two"):
+        made.create(name, SOME, GROUP)
+    group = top / NAME / "pod1"
+    assert (group / "memory.max").read_text() == str(100 * MIB)
+    assert (group / "cpu.weight").read_text() == "12"
+    assert (group / "memory.oom.group").read_text() == "0", "one of them has to go, not all"
+    assert (group / "one" / "memory.max").read_text() == str(64 * MIB + OVERHEAD)
+    assert made.joining("one", SOME, GROUP) == ((group / "one/cgroup.procs",), group / "one")
+    (group / "one" / "memory.events").write_text("oom_kill 1\n")
+    assert made.oom_kills("one") == 1
+    made.update("two", Limits(None, None, 200, None), 4711)
+    assert (group / "two" / "cpu.weight").read_text() == "8"
+    made.remove("one")
+    assert group.exists()
+    made.remove("two")
+    assert not group.exists()
+    assert (top / NAME / "alone").exists()
+
+
+def test_a_group_is_bounded_otherwise(kernel: Kernel) -> None:
+    top = kernel.mount(2, "cpu", "memory", "pids")
+    made, _, _ = found(kernel)
+    made.update_group(GROUP)
+    group = top / NAME / "pod1"
+    assert not group.exists(), "nothing is in it"
+    made.create("one", SOME, GROUP)
+    made.update_group(Group("pod1", 200 * MIB))
+    assert (group / "memory.max").read_text() == str(200 * MIB)
+    assert (group / "cpu.max").read_text() == "max 100000"
+    (group / "memory.current").write_text(str(90 * MIB))
+    with pytest.raises(ProviderError, match=f"changing the group's cgroup: .* {90 * MIB} bytes are in use"):
+        made.update_group(Group("pod1", 80 * MIB))
+    assert (group / "memory.max").read_text() == str(200 * MIB)
+
+
+def test_groups_of_an_earlier_agent(kernel: Kernel) -> None:
+    tops = [kernel.mount(1, name) for name in ("cpu", "memory", "pids")]
+    made, _, _ = found(kernel)
+    for name, group in (("kept", "pod1"), ("left", "pod1"), ("last", "pod2")):
+        made.create(name, SOME, Group(group))
+    kernel.make(tops[0] / "service/node" / NAME / "pod3")  # it was killed between the one and the other
+    again, _, _ = found(kernel)
+    again.sweep({"kept"})
+    for top in tops:
+        base = top / "service/node" / NAME
+        assert {path.name for path in base.glob("*/")} == {"pod1"}
+        assert {path.name for path in (base / "pod1").glob("*/")} == {"kept"}
+    again.update("kept", Limits(None, 1000, None, None), 1)
+    assert (tops[0] / "service/node" / NAME / "pod1/kept/cpu.cfs_quota_us").read_text() == "100000"
+    again.remove("kept")
+    assert not (tops[0] / "service/node" / NAME / "pod1").exists()
+
+
+def test_version_1_lets_none_have_more_than_its_group(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = kernel.mount(1, "cpu")
+    made, _, _ = found(kernel)
+    made.create("big", Limits(None, 900, None, None), Group("pod1", None, 1000))
+    made.create("small", Limits(None, 100, None, None), Group("pod1", None, 1000))
+    group = top / "service/node" / NAME / "pod1"
+    write = kernel.write
+
+    def as_version_1(path: Path, value: str) -> None:
+        if path == group / "cpu.cfs_quota_us":
+            quotas = [int((child / path.name).read_text()) for child in group.glob("*/")]
+            if max(quotas) > int(value):
+                raise OSError(errno.EINVAL, "Invalid argument", str(path))
+        write(path, value)
+
+    monkeypatch.setattr(hierarchies, "write", as_version_1)
+    made.update_group(Group("pod1", None, 500))
+    quotas = {path.parent.name: path.read_text() for path in group.glob("**/cpu.cfs_quota_us")}
+    assert quotas == {"pod1": "50000", "big": "50000", "small": "10000"}

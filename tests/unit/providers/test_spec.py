@@ -16,6 +16,7 @@ from providers.base import (
     Artifact,
     ContainerSpec,
     FileMount,
+    Group,
     Identity,
     InvalidSpecError,
     ModuleKind,
@@ -92,6 +93,15 @@ SPECS = st.builds(
     cpu_limit=st.none() | st.integers(1, 10**9),
     cpu_request=st.none() | st.integers(0, 10**9),
     process_limit=st.none() | st.integers(1, 10**6),
+    group=st.none()
+    | st.builds(
+        Group,
+        st.from_regex(r"[A-Za-z0-9_-]{1,63}", fullmatch=True),
+        st.none() | st.integers(0, 2**63 - 1),
+        st.none() | st.integers(1, 10**9),
+        st.none() | st.integers(0, 10**9),
+    ),
+    oom_score_adj=st.none() | st.integers(-1000, 1000),
 )
 FLAGS = {
     "input ": "stdin",
@@ -102,14 +112,17 @@ FLAGS = {
 }
 STOP = Path("/where/stop")
 CGROUPS = (Path("/cgroup/cpu/a/tasks"), Path("/cgroup/memory/a/tasks"))
+OWN = (Preopen(Path("/where/proc"), "/proc", read_only=True),)
 
 
 def encode(spec: ContainerSpec) -> bytes:
     """The spec among what only the C side has to know."""
-    return specs.encode(spec, STOP, CGROUPS)
+    return specs.encode(spec, STOP, CGROUPS, OWN)
 
 
-def fields(spec: ContainerSpec, cgroups: tuple[Path, ...] = CGROUPS) -> list[str]:
+def fields(
+    spec: ContainerSpec, cgroups: tuple[Path, ...] = CGROUPS, own: tuple[Preopen, ...] = OWN
+) -> list[str]:
     """What the C side must find in a spec."""
     env = list(spec.env)
     if "PWD" not in dict(env):
@@ -121,6 +134,7 @@ def fields(spec: ContainerSpec, cgroups: tuple[Path, ...] = CGROUPS) -> list[str
         "".join(text for text, name in FLAGS.items() if getattr(spec, name)),
         "".join(f"{number} " for number in who),
         *map(str, cgroups),
+        "(none)" if spec.oom_score_adj is None else str(spec.oom_score_adj),
         str(STOP) if spec.stop_file else "(none)",
         "protected" if any(file.read_only for file in spec.files) else "",
         *(str(path or "(none)") for path in (spec.artifact.path, spec.log_path, spec.root)),
@@ -130,7 +144,7 @@ def fields(spec: ContainerSpec, cgroups: tuple[Path, ...] = CGROUPS) -> list[str
         "",
         *(
             part
-            for p in spec.preopens
+            for p in (*spec.preopens, *own)
             for part in ("ro" if p.read_only else "rw", str(p.host), p.guest, p.beneath)
         ),
     ]
@@ -162,7 +176,7 @@ def test_a_spec_of_an_earlier_version_is_understood(decoder: Decoder) -> None:
         memory_limit=65536,
         log_max_bytes=100,
     )
-    assert decoder.decode(written.encode()) == fields(spec, ())
+    assert decoder.decode(written.encode()) == fields(spec, (), ())
 
 
 @given(spec=SPECS, data=st.data())
@@ -197,7 +211,7 @@ def test_junk_is_refused_and_harms_nobody(decoder: Decoder, junk: bytes) -> None
         ("a", "missing"),
         ("", "unknown field"),
         ("kscript", "unknown kind"),
-        ("X", "unknown field"),
+        ("Z", "unknown field"),
         ("nA\0nB\0vC", "name and a value"),
         ("vC", "name and a value"),
         ("w/a\0a", "host directory and a guest path"),
