@@ -35,6 +35,7 @@ var All = []*call.Applet{
 	{Name: "md5sum", Usage: "[-c] [FILE...]", Run: sum},
 	{Name: "mkdir", Usage: "[-pv] DIRECTORY...", Run: mkdir},
 	{Name: "mktemp", Usage: "[-d] [-p DIRECTORY] [TEMPLATE]", Run: mktemp},
+	{Name: "mount", Usage: "[-t TYPE[,TYPE...]]", Run: mount},
 	{Name: "mv", Usage: "[-finTv] SOURCE... DEST", Run: mv},
 	{Name: "printenv", Usage: "[NAME...]", Run: printenv},
 	{Name: "printf", Usage: "FORMAT [ARG...]", Run: printf},

@@ -50,6 +50,16 @@ SAME = [
     "printf abc > f; stat -c '%n %s %F' f; mkdir d; stat -c '%F' d; ln -s f l; stat -c '%F %N' l | tr -d \"'\" ; stat -L -c %s l",
     "touch f; chmod 640 f; stat -c '%a %A %u %g' f; chmod u+x,go= f; stat -c %A f; chmod a+rX,o-r f; stat -c %A f; chmod =rw f; stat -c %A f",
     "mkdir -p d/e; touch d/f; chmod -R 700 d; stat -c %A d d/e d/f; chmod 1777 d; stat -c '%a %A' d; ln -s f d/l; stat -c %A d/l; chmod -w d/f; stat -c %A d/f",
+    "printf 'a b c\\nd e f\\n' > f; awk '{print $2}' f; awk '{print $1, $NF; print NR, NF}' < f; wc -l f | awk {'print $1'}",
+    "seq 10 > f; awk '$1 > 7' f; awk '/1/ {n++} END {print n, NR}' f; awk 'NR==2,NR==4 {s+=$1} END {print s}' f; awk '{s+=$1} END {print s/NR, s%7, 2^10, -2^2, 1/3}' f",
+    "printf 'x=1;y=22\\n' > f; awk -F'[=;]' '{print $2+$4, length($0), substr($0,3,2), index($0,\"y\")}' f; awk '{n=split($0,a,/[=;]/); print n, a[1] a[4]; gsub(/[0-9]/,\"<&>\"); print; sub(/x/,\"\\\\&\"); print toupper($0)}' f",
+    'awk \'BEGIN {for (i=0;i<3;i++) {if (i==1) continue; print i}; while (j<3) j++; do k++; while (k<5); print j, k; a["x"]=1; if ("x" in a) delete a["x"]; print ("x" in a), length(a)}\'',
+    'awk \'function f(n) {return n<2 ? n : f(n-1)+f(n-2)} function g(a) {a[1]=7} BEGIN {print f(15); g(z); print z[1]; printf "%5.2f|%-5s|%05d|%x|%c|%s|%%\\n", 3.14159, "ab", 42, 255, "hello", 1e6; exit 3} END {print "end"}\'; echo $?',
+    'printf \'1\\n2\\n\' > f; awk \'BEGIN {while ((getline l < "f") > 0) s = s l; close("f"); print s; "echo hi" | getline x; print x; print "out" > "g"; close("g"); getline y < "g"; print y; system("echo sys")}\'; cat g',
+    'awk -v x=\'a\\tb\' \'BEGIN {print x; print length(x), 010+1, "3x"+1, 1==1.0, "10"<"9", 10<9, 1e3, 2147483647, 0.1+0.2}\'; echo \'10 9\' | awk \'{print ($1<$2), ($1""<$2"")}\'',
+    'printf \'a b\\n\\nc\\nd\\n\' | awk \'BEGIN{RS=""} {print NR": "$1"-"$2; $3="z"; print NF, $0}\'; echo \'a b c\' | awk \'{NF=2; print; $5="e"; print; OFS="-"; $1=$1; print}\'; echo x | awk \'{print > "/dev/stderr"}\' 2>&1',
+    'awk \'BEGIN {print substr("hello",0,2) substr("hello",4), match("foobar",/o+/), RSTART, RLENGTH; print !0, !"a", 5 " " -1, 2-1, 1 - -1; x=5; x+=2; x^=2; print x++ + ++x, x; $0="p q"; print $2 $1}\'',
+    "awk 'BEGIN{print 1' 2>/dev/null; echo $?; awk 'BEGIN{x[1]=1; for (k in x) print k, x[k]; if (!(2 in x)) print \"no\"} # comment'; printf 'b 2\\na 1\\n' | awk '{print $2, $1}' OFS=, - | sort; awk '1' nope 2>/dev/null; echo $?",
     "printf 'abc\\000\\377\\n' > f; hexdump -C f; hexdump f; head -c 100 /dev/zero | hexdump -C; seq 30 > g; hexdump -C -s 3 -n 40 g; printf '' | hexdump -C",
     "head -c 64 /dev/zero | hexdump -v; seq 9 | hexdump; hexdump -C nope 2>/dev/null; echo $?; printf 'x%.0s' $(seq 48) | hexdump -C",
     "printf abc > f; md5sum f; sha1sum f; sha256sum f; sha512sum f; sha256sum < f; sha256sum f > s; sha256sum -c s; echo x >> f; sha256sum -c s 2>/dev/null; echo $?",
@@ -122,6 +132,17 @@ ERRORS = {
     ("grep", "\\(a\\)\\1"): (
         2,
         "grep: bad regex '\\(a\\)\\1': references back to a group are not supported\n",
+    ),
+    ("awk", "BEGIN { x"): (2, 'awk: line 1: unexpected "the end": expected the end of a statement\n'),
+    ("awk", "BEGIN { print 1/0 }"): (2, "awk: division by zero\n"),
+    ("awk", 'BEGIN { print | "cat" }'): (
+        2,
+        "awk: output cannot go to a command here: write it to a file, or pipe awk's own\n",
+    ),
+    ("awk", "BEGIN { f(1) }"): (2, "awk: there is no function f\n"),
+    ("awk", "function f(n) { return f(n) } BEGIN { f(1) }"): (
+        2,
+        "awk: function f calls itself without end\n",
     ),
     ("chmod", "u+q", "/"): (1, "chmod: invalid mode 'u+q'\n"),
     ("chmod", "755", "/nope"): (1, "chmod: /nope: No such file or directory\n"),
@@ -271,3 +292,23 @@ def test_large_files_stream(guest):
             expected.update(block)
     assert guest.sh("cat big | tee copy | sha256sum").text == f"{expected.hexdigest()}  -\n"
     assert guest.sh("sha256sum < copy").text == f"{expected.hexdigest()}  -\n"
+
+
+def test_what_is_mounted_where_a_node_tells(guest, tmp_path):
+    assert "/proc/mounts" in guest.run("mount").err
+    directory = tmp_path / "proc"
+    (directory / "1").mkdir(parents=True)
+    (directory / "1/mounts").write_text(
+        "wasi / wasi rw 0 0\nwasi /a\\040b wasi ro 0 0\nc2 /sys/c cgroup2 ro 0 0\n"
+    )
+    (directory / "self").symlink_to("1")
+    (directory / "mounts").symlink_to("self/mounts")
+    mounts = {"/proc": directory}
+    assert guest.run("mount", mounts=mounts).text.splitlines() == [
+        "wasi on / type wasi (rw)",
+        "wasi on /a b type wasi (ro)",
+        "c2 on /sys/c type cgroup2 (ro)",
+    ]
+    assert guest.run("mount", "-t", "cgroup2", mounts=mounts).text == "c2 on /sys/c type cgroup2 (ro)\n"
+    assert guest.run("mount", "-t", "tmpfs,nfs", mounts=mounts).text == ""
+    assert guest.run("mount", "/dev/a", "/b", mounts=mounts).status == 1
