@@ -43,7 +43,7 @@ class PodVolumes:
         self._mounted: dict[str, Mounted] = {}
         self._renewals: dict[str, float] = {}
         self._one_at_a_time = asyncio.Lock()
-        self._preparing: asyncio.Task[list[Prepared | SetUpError]] | None = None
+        self._preparing: set[asyncio.Task[Prepared | SetUpError]] = set()
         self._backoff: Backoff | None = None
         self._incomplete = False
         self._over = False
@@ -153,8 +153,8 @@ class PodVolumes:
     async def unmount(self) -> None:
         """Remove everything of the pod's volumes, also what an earlier agent made. For good."""
         self._over = True
-        if self._preparing is not None:
-            self._preparing.cancel()
+        for task in self._preparing:
+            task.cancel()
         self._node.renewal.forget(self)
         self._node.objects.use(self._owner, ())
         async with self._one_at_a_time:
@@ -187,33 +187,37 @@ class PodVolumes:
 
     async def _set_up(self, pod: Pod, volumes: list[Volume]) -> list[str]:
         """Set these up, or bring them up to date; the messages of those that failed."""
-        if not volumes:
-            return []
-        self._preparing = asyncio.create_task(self._prepare_all(pod, volumes))
+        preparing = {asyncio.create_task(self._prepare(pod, volume)): volume for volume in volumes}
+        self._preparing = pending = set(preparing)
+        failed: dict[str, str] = {}
         try:
-            prepared = await self._preparing
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._over and (task is None or not task.cancelling()):
-                return []
-            raise
+            while pending:
+                # What needs nobody is written while others, a token above all, are waited for.
+                done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                steps = {preparing[task].name: task.result() for task in done if not task.cancelled()}
+                failed |= await self._apply(steps)
         finally:
-            self._preparing = None
-        outcomes = await to_its_end(lambda: [_apply(step) for step in prepared])
-        failed = []
-        for volume, step, outcome in zip(volumes, prepared, outcomes, strict=True):
-            if isinstance(outcome, SetUpError):
-                failed.append(outcome.message(volume.name))
-                continue
-            self._mounted[volume.name] = outcome
-            if isinstance(step, Prepared) and step.renew_at is not None:
-                self._renewals[volume.name] = step.renew_at
-        return failed
+            self._preparing = set()
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+        return [failed[volume.name] for volume in volumes if volume.name in failed]
 
-    async def _prepare_all(self, pod: Pod, volumes: list[Volume]) -> list[Prepared | SetUpError]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._prepare(pod, volume)) for volume in volumes]
-        return [task.result() for task in tasks]
+    async def _apply(self, steps: dict[str, Prepared | SetUpError]) -> dict[str, str]:
+        """Do what is left to do for the volumes of these names; the messages of those that failed."""
+        if not steps:
+            return {}
+        outcomes = await to_its_end(lambda: {name: _apply(step) for name, step in steps.items()})
+        failed = {}
+        for name, outcome in outcomes.items():
+            step = steps[name]
+            if isinstance(outcome, SetUpError):
+                failed[name] = outcome.message(name)
+                continue
+            self._mounted[name] = outcome
+            if isinstance(step, Prepared) and step.renew_at is not None:
+                self._renewals[name] = step.renew_at
+        return failed
 
     async def _prepare(self, pod: Pod, volume: Volume) -> Prepared | SetUpError:
         kind = self._node.kinds.get(volume.kind)
