@@ -7,6 +7,7 @@ import "vkubelet.local/toolbox/call"
 
 // All are the applets of this package.
 var All = []*call.Applet{
+	{Name: "awk", Usage: "[-F SEPARATOR] [-v NAME=VALUE] [-f FILE | PROGRAM] [FILE...]", Run: awkApplet},
 	{Name: "base64", Usage: "[-d] [-w COLUMNS] [FILE]", Run: base64},
 	{Name: "basename", Usage: "NAME [SUFFIX] | -a NAME...", Run: basename},
 	{Name: "cat", Usage: "[-nu] [FILE...]", Run: cat},

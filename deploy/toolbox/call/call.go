@@ -137,6 +137,15 @@ func (c *Call) Files() Files {
 	return Files{Stdin: stdin, Stdout: c.stdout, Stderr: c.stderr, Terminal: c.Terminal}
 }
 
+// Redirected is a call like this one whose standard output goes elsewhere.
+func (c *Call) Redirected(stdout io.Writer) *Call {
+	files := c.Files()
+	files.Stdout, files.Terminal = stdout, nil
+	other := New(c.Context, c.Applet, append([]string{c.Called}, c.Args...), c.Dir, c.Env, files)
+	other.Exec, other.Known = c.Exec, c.Known
+	return other
+}
+
 type outputOf struct{ call *Call }
 
 func (o outputOf) Write(data []byte) (int, error) {
