@@ -61,7 +61,7 @@ class LocalNode:
         self._config = config
         self._capacity = found.capacity
         self._recorder = recorder
-        self._view = node_view(config, found.allocatable, None)
+        self._view = node_view(config, found, None)
 
     def view(self) -> NodeView:
         """See NodeSource."""

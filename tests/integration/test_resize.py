@@ -90,6 +90,10 @@ def test_a_container_is_resized_as_it_runs(space: Namespace, linux: str, actor: 
     assert container["restartCount"] == 0
     assert space.wait_event("grows", "ResizeStarted").startswith("Pod resize started: {")
     assert '"generation":2' in space.wait_event("grows", "ResizeCompleted")
+    # It sees so itself, and in what the node made for it: also how ready the kernel is to kill it.
+    shown_limit = "cat /sys/fs/cgroup/memory.max || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
+    seen = space.kubectl("exec", "grows", "--", "sh", "-c", f"{shown_limit}; cat /proc/1/oom_score_adj")
+    assert seen.split() == [str(64 << 20), "-997"]
     # The guest may now take what its first limit would have refused.
     space.kubectl("exec", "grows", "--", "sh", "-c", "echo > /go")
     eventually(lambda: "grew 40 MiB" in space.kubectl("logs", "grows"), "grown")

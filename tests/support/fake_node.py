@@ -229,7 +229,7 @@ class RoomyNode:
     """A node that any pod fits on."""
 
     def view(self) -> NodeView:
-        return NodeView("", {}, (), {"cpu": 10**6, "memory": 1 << 50, "pods": 10**6})
+        return NodeView("", {}, (), {"cpu": 10**6, "memory": 1 << 50, "pods": 10**6}, 1 << 50)
 
     async def refresh(self) -> NodeView:
         return self.view()
@@ -243,7 +243,9 @@ async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> Asy
     recorder, reporter = cast("Any", told), cast("Any", told)
     builtin = BuiltinImages(toolbox or Toolbox(enabled=False))
     environments = Environments(NoReferences(), None)
-    starter = Starter(config, cast("Any", provider), Images(), builtin, environments, recorder, dict)
+    starter = Starter(
+        config, cast("Any", provider), Images(), builtin, environments, recorder, RoomyNode().view
+    )
     watched = Watched()
     services = Services(
         config=config,

@@ -77,6 +77,7 @@ class Node:
         self._host_ip = ""
         self._instance = ""
         self._seen: NodeObject | None = None
+        self._view: tuple[NodeObject | None, NodeView] | None = None
         self._posted: Posted | None = None
         self._pressed: frozenset[str] = frozenset()
         self._stopping: NotReady | None = None
@@ -103,8 +104,10 @@ class Node:
         return self._known_facts.capacity
 
     def view(self) -> NodeView:
-        """The node as admission sees it, known once `prepare` has run; see NodeSource."""
-        return node_view(self._config, self._known_facts.allocatable, self._seen)
+        """The node as pods see it, known once `prepare` has run; see NodeSource."""
+        if self._view is None or self._view[0] is not self._seen:
+            self._view = self._seen, node_view(self._config, self._known_facts, self._seen)
+        return self._view[1]
 
     async def refresh(self) -> NodeView:
         """The node as the API server has it now, or as it was last seen; see NodeSource."""

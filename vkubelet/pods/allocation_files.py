@@ -24,11 +24,15 @@ logger = logging.getLogger(__name__)
 
 
 class Given(Struct):
-    """The resources that a pod was granted, and what each of its containers, and the whole, is held to."""
+    """The resources that a pod was granted, and what each of its containers, and the whole, is held to.
+
+    `shared` is what the containers are held to together; None in the files of earlier agents.
+    """
 
     resources: PodResources
     applied: dict[str, Applied]
     whole: ResourceRequirements | None = None
+    shared: Applied | None = None
 
 
 _decoder = msgspec.json.Decoder(Given)

@@ -22,6 +22,7 @@ from vkubelet.pods.fit import NODE_AFFINITY, Demand, NodeView, Used, demand, fai
 from vkubelet.pods.observed import Rejection, ResizeView
 from vkubelet.pods.resize import Step, Update, resources_of, summary, with_resources
 from vkubelet.pods.resources import Applied, applied
+from vkubelet.pods.sharing import shared
 
 RETRY_SECONDS = 180.0
 """After so long, what is pending is tried again though nothing is known to have changed."""
@@ -159,6 +160,7 @@ class PodAllocation:
         self._resources = kept.resources if kept is not None else resources_of(pod)
         self._applied = kept.applied if kept is not None else self._all_applied()
         self._whole = kept.whole if kept is not None else pod.spec.resources
+        self._shared = kept.shared if kept is not None else shared(pod)
         self._kept = kept is not None
         self._counted: Demand | None = None
         self.pod = with_resources(pod, self._resources)
@@ -199,7 +201,7 @@ class PodAllocation:
         if self._counted is None:
             # Not admitted: what it asks for now is what it will be judged by.
             self._resources, self._applied = resources_of(pod), self._all_applied()
-            self._whole = pod.spec.resources
+            self._whole, self._shared = pod.spec.resources, shared(pod)
         self.pod = with_resources(pod, self._resources)
         if self._counted is not None:
             self._decide_later()
@@ -228,9 +230,13 @@ class PodAllocation:
         self._node.event(pod, "Normal", "ResizeStarted", summary("Pod resize started", pod, generation))
         self._wake()
 
-    def starting(self, pod: Pod, container: Container) -> None:
-        """A container of the pod, as it was granted then, is about to be started: it will be held to that."""
+    def starting(self, pod: Pod, container: Container) -> Applied:
+        """A container of the pod, as it was granted then, is about to be started: it will be held to that.
+
+        Returns what it shares with the others.
+        """
         self._note(container.name, applied(pod, container))
+        return self._shared or shared(pod)
 
     def view(self) -> ResizeView:
         """What there is to tell of it."""
@@ -240,6 +246,16 @@ class PodAllocation:
     def steps(self, running: Iterable[str]) -> list[Step]:
         """What is to be done for the running containers to be held to what was granted."""
         return resize.steps(self.pod, self._applied, running)
+
+    def sharing(self) -> tuple[Applied, Applied] | None:
+        """What all containers are held to together, and what was granted; None if that is the same."""
+        before, after = self._shared, shared(self.pod)
+        return None if before == after else (before or after, after)
+
+    def shares(self, held_to: Applied) -> None:
+        """The containers are held to something else together now."""
+        self._shared = held_to
+        self._write()
 
     def carried_out(self, update: Update) -> None:
         """A running container is held to something else now."""
@@ -301,7 +317,9 @@ class PodAllocation:
         self._counted = after
 
     def _write(self) -> None:
-        given = Given(resources=self._resources, applied=self._applied, whole=self._whole)
+        given = Given(
+            resources=self._resources, applied=self._applied, whole=self._whole, shared=self._shared
+        )
         self._node.write(self._wanted.metadata.uid, given)
         self._kept = True
 

@@ -27,6 +27,7 @@ from vkubelet.pods.plan import SECOND, Kill
 from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.services import HookError, Services
+from vkubelet.pods.sharing import group as pod_group
 from vkubelet.pods.starter import StartError, container_reference, log_file
 from vkubelet.pods.stopper import Stopper
 from vkubelet.pods.volumes.pod import PodVolumes
@@ -131,7 +132,7 @@ class Attempts:
         crash = view.backoff
         if view.latest is not None and view.latest.exit is not None:
             crash = crash.next(view.latest.exit.finished_at / SECOND, now)
-        self._allocation.starting(pod, container)
+        bounds = self._allocation.starting(pod, container)
         state = await services.starter.start(
             pod,
             container,
@@ -139,6 +140,7 @@ class Attempts:
             crash,
             services.host_ip,
             self._volumes,
+            pod_group(pod, bounds),
             lambda mounted: self._preopens(pod, container, number, mounted),
             self.retry,
         )

@@ -37,12 +37,16 @@ HostPort: TypeAlias = tuple[str, str, int]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeView:
-    """The node as it concerns admission. `allocatable` is as `resources.counted` counts, `pods` among it."""
+    """The node as it concerns pods. `allocatable` is as `resources.counted` counts, `pods` among it.
+
+    `memory` is all it has, in bytes.
+    """
 
     name: str
     labels: Mapping[str, str]
     taints: tuple[Taint, ...]
     allocatable: Mapping[str, int]
+    memory: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -102,12 +102,19 @@ def steps(pod: Pod, now_applied: Mapping[str, Applied], running: Iterable[str]) 
     return sorted(found, key=_increase)
 
 
-def usage_above(updates: Iterable[Update], usage: Mapping[str, int]) -> str | None:
+def usage_above(updates: Iterable[Update], usage: Mapping[str, int], whole: int = 0) -> str | None:
     """Why memory limits cannot be lowered to below what is used, by container; None when they can.
 
-    A container whose usage is not known has ended, or is about to be started anew.
+    A container whose usage is not known has ended, or is about to be started anew. `whole` is the whole pod's
+    limit, where that is lowered.
     """
-    errors = [
+    used = sum(usage.values())
+    errors = (
+        [f"attempting to set pod memory limit ({whole}) below current usage ({used})"]
+        if (whole and used >= whole)
+        else []
+    )
+    errors += [
         f'attempting to set container "{update.container}" memory limit ({update.after.memory_limit}) '
         f"below current usage ({usage[update.container]})"
         for update in updates

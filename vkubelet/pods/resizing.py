@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from providers.base import Provider, ProviderError
 from vkubelet.pods.allocations import PodAllocation
@@ -17,8 +18,14 @@ from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.ending import grace_seconds
 from vkubelet.pods.plan import Kill
 from vkubelet.pods.resize import Restart, Step, Update, lowers_memory, usage_above
+from vkubelet.pods.resources import Applied
+from vkubelet.pods.sharing import group, widest
+from vkubelet.pods.sharing import lowers_memory as sharing_lowers_memory
 
 logger = logging.getLogger(__name__)
+
+Sharing: TypeAlias = tuple[Applied, Applied]
+"""What all containers of the pod are held to together, and what they shall be."""
 
 RETRY_AFTER = 30.0
 """Seconds after which what could not be carried out is tried again: usage may have gone down."""
@@ -40,7 +47,7 @@ class Resizing:
         self._allocation = allocation
         self._on_news = on_news
         self._task: asyncio.Task[None] | None = None
-        self._failed: list[Update] = []
+        self._failed: tuple[list[Update], Sharing | None] = ([], None)
         self._retry_at = 0.0
 
     def turn(self, group: asyncio.TaskGroup) -> tuple[list[Kill], float | None]:
@@ -48,16 +55,16 @@ class Resizing:
         # A container that is being started is held to what was granted when its start began.
         views = self._containers.views.items()
         running = [name for name, view in views if view.running is not None and not view.starting]
-        steps = self._allocation.steps(running)
-        if not steps:
+        steps, sharing = self._allocation.steps(running), self._allocation.sharing()
+        if not steps and sharing is None:
             self._allocation.completed()
             return [], None
         updates = [step for step in steps if isinstance(step, Update)]
         wake_at: float | None = None
-        if updates == self._failed and time.time() < self._retry_at:
+        if (updates, sharing) == self._failed and time.time() < self._retry_at:
             wake_at = self._retry_at
-        elif updates and self._task is None:
-            self._task = group.create_task(self._carry_out(updates), name="resize")
+        elif (updates or sharing is not None) and self._task is None:
+            self._task = group.create_task(self._carry_out(updates, sharing), name="resize")
         return self._kills(steps), wake_at
 
     def _kills(self, steps: Sequence[Step]) -> list[Kill]:
@@ -70,23 +77,24 @@ class Resizing:
                 found.append(kill)
         return found
 
-    async def _carry_out(self, updates: list[Update]) -> None:
-        """Change the limits of running containers, in this order, up to the first that cannot be changed."""
+    async def _carry_out(self, updates: list[Update], sharing: Sharing | None) -> None:
+        """Change the limits of running containers, in this order, up to the first that cannot be changed.
+
+        What they share is at no time less than what they had or shall have.
+        """
         error: str | None = None
+        left = list(updates)
         try:
-            error = await self._refusal(updates)
-            for update in updates if error is None else ():
-                running = self._containers.running(update.container)
-                if running is None:
-                    continue
-                after = update.after
-                await self._provider.update(
-                    running.state.id,
-                    memory_limit=after.memory_limit or None,
-                    cpu_limit=after.cpu_limit or None,
-                    cpu_request=after.weight,
-                )
-                self._allocation.carried_out(update)
+            error = await self._refusal(updates, sharing)
+            if error is None:
+                if sharing is not None:
+                    await self._share(widest(*sharing))
+                while left:
+                    await self._update(left[0])
+                    del left[0]
+                if sharing is not None:
+                    await self._share(sharing[1])
+                    self._allocation.shares(sharing[1])
         except ProviderError as failure:
             error = str(failure)
         finally:
@@ -94,17 +102,32 @@ class Resizing:
         if error is not None:
             logger.warning("pod %s: resize: %s", self._allocation.pod.key, error)
             self._allocation.failed(error)
-            self._failed, self._retry_at = updates, time.time() + RETRY_AFTER
+            self._failed, self._retry_at = (left, sharing), time.time() + RETRY_AFTER
         self._on_news()
 
-    async def _refusal(self, updates: list[Update]) -> str | None:
+    async def _update(self, update: Update) -> None:
+        running = self._containers.running(update.container)
+        if running is None:
+            return
+        after = update.after
+        await self._provider.update(
+            running.state.id,
+            memory_limit=after.memory_limit or None,
+            cpu_limit=after.cpu_limit or None,
+            cpu_request=after.weight,
+        )
+        self._allocation.carried_out(update)
+
+    async def _share(self, bounds: Applied) -> None:
+        found = group(self._allocation.pod, bounds)
+        if found is not None:
+            await self._provider.update_group(found)
+
+    async def _refusal(self, updates: list[Update], sharing: Sharing | None) -> str | None:
         """Why memory limits cannot be lowered, if they are to be."""
-        if not lowers_memory(updates):
+        whole = sharing[1].memory_limit if sharing is not None and sharing_lowers_memory(*sharing) else 0
+        if not whole and not lowers_memory(updates):
             return None
-        identifiers = {}
-        for update in updates:
-            running = self._containers.running(update.container)
-            if running is not None:
-                identifiers[running.state.id] = update.container
-        usage = await self._provider.usage(identifiers)
-        return usage_above(updates, {identifiers[key]: found.memory for key, found in usage.items()})
+        names = {one.state.id: one.spec.name for one in self._containers.all_running()}
+        usage = await self._provider.usage(names)
+        return usage_above(updates, {names[key]: found.memory for key, found in usage.items()}, whole)

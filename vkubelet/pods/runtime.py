@@ -68,9 +68,7 @@ class PodRuntime:
         self._provider = provider
         environments = Environments(references, services)
         builtin = BuiltinImages(toolbox)
-        starter = Starter(
-            config, provider, images, builtin, environments, recorder, lambda: node.view().allocatable
-        )
+        starter = Starter(config, provider, images, builtin, environments, recorder, node.view)
         self._volumes = VolumeManager(
             config, references=references, client=client, recorder=recorder, node=node
         )

@@ -21,7 +21,7 @@ import msgspec
 from oci.errors import InvalidReferenceError, OciError
 from oci.images import Image
 from oci.reference import Reference, parse
-from providers.base import Artifact, ContainerSpec, ContainerState, Preopen, Provider, ProviderError
+from providers.base import Artifact, ContainerSpec, ContainerState, Group, Preopen, Provider, ProviderError
 from vkubelet import telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.events import Recorder
@@ -35,7 +35,9 @@ from vkubelet.pods.downward import ConfigValueError
 from vkubelet.pods.ending import wants_stop_file
 from vkubelet.pods.environment import Environment, arguments, with_terminal
 from vkubelet.pods.etc_files import EtcFiles
+from vkubelet.pods.fit import NodeView
 from vkubelet.pods.hostname import Hostname, HostnameError, hostname
+from vkubelet.pods.qos import oom_score_adj
 from vkubelet.pods.resources import applied
 from vkubelet.pods.security import IdentityError, identity, joined, own_identity, read_only_root
 from vkubelet.pods.sources import Environments, Place
@@ -95,16 +97,16 @@ class Starter:
         builtin: BuiltinImages,
         environments: Environments,
         recorder: Recorder,
-        allocatable: Callable[[], Mapping[str, int]],
+        node: Callable[[], NodeView],
     ) -> None:
-        """All of them outlive every start. `allocatable` is what the node has to give now."""
+        """All of them outlive every start. `node` tells what the node is now."""
         self._config = config
         self._provider = provider
         self._images = images
         self._builtin = builtin
         self._environments = environments
         self._recorder = recorder
-        self._allocatable = allocatable
+        self._node = node
         self._own = own_identity()
         self._etc = EtcFiles(config, recorder)
 
@@ -116,12 +118,14 @@ class Starter:
         backoff: Backoff,
         host_ip: str,
         volumes: PodMounts,
+        group: Group | None,
         beside: Callable[[tuple[Preopen, ...]], tuple[Preopen, ...]],
         available: Callable[[], None],
     ) -> ContainerState:
         """Start attempt `number` of a container. Raises StartError.
 
-        It sees what it mounts of `volumes`, and what `beside` gives for that, which may raise StartError too.
+        It sees what it mounts of `volumes`, and what `beside` gives for that, which may raise StartError too,
+        and is in `group`.
         After a failure, `available` is called when what its environment lacks may be there.
 
         Cancelled before the process is asked for, it leaves nothing; later, the provider decides whether
@@ -137,7 +141,7 @@ class Starter:
                 await volumes.show(volume.name, await self._image(pod, like))
             image = await self._image(pod, container)
             artifact = await self._prepare(image)
-            place = Place(name.name, host_ip, self._allocatable(), volumes.host_path)
+            place = Place(name.name, host_ip, self._node().allocatable, volumes.host_path)
             try:
                 env = await self._environments.make(pod, container, image.config.env, place, available)
             except ConfigValueError as error:
@@ -146,7 +150,7 @@ class Starter:
                 await self._etc.make(pod, name, host_ip)
             except OSError as error:
                 raise StartError("CreateContainerConfigError", f"files of /etc: {error}") from error
-            spec = self._spec(pod, container, number, backoff, env, volumes, beside, image, artifact)
+            spec = self._spec(pod, container, number, backoff, env, volumes, group, beside, image, artifact)
             self._event(pod, container, "Normal", "Created", "Container created")
             state = await self._run(spec)
         except StartError as error:
@@ -234,11 +238,12 @@ class Starter:
         backoff: Backoff,
         env: Environment,
         volumes: PodMounts,
+        group: Group | None,
         beside: Callable[[tuple[Preopen, ...]], tuple[Preopen, ...]],
         image: Image,
         artifact: Artifact,
     ) -> ContainerSpec:
-        bounds = applied(pod, container)
+        bounds, node = applied(pod, container), self._node()
         try:
             user = identity(pod, container, image.config.user, self._own)
         except IdentityError as error:
@@ -272,6 +277,8 @@ class Starter:
             read_only_root=read_only_root(container),
             identity=user,
             stop_file=wants_stop_file(pod),
+            group=group,
+            oom_score_adj=oom_score_adj(pod, container, node.memory),
         )
 
     async def _run(self, spec: ContainerSpec) -> ContainerState:

@@ -159,7 +159,7 @@ def test_configured_resources_are_the_nodes_own() -> None:
 
 def test_admission_sees_what_others_gave() -> None:
     config = Config(node_name="n", node_labels={"zone": "a"})
-    unseen = node_view(config, FACTS.allocatable, None)
+    unseen = node_view(config, FACTS, None)
     assert unseen.labels["zone"] == "a"
     assert unseen.taints == config.register_with_taints
     assert unseen.allocatable == {
@@ -171,7 +171,9 @@ def test_admission_sees_what_others_gave() -> None:
     node = NodeObject(metadata=ObjectMeta(labels={"zone": "b"}))
     node.spec.taints = [status.Taint(key="k", effect="NoExecute", time_added="2026-01-01T00:00:00Z")]
     node.status.allocatable = {"example.com/gpu": "1k", "memory": "1"}
-    seen = node_view(config, replace(FACTS.allocatable, extended={"example.com/own": 2}), node)
+    seen = node_view(
+        config, replace(FACTS, allocatable=replace(FACTS.allocatable, extended={"example.com/own": 2})), node
+    )
     assert seen.labels == {"zone": "b"}
     assert seen.taints == (Taint(key="k", effect="NoExecute"),)
     assert seen.allocatable["memory"] == FACTS.allocatable.memory

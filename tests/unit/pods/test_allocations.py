@@ -24,7 +24,7 @@ class Node:
         self.fresh = {"zone": "b"}
 
     def view(self) -> NodeView:
-        return NodeView("here", self.labels, (), {"cpu": 3000, "memory": 1 << 30, "pods": 10})
+        return NodeView("here", self.labels, (), {"cpu": 3000, "memory": 1 << 30, "pods": 10}, 1 << 30)
 
     async def refresh(self) -> NodeView:
         self.labels = self.fresh
@@ -273,3 +273,20 @@ async def test_restarts_are_steps_too(world: World) -> None:
     container.resize_policy = [ContainerResizePolicy(resource_name="cpu", restart_policy="RestartContainer")]
     one.update(wanted)
     assert one.steps(["main"]) == [Restart("main")]
+
+
+async def test_what_containers_share_follows_when_it_is_carried_out(world: World) -> None:
+    one = await world.admitted("one", "1")
+    assert one.sharing() is None
+    assert one.starting(one.pod, (one.pod.spec.containers or [])[0]) == Applied(cpu_request=1000)
+    one.update(make_pod("one", "2", 2))
+    change = Applied(cpu_request=1000), Applied(cpu_request=2000)
+    assert one.sharing() == change
+    world.restart()
+    again = world.pod(make_pod("one", "2", 2))
+    again.hold()
+    assert again.sharing() == change, "the next agent goes on with it"
+    again.shares(change[1])
+    assert again.sharing() is None
+    world.restart()
+    assert world.pod(make_pod("one", "2", 2)).sharing() is None

@@ -50,6 +50,7 @@ def node(**more: Any) -> NodeView:
         "labels": {"kubernetes.io/os": "wasm32-wasi", "zone": "a"},
         "taints": (),
         "allocatable": allocatable | more.pop("also", {}),
+        "memory": 5 * GIB,
     }
     return NodeView(**(fields | more))
 

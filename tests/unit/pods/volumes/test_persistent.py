@@ -34,7 +34,7 @@ UNPROCESSED = (
 
 class Node:
     def view(self) -> NodeView:
-        return NodeView("node-1", {"zone": "a"}, (), {})
+        return NodeView("node-1", {"zone": "a"}, (), {}, 0)
 
     async def refresh(self) -> NodeView:
         return self.view()

@@ -1,0 +1,56 @@
+"""What the containers of a pod share beside what each may use: the group that a provider bounds; pure.
+
+It exists because spec.resources bounds all of them together, and because pods compete for processors as
+wholes: the rules are those of ResourceConfigForPod (pkg/kubelet/cm). It must not know how that is done.
+"""
+
+from __future__ import annotations
+
+from providers.base import Group
+from vkubelet.api.objects import Pod
+from vkubelet.pods.qos import BEST_EFFORT, qos_class
+from vkubelet.pods.resources import POD_LEVEL, Applied, counted, pod_limits, pod_requests
+
+
+def shared(pod: Pod) -> Applied:
+    """What the pod's containers may use together.
+
+    Limits of containers are not summed up: each of them is held to its own, with room for the runtime's own
+    memory, of which a sum would know nothing.
+    """
+    named = (pod.spec.resources.limits if pod.spec.resources is not None else None) or {}
+    limits = {name: amount for name, amount in pod_limits(pod).items() if name in named and name in POD_LEVEL}
+    return Applied(
+        memory_limit=counted("memory", limits["memory"]) if "memory" in limits else 0,
+        cpu_limit=counted("cpu", limits["cpu"]) if "cpu" in limits else 0,
+        cpu_request=counted("cpu", amount) if (amount := pod_requests(pod).get("cpu")) is not None else 0,
+    )
+
+
+def widest(one: Applied, other: Applied) -> Applied:
+    """What is enough for the one and for the other; a limit of 0 is none."""
+    limits = {
+        name: max(getattr(one, name), getattr(other, name))
+        if getattr(one, name) and getattr(other, name)
+        else 0
+        for name in ("memory_limit", "cpu_limit")
+    }
+    return Applied(cpu_request=max(one.cpu_request, other.cpu_request), **limits)
+
+
+def lowers_memory(before: Applied, after: Applied) -> bool:
+    """Whether there is less memory than before."""
+    limit = after.memory_limit
+    return limit != 0 and (before.memory_limit == 0 or limit < before.memory_limit)
+
+
+def group(pod: Pod, bounds: Applied) -> Group | None:
+    """The pod's group with these bounds; None for a pod that asks for nothing: it gets what others leave."""
+    if qos_class(pod) == BEST_EFFORT:
+        return None
+    return Group(
+        f"pod{pod.metadata.uid}",
+        memory_limit=bounds.memory_limit or None,
+        cpu_limit=bounds.cpu_limit or None,
+        cpu_request=bounds.cpu_request,
+    )
