@@ -20,6 +20,8 @@ NODE = "conformance-wasm"
 POLICY = programs.HERE / "policy.yaml"
 TAINT = "kubernetes.io/arch=wasm32-wasi:PreferNoSchedule"
 """The node's taint: with its usual ones the suite would take it for a node that takes no pods."""
+LABEL = "kubernetes.io/os=linux"
+"""The suite, and the API server where pods are resized, ask for it: the node's processes are those of Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,12 @@ def running(cache: Path, directory: Path, report: Report, node_options: list[str
         environment.repositories.write_text(images.registries(ready.registry))
         images.push_all(ready.registry, guest)
         kubectl.run(ready.kubeconfig, ["apply", "--filename=-"], stdin=POLICY.read_text())
-        node.start(directory / "node", ready, NODE, [f"--register-with-taints={TAINT}", *node_options])
+        node.start(
+            directory / "node",
+            ready,
+            NODE,
+            [f"--register-with-taints={TAINT}", f"--node-labels={LABEL}", *node_options],
+        )
         yield environment
     finally:
         os.close(theirs)
