@@ -130,6 +130,12 @@ EVICTIONS = Counter(
     ("eviction_signal",),
 )
 
+PREEMPTIONS = Counter(
+    "kubelet_preemptions",
+    _ALPHA + "Cumulative number of pod preemptions by preemption resource",
+    ("preemption_signal",),
+)
+
 _OF_PROBES = (PROBE_RESULTS, PROBE_DURATION)
 _ALL = tuple(
     value

@@ -141,6 +141,29 @@ def test_a_node_short_of_disk_and_processes(
     assert message == "Pod was rejected: The node had condition: [DiskPressure PIDPressure]. "
 
 
+def test_room_for_a_critical_pod(space: Namespace, start_node: Callable[..., Any], actor: str) -> None:
+    node = start_node("preempting", "--max-pods=2")
+    on = {"nodeName": node.name, "terminationGracePeriodSeconds": 1}
+    asking = {"resources": {"requests": {"cpu": "10m"}}}
+    space.pod("asks", actor, "sleep", "600", container=asking, **on)
+    space.pod("idle", actor, "sleep", "600", **on)
+    for name in ("asks", "idle"):
+        space.wait(f"pod/{name}", "condition=Ready")
+    space.pod("critical", actor, "sleep", "600", priorityClassName="system-node-critical", **on)
+    space.wait("pod/critical", "condition=Ready")
+    space.wait("pod/idle", "jsonpath={.status.phase}=Failed")
+    status = space.status("idle")
+    message = "Preempted in order to admit critical pod"
+    assert (status["reason"], status["message"]) == ("Preempting", message)
+    target = condition(status, "DisruptionTarget")
+    assert (target["reason"], target["message"]) == (
+        "TerminationByKubelet",
+        "Pod was preempted by Kubelet to accommodate a critical pod.",
+    )
+    assert space.wait_event("idle", "Preempting") == message
+    assert space.status("asks")["phase"] == "Running"
+
+
 def test_thresholds_that_cannot_be_are_refused(start_node: Callable[..., Any]) -> None:
     with pytest.raises(Exception, match=r"evictionHard: unsupported eviction signal disk\.free"):
         start_node("never", "--eviction-hard=disk.free<1Gi")

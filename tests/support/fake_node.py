@@ -255,7 +255,11 @@ async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> Asy
             config, references=NoReferences(), client=None, recorder=recorder, node=RoomyNode()
         ),
         allocations=Allocations(
-            AllocationFiles(directory / "allocations"), RoomyNode(), recorder, lambda _: None
+            AllocationFiles(directory / "allocations"),
+            RoomyNode(),
+            recorder,
+            lambda _: None,
+            lambda uid, eviction: manager.evict(uid, eviction),
         ),
         probes=watched,
         hooks=watched,

@@ -17,13 +17,13 @@ from vkubelet import telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods import podinfo, termination
-from vkubelet.pods.allocations import PodAllocation
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.builtin import is_builtin
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.ending import grace_seconds
 from vkubelet.pods.observed import NOT_PROBED, Probed, Waiting
 from vkubelet.pods.plan import SECOND, Kill
+from vkubelet.pods.pod_allocation import PodAllocation
 from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.services import HookError, Services

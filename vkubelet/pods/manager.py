@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +22,7 @@ from vkubelet.pods.directory import (
     PodNotFoundError,
 )
 from vkubelet.pods.inventory import PodEntry
+from vkubelet.pods.observed import Eviction
 from vkubelet.pods.records import ForeignContainerError, Record, record
 from vkubelet.pods.services import Services
 from vkubelet.pods.starter import pod_log_dir
@@ -139,6 +140,15 @@ class PodManager:
     def active(self) -> list[PodWorker]:
         """The workers of pods that run, or are about to."""
         return [worker for worker in self._workers.values() if worker.is_active]
+
+    def evict(self, uid: str, eviction: Eviction) -> Awaitable[None]:
+        """End a pod, if it is there still; done once nothing of it runs."""
+        worker = self._workers.get(uid)
+        if worker is not None:
+            return worker.evict(eviction)
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
     async def collect(self) -> None:
         """Forget containers that have ended and that nobody looks at, because disks are short."""

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from providers.base import Provider, ProviderError
-from vkubelet.pods.allocations import PodAllocation
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.ending import grace_seconds
 from vkubelet.pods.plan import Kill
+from vkubelet.pods.pod_allocation import PodAllocation
 from vkubelet.pods.resize import Restart, Step, Update, lowers_memory, usage_above
 from vkubelet.pods.resources import Applied
 from vkubelet.pods.sharing import group, widest

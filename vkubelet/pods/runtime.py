@@ -77,7 +77,13 @@ class PodRuntime:
         self._eviction = EvictionManager(
             config, configured(config), node, lambda: self.manager.active(), lambda: self._garbage.collect()
         )
-        self._allocations = Allocations(files, node, recorder, self._eviction.refuse)
+        self._allocations = Allocations(
+            files,
+            node,
+            recorder,
+            self._eviction.refuse,
+            lambda uid, eviction: self.manager.evict(uid, eviction),
+        )
         self._probes = ProbeRunner(Checks(self.commands, host_ip), Report(recorder))
         self.manager = PodManager(
             Services(

@@ -10,9 +10,10 @@ import pytest
 from vkubelet.api.containers import Container, ContainerResizePolicy, ResourceRequirements
 from vkubelet.api.objects import ObjectMeta, ObjectReference, Pod, PodCondition, PodSpec
 from vkubelet.pods.allocation_files import AllocationFiles
-from vkubelet.pods.allocations import Allocations, PodAllocation
+from vkubelet.pods.allocations import Allocations
 from vkubelet.pods.fit import NodeView
-from vkubelet.pods.observed import Rejection
+from vkubelet.pods.observed import Eviction, Rejection
+from vkubelet.pods.pod_allocation import PodAllocation
 from vkubelet.pods.resize import Applied, Restart, Update
 
 
@@ -58,16 +59,26 @@ class World:
         self.events = Events()
         self.woken: list[str] = []
         self.refusal: Rejection | None = None
+        self.evicted: list[tuple[str, Eviction]] = []
+        self.immortal: set[str] = set()
+        self.taken: dict[str, PodAllocation] = {}
         self.restart()
         self.allocations.keep_only(())
 
     def restart(self) -> None:
         self.allocations = Allocations(
-            AllocationFiles(self.directory), self.node, self.events, lambda pod: self.refusal
+            AllocationFiles(self.directory), self.node, self.events, lambda pod: self.refusal, self.evict
         )
 
+    async def evict(self, uid: str, eviction: Eviction) -> None:
+        self.evicted.append((uid, eviction))
+        if uid not in self.immortal:
+            self.taken[uid].release()
+
     def pod(self, pod: Pod) -> PodAllocation:
-        return self.allocations.pod(pod, lambda: self.woken.append(pod.metadata.name))
+        found = self.allocations.pod(pod, lambda: self.woken.append(pod.metadata.name))
+        self.taken[pod.metadata.uid] = found
+        return found
 
     async def admitted(self, name: str, cpu: str, **spec: Any) -> PodAllocation:
         found = self.pod(make_pod(name, cpu, **spec))
@@ -290,3 +301,46 @@ async def test_what_containers_share_follows_when_it_is_carried_out(world: World
     assert again.sharing() is None
     world.restart()
     assert world.pod(make_pod("one", "2", 2)).sharing() is None
+
+
+CRITICAL = 2_000_000_000
+
+
+async def test_room_is_made_for_critical_pods(world: World) -> None:
+    await world.admitted("small", "500m")
+    await world.admitted("big", "2", termination_grace_period_seconds=7)
+    one = world.pod(make_pod("critical", "2", priority=CRITICAL))
+    assert await one.admit() is None
+    ((uid, eviction),) = world.evicted
+    assert (uid, eviction.grace_seconds) == ("uid-big", 7)
+    assert (eviction.reason, eviction.message) == ("Preempting", "Preempted in order to admit critical pod")
+    assert eviction.disruption == "Pod was preempted by Kubelet to accommodate a critical pod."
+
+
+async def test_but_none_by_ending_critical_pods(world: World) -> None:
+    await world.admitted("critical", "2", priority=CRITICAL)
+    rejection = await world.pod(make_pod("other", "2", priority=CRITICAL)).admit()
+    assert rejection == Rejection(
+        "UnexpectedAdmissionError",
+        "Unexpected error while attempting to recover from admission failure: preemption: "
+        "error finding a set of pods to preempt: no set of running pods found to reclaim resources: [(res: cpu, q: 1000), ]",
+    )
+    # A more important one may.
+    assert await world.pod(make_pod("node-critical", "2", priority=CRITICAL + 1000)).admit() is None
+
+
+async def test_where_room_would_not_help_none_is_made(world: World) -> None:
+    await world.admitted("big", "2")
+    rejection = await world.pod(
+        make_pod("critical", "2", priority=CRITICAL, node_selector={"zone": "nowhere"})
+    ).admit()
+    assert rejection is not None
+    assert (rejection.reason, world.evicted) == ("NodeAffinity", [])
+
+
+async def test_room_that_others_take_is_made_again_and_not_for_ever(world: World) -> None:
+    world.immortal.add("uid-big")
+    await world.admitted("big", "2")
+    rejection = await world.pod(make_pod("critical", "2", priority=CRITICAL)).admit()
+    assert rejection is not None
+    assert (rejection.reason, len(world.evicted)) == ("OutOfcpu", 3)

@@ -13,7 +13,8 @@ from providers.base import Group, ProviderError
 from vkubelet.api.containers import Container, ResourceRequirements
 from vkubelet.api.objects import ObjectMeta, Pod, PodSpec
 from vkubelet.pods.allocation_files import AllocationFiles
-from vkubelet.pods.allocations import Allocations, PodAllocation
+from vkubelet.pods.allocations import Allocations
+from vkubelet.pods.pod_allocation import PodAllocation
 from vkubelet.pods.resizing import Resizing
 
 from .test_allocations import Events, Node
@@ -75,7 +76,9 @@ class World:
     def __init__(self, directory: Path, *running: str) -> None:
         self.provider = Provider()
         self.news = asyncio.Event()
-        allocations = Allocations(AllocationFiles(directory), Node(), Events(), lambda _: None)
+        allocations = Allocations(
+            AllocationFiles(directory), Node(), Events(), lambda _: None, cast("Any", None)
+        )
         allocations.keep_only(())
         self.allocation: PodAllocation = allocations.pod(make_pod("40Mi", "100Mi", 1), lambda: None)
         self.allocation.hold()
