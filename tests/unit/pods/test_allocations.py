@@ -323,7 +323,8 @@ async def test_but_none_by_ending_critical_pods(world: World) -> None:
     assert rejection == Rejection(
         "UnexpectedAdmissionError",
         "Unexpected error while attempting to recover from admission failure: preemption: "
-        "error finding a set of pods to preempt: no set of running pods found to reclaim resources: [(res: cpu, q: 1000), ]",
+        "error finding a set of pods to preempt: no set of running pods found to reclaim resources: "
+        "[(res: cpu, q: 1000), ]",
     )
     # A more important one may.
     assert await world.pod(make_pod("node-critical", "2", priority=CRITICAL + 1000)).admit() is None
