@@ -26,7 +26,7 @@ from vkubelet.server.cri_log import LogFilter
 from vkubelet.server.log_file import BLOCK
 from vkubelet.server.log_options import decode
 from vkubelet.server.log_reader import LogReader
-from vkubelet.server.log_stream import PIECE
+from vkubelet.server.log_stream import pieces
 from vkubelet.server.logs import LogRoutes
 
 CLIENT = """
@@ -154,8 +154,8 @@ async def bench(size: int, directory: Path) -> None:
         for name, query in QUERIES.items():
             log = LogFilter(decode(dict([query.split("=")] if query else []), 0))
             begin = time.perf_counter()
-            for offset in range(0, len(data) if name != "tail 10" else 0, PIECE):
-                log.feed(data[offset : offset + PIECE])
+            for piece in pieces(data if name != "tail 10" else b""):
+                log.feed(piece)
             alone = time.perf_counter() - begin
             path = f"/containerLogs/default/web/main?{query}"
             received, seconds = await measure(port, path, files)

@@ -229,8 +229,17 @@ def _look(file: LogFile, filter_: Lines, ended: bool) -> _Step:
     # The place is asked for first: if that is not the current one, what is read after is all there will be.
     place = file.place()
     data = file.read()
-    output = b"".join([filter_.feed(data[at : at + PIECE]) for at in range(0, len(data), PIECE)])
+    output = b"".join(map(filter_.feed, pieces(data)))
     return _Step(output, len(data) < BLOCK, place, ended)
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """The parts of a block, which end where lines do: a filter copies what is left of one with the next."""
+    begin = 0
+    while begin < len(data):
+        end = data.rfind(b"\n", begin, begin + PIECE) + 1 or begin + PIECE
+        yield data[begin:end]
+        begin = end
 
 
 def _close_result(opened: Future[LogFile | None]) -> None:

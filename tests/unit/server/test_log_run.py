@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vkubelet.server import log_run
 from vkubelet.server.cri_log import LogFilter, parse_line
 from vkubelet.server.log_options import STREAMS, LogOptions
 from vkubelet.server.log_run import cutter
@@ -62,9 +63,37 @@ def careful(run: bytes, streams: frozenset[bytes], timestamps: bool) -> bytes | 
     return output
 
 
-@given(st.lists(lines, min_size=1, max_size=8).map(b"".join) | runs | spoiled, wanted, st.booleans())
-def test_a_run_is_cut_as_its_lines_would_be_or_not_at_all(run, streams, timestamps):
-    assert cutter(streams, timestamps=timestamps)(run) == careful(run, streams, timestamps)
+# How many lines a pattern takes at once, and when they are long; the usual ones are too large for small runs.
+ways = st.sampled_from([(16, 700), (16, 0), (3, 0), (2, 0), (1, 0), (16, 10_000)])
+
+
+def cut(run: bytes, streams: frozenset[bytes], timestamps: bool, way: tuple[int, int]) -> bytes | None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_run, "_LINES", way[0])
+        patch.setattr(log_run, "_LONG", way[1])
+        return cutter(streams, timestamps=timestamps)(run)
+
+
+@given(st.lists(lines, min_size=1, max_size=50).map(b"".join) | runs | spoiled, wanted, st.booleans(), ways)
+def test_a_run_is_cut_as_its_lines_would_be_or_not_at_all(run, streams, timestamps, way):
+    assert cut(run, streams, timestamps, way) == careful(run, streams, timestamps)
+
+
+@pytest.mark.parametrize("timestamps", [False, True])
+@pytest.mark.parametrize("length", [0, 20, 100, 700, 16000])
+@pytest.mark.parametrize(
+    "streams", [[b"stdout"], [b"stderr"], [b"stdout"] * 33 + [b"stderr"] * 2 + [b"stdout"]]
+)
+@pytest.mark.parametrize("number", [1, 15, 16, 17, 48, 51])
+def test_whole_runs_of_any_length_are_cut(timestamps, length, streams, number):
+    run = b"".join(
+        b"%s %s F %s\n" % (TIME, streams[line % len(streams)], b"x" * length) for line in range(number)
+    )
+    expected = careful(run, STREAMS["All"], timestamps)
+    assert expected is not None
+    assert cutter(STREAMS["All"], timestamps=timestamps)(run) == expected
+    for damaged in (run.replace(b"F", b"P", 1), run[1:], run[:-2] + b"\nx\n", b"\n" + run, run + b"\n"):
+        assert cutter(STREAMS["All"], timestamps=timestamps)(damaged) is None
 
 
 @given(
