@@ -48,7 +48,7 @@ CONTAINER: Fields = {
     "ports": applied("they inform; guests share the node's network, and only with hostNetwork"),
     "readinessProbe": works(),
     "resizePolicy": works(),
-    "resources": works(),
+    "resources": works("the guest finds its limits where Linux has them, in /sys/fs/cgroup"),
     "restartPolicy": works(),
     "restartPolicyRules": works("of the action Restart", but=_restart_rules),
     "securityContext": works(),

@@ -51,7 +51,10 @@ POD_SPEC: Fields = {
     "priorityClassName": works(),
     "readinessGates": works(),
     "resourceClaims": refused("dynamic resource allocation is not supported; remove the claims"),
-    "resources": works("of the whole pod: the limit of each container that has none of its own"),
+    "resources": works(
+        "of the whole pod: limits of each container that has none of its own, and by a cgroup of all together, "
+        "where memory counts with what the runtime needs"
+    ),
     "restartPolicy": works(),
     "runtimeClassName": applied(
         "classes that this node is not configured for are refused", but=_runtime_class
