@@ -52,7 +52,7 @@ POD_SPEC: Fields = {
     "readinessGates": works(),
     "resourceClaims": refused("dynamic resource allocation is not supported; remove the claims"),
     "resources": works(
-        "of the whole pod: limits of each container that has none of its own, and by a cgroup of all together, "
+        "of the whole pod: limits of each container that has none of its own, and by a cgroup of all of them, "
         "where memory counts with what the runtime needs"
     ),
     "restartPolicy": works(),
