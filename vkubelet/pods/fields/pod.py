@@ -52,8 +52,8 @@ POD_SPEC: Fields = {
     "readinessGates": works(),
     "resourceClaims": refused("dynamic resource allocation is not supported; remove the claims"),
     "resources": works(
-        "of the whole pod: limits of each container that has none of its own, and by a cgroup of all of them, "
-        "where memory counts with what the runtime needs"
+        "of the whole pod: limits of each container that has none of its own, and of all of them together: "
+        "a cgroup bounds those, where memory counts with what the runtime needs"
     ),
     "restartPolicy": works(),
     "runtimeClassName": applied(
