@@ -21,7 +21,7 @@ POLICY = programs.HERE / "policy.yaml"
 TAINT = "kubernetes.io/arch=wasm32-wasi:PreferNoSchedule"
 """The node's taint: with its usual ones the suite would take it for a node that takes no pods."""
 LABEL = "kubernetes.io/os=linux"
-"""The suite, and the API server where pods are resized, ask for it: the node's processes are those of Linux."""
+"""What the suite, and the API server where pods are resized, ask for: the node runs on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
