@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from providers.base import ContainerSpec, Preopen
 from providers.wasmtime import cgroupfs
 from providers.wasmtime.cgroupfs import Limits, Setting
+from providers.wasmtime.rootfs import make_directory
 
 _CGROUP, _PROC = PurePosixPath("/sys/fs/cgroup"), PurePosixPath("/proc")
 _DIRECTORIES = {_CGROUP: "cgroup", _PROC: "proc"}
@@ -56,21 +57,27 @@ def contents(spec: ContainerSpec, versions: Mapping[str, int]) -> dict[str, str]
 
 
 def place(directory: Path, files: Mapping[str, str]) -> None:
-    """Have the files in the directory, each of them whole at any time. Raises OSError."""
+    """Have the files in the directory, each of them whole at any time. Raises OSError.
+
+    Paths are text here, and what is there already is left: this is done for starts.
+    """
+    known = {str(directory.parent)}
+    is_new = not os.path.lexists(directory)
     for name, text in files.items():
-        path = directory / name
-        _make_directories(directory.parent, path.parent)
-        fresh = f"{path}.new"
+        path = f"{directory}/{name}"
+        if is_new:
+            _make_directories(os.path.dirname(path), known)  # noqa: PTH120
+        fresh = path if is_new else f"{path}.new"
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
         try:
             os.fchmod(descriptor, 0o444)
             os.write(descriptor, text.encode())
         finally:
             os.close(descriptor)
-        os.rename(fresh, path)  # noqa: PTH104  as all of this, done for starts
-    for name, target in _LINKS.items():
-        if not os.path.lexists(directory / name):
-            (directory / name).symlink_to(target)
+        if not is_new:
+            os.rename(fresh, path)  # noqa: PTH104
+    for name, target in _LINKS.items() if is_new else ():
+        os.symlink(target, f"{directory}/{name}")  # noqa: PTH211
 
 
 def _mounts(spec: ContainerSpec, versions: Mapping[str, int]) -> list[str]:
@@ -91,10 +98,9 @@ def _mount(source: str, where: str, kind: str, options: str) -> str:
     return f"{source} {escaped} {kind} {options} 0 0"
 
 
-def _make_directories(above: Path, directory: Path) -> None:
-    """Make a directory below another that others may look into, whatever the umask."""
-    if directory == above or directory.is_dir():
-        return
-    _make_directories(above, directory.parent)
-    directory.mkdir(0o755)
-    directory.chmod(0o755)
+def _make_directories(path: str, known: set[str]) -> None:
+    """Make a directory, and those above it that are not known to be there."""
+    if path not in known:
+        _make_directories(os.path.dirname(path), known)  # noqa: PTH120
+        make_directory(path)
+        known.add(path)
