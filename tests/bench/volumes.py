@@ -70,11 +70,11 @@ def shown(run_dir: Path, value: str) -> int:
 
 
 async def starts(client: PodClient, mounts: Mounts, name: str) -> list[float]:
-    """Milliseconds from each pod's creation until it is shown Running."""
+    """Milliseconds from when each pod is shown, as the node sees it too, until it is shown Running."""
     client.mounts = mounts
     names = [f"{name}-{number}" for number in range(PODS_A_TURN)]
     await client.create(names, RATE)
-    took = client.moments.took(client.moments.sent, client.moments.running, names)
+    took = client.moments.took(client.moments.added, client.moments.running, names)
     await client.delete_all()
     await client.settled()
     return took
@@ -100,7 +100,7 @@ async def measure(cluster: Cluster, node: Vkubelet, pods: int, rounds: int) -> N
         usual.sort()
         for title, took in (("without volumes", bare), ("with the usual set", usual)):
             median, worst = percentile(took, 0.5), percentile(took, 0.99)
-            print(f"  start {title}: median {median:.1f} ms, p99 {worst:.1f} ms")
+            print(f"  seen Pending -> Running {title}: median {median:.1f} ms, p99 {worst:.1f} ms")
         added = statistics.median(usual) - statistics.median(bare)
         print(f"  the usual set adds {added:.1f} ms (at most {MOST_ADDED:.0f})")
         await burst(client, node, pods, Mounts(), "without volumes")
