@@ -129,12 +129,13 @@ def test_a_node_short_of_disk_and_processes(
         return json.dumps(shown(space, node)["status"].get("images", []))
 
     eventually(lambda: "evictionunused" in images(), "the image is shown")
-    restart(node, "--eviction-hard=imagefs.available<99.99%,pid.available<99.99%")
+    restart(node, "--eviction-hard=imagefs.available<99.99%")
     wait_condition(space, node, "DiskPressure", "True")
-    wait_condition(space, node, "PIDPressure", "True")
     status = evicted(space, "idle")
-    assert status["message"].startswith("The node was low on resource: ")
+    assert status["message"].startswith("The node was low on resource: ephemeral-storage. ")
     eventually(lambda: "evictionunused" not in images(), "what no pod uses is removed")
+    restart(node, "--eviction-hard=imagefs.available<99.99%,pid.available<99.99%")
+    wait_condition(space, node, "PIDPressure", "True")
     asking = {"resources": {"requests": {"memory": "1Mi"}}}
     space.pod("late", actor, "sleep", "600", container=asking, **on)
     message = evicted(space, "late")["message"]

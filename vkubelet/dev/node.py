@@ -38,6 +38,8 @@ def options(directory: Path, ready: Ready, node: str) -> list[str]:
         f"--pod-logs-dir={directory / 'pod-logs'}",
         f"--insecure-registries={ready.registry}",
         "--drain-on-shutdown=true",
+        # Not of disks: how full they are is the machine's user's affair, who may like them so.
+        "--eviction-hard=memory.available<100Mi,pid.available<5%",
     ]
 
 
