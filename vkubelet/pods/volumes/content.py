@@ -7,6 +7,7 @@ is not there. It must not know where the files are written.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -80,6 +81,17 @@ class Collector:
         self._tokens = tokens
         self._trust = trust
         self._allocatable = allocatable
+
+    async def begin(self, pod: Pod, volume: Volume, kept: Kept) -> None:
+        """Ask for the volume's tokens, which take a while, before anybody waits for them.
+
+        What cannot be had now, `collect` will tell.
+        """
+        for source in (volume.projected.sources if volume.projected is not None else None) or ():
+            wanted = source.service_account_token
+            if wanted is not None:
+                with contextlib.suppress(SetUpError):
+                    await self._tokens.get(pod, wanted, kept(wanted.path))
 
     async def collect(self, pod: Pod, volume: Volume, kept: Kept) -> Content:
         """The volume's content as it should be now. Raises SetUpError."""

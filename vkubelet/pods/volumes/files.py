@@ -43,6 +43,11 @@ class Files:
         self._layout = layout
         self._memory = memory
 
+    async def begin(self, pod: Pod, volume: Volume) -> None:
+        """Ask for what takes a while, before the volume is prepared; fails later if it must."""
+        where = self._layout.in_memory(pod.metadata.uid, self._plugin, volume.name)
+        await self._collector.begin(pod, volume, lambda path: _kept(where, path))
+
     async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
         """See Kind."""
         where = self._layout.in_memory(pod.metadata.uid, self._plugin, volume.name)

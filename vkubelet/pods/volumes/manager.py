@@ -18,6 +18,7 @@ from vkubelet.api.objects import Pod
 from vkubelet.api.references import References
 from vkubelet.config import Config
 from vkubelet.pods.allocations import NodeSource
+from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.volumes.claims import Claims
 from vkubelet.pods.volumes.content import Collector
 from vkubelet.pods.volumes.emptydir import EmptyDir
@@ -56,6 +57,7 @@ class VolumeManager:
         self._memory = Memory(layout.memory)
         self._trust = TrustBundles(client, self._renew_all)
         self._renewal = Renewal()
+        self._group: asyncio.TaskGroup | None = None
         self._pods: dict[str, PodVolumes] = {}
         self._persistent = Persistent(Claims(client, node), layout)
 
@@ -63,6 +65,7 @@ class VolumeManager:
             return node.view().allocatable
 
         collector = Collector(references, tokens, self._trust, allocatable)
+        files = {kind: Files(kind, collector, layout, self._memory) for kind in PLUGINS}
         self._node = NodeVolumes(
             kinds={
                 "emptyDir": EmptyDir(layout, allocatable),
@@ -71,8 +74,9 @@ class VolumeManager:
                 "nfs": Nfs(layout),
                 "persistentVolumeClaim": self._persistent,
                 "ephemeral": self._persistent,
-                **{kind: Files(kind, collector, layout, self._memory) for kind in PLUGINS},
+                **files,
             },
+            begin=files["projected"].begin,
             layout=layout,
             objects=references,
             tokens=tokens,
@@ -100,6 +104,9 @@ class VolumeManager:
         volumes = PodVolumes(pod, self._node, available)
         if pod.spec.volumes:
             self._pods[pod.metadata.uid] = volumes
+            ends = pod.metadata.deletion_timestamp or pod.status.phase in TERMINAL_PHASES
+            if self._group is not None and not ends:
+                self._group.create_task(volumes.begin(), name=f"volumes {pod.key}")
         return volumes
 
     def remove_others(self, uids: Collection[str]) -> None:
@@ -115,7 +122,8 @@ class VolumeManager:
 
     async def run(self) -> NoReturn:
         """Keep current what guests see, until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._group:
+            group = self._group
             group.create_task(self._renewal.run(), name="volume renewals")
             group.create_task(self._trust.run(), name="trust bundles")
         raise AssertionError("its tasks never end")

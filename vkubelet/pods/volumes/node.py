@@ -7,10 +7,12 @@ volume is made.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from vkubelet.api.events import Recorder
+from vkubelet.api.objects import Pod
 from vkubelet.api.references import References
+from vkubelet.api.volumes import Volume
 from vkubelet.pods.volumes.kinds import Kind
 from vkubelet.pods.volumes.layout import Layout
 from vkubelet.pods.volumes.renewal import Renewal
@@ -19,9 +21,13 @@ from vkubelet.pods.volumes.tokens import Tokens
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeVolumes:
-    """`kinds` are by the API's name of each; `forget` is told the uid of a pod without volumes."""
+    """`kinds` are by the API's name of each; `forget` is told the uid of a pod without volumes.
+
+    `begin` asks for what takes a while of a projected volume.
+    """
 
     kinds: Mapping[str, Kind]
+    begin: Callable[[Pod, Volume], Awaitable[None]]
     layout: Layout
     objects: References
     tokens: Tokens

@@ -7,6 +7,7 @@ a kind of volume is made, nor when the pod starts or ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.mounts import MountError, Mounts, mounts, used_volumes
 from vkubelet.pods.volumes.node import NodeVolumes
 from vkubelet.pods.volumes.removal import remove
+
+logger = logging.getLogger(__name__)
 
 # The kubelet's back-off between two tries of a mount (its exponentialbackoff package).
 RETRY_FIRST, RETRY_LIMIT = 0.5, 122.0
@@ -47,6 +50,21 @@ class PodVolumes:
         self._backoff: Backoff | None = None
         self._incomplete = False
         self._over = False
+
+    async def begin(self) -> None:
+        """Ask for what takes a while before anybody waits for it: while the pod is admitted, and so on."""
+        pod = self._pod
+        wanted = used_volumes(pod)
+        try:
+            for volume in pod.spec.volumes or ():
+                if volume.projected is not None and volume.name in wanted:
+                    await self._node.begin(pod, volume)
+        except Exception:
+            # It was to save time only: `mount` does it all again, and tells.
+            logger.exception("pod %s: its tokens are not asked for in advance", pod.key)
+        finally:
+            if self._over:
+                self._node.tokens.forget(pod.metadata.uid)
 
     async def mount(self, pod: Pod) -> None:
         """Set up every volume that a container mounts and that is not there yet.

@@ -7,10 +7,14 @@ must not know what is renewed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from typing import NoReturn, Protocol
 
+logger = logging.getLogger(__name__)
+
+DEFECT_PAUSE = 10.0
 AT_ONCE = 4
 """Pods that are renewed at the same time: one whose API server does not answer holds up no other for long."""
 
@@ -68,7 +72,12 @@ class Renewal:
                 await self._some.wait()
             volumes = self._queue.popleft()
             self._waiting.discard(volumes)
-            when = await volumes.renew()
+            try:
+                when = await volumes.renew()
+            except Exception:
+                # A defect of ours costs these volumes a pause, and no others anything.
+                logger.exception("volumes are not renewed")
+                when = time.time() + DEFECT_PAUSE
             # What was told meanwhile comes first.
             if when is not None and volumes not in self._waiting and volumes not in self._alarms:
                 self.at(volumes, when)

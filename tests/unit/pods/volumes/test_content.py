@@ -143,6 +143,23 @@ async def test_a_projection_has_all_of_its_sources_and_is_renewed_with_the_first
     assert found.renew_at == 1600.0
 
 
+async def test_only_tokens_are_asked_for_in_advance_and_failures_told_later() -> None:
+    asked: list[str] = []
+
+    class Failing(Tokens):
+        async def get(self, pod: Pod, wanted: ServiceAccountTokenProjection, kept: bytes | None) -> Token:
+            asked.append(wanted.path)
+            raise SetUpError("failed to fetch token: no")
+
+    early = Collector(Cluster(), Failing(), Trust(), lambda: ALLOCATABLE)  # type: ignore[arg-type]
+    sources = [{"serviceAccountToken": {"path": path}} for path in ("a", "b")]
+    wanted = volume(**projected({"configMap": {"name": "no"}}, *sources))
+    await early.begin(pod(), wanted, lambda _: None)
+    assert asked == ["a", "b"]
+    with pytest.raises(SetUpError, match="failed to fetch token"):
+        await early.collect(pod(), wanted, lambda _: None)
+
+
 async def test_tokens_are_for_the_user_or_the_group_of_the_pod_alone() -> None:
     token = projected({"serviceAccountToken": {"path": "t"}})
     for context, mode, user in (

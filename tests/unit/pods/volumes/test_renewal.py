@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from vkubelet.pods.volumes import renewal as module
 from vkubelet.pods.volumes.renewal import AT_ONCE, Renewal
 
 
@@ -67,5 +68,24 @@ async def test_what_is_due_comes_by_itself(renewal: Renewal) -> None:
     await due.times(3)
     renewal.forget(due)
     assert never.renewed == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_defect_costs_its_own_volumes_a_pause_only(
+    renewal: Renewal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Defective(Volumes):
+        async def renew(self) -> float | None:
+            await super().renew()
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "DEFECT_PAUSE", 0.01)
+    defective, other = Defective(), Volumes()
+    task = asyncio.create_task(renewal.run())
+    renewal.now(defective)
+    await defective.times(2)
+    renewal.now(other)
+    await other.times(1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
