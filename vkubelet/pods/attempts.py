@@ -132,18 +132,21 @@ class Attempts:
         crash = view.backoff
         if view.latest is not None and view.latest.exit is not None:
             crash = crash.next(view.latest.exit.finished_at / SECOND, now)
-        bounds = self._allocation.starting(pod, container)
-        state = await services.starter.start(
-            pod,
-            container,
-            number,
-            crash,
-            services.host_ip,
-            self._volumes,
-            pod_group(pod, bounds),
-            lambda mounted: self._preopens(pod, container, number, mounted),
-            self.retry,
-        )
+        sharing = self._allocation.starting(pod, container)
+        try:
+            state = await services.starter.start(
+                pod,
+                container,
+                number,
+                crash,
+                services.host_ip,
+                self._volumes,
+                pod_group(pod, sharing),
+                lambda mounted: self._preopens(pod, container, number, mounted),
+                self.retry,
+            )
+        finally:
+            self._allocation.started(sharing)
         self._failures.pop(name, None)
         latest = self._containers.begun(state)
         self._containers.set(

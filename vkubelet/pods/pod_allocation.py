@@ -112,10 +112,19 @@ class PodAllocation:
     def starting(self, pod: Pod, container: Container) -> Applied:
         """A container of the pod, as it was granted then, is about to be started: it will be held to that.
 
-        Returns what it shares with the others.
+        Returns what it shares with the others; to be told to `started`, whatever comes of it.
         """
         self._note(container.name, applied(pod, container))
         return self._shared or shared(pod)
+
+    def started(self, sharing: Applied) -> None:
+        """A container was started so that it shares as much with the others.
+
+        If they were held to something else meanwhile, nobody knows which of the two came last.
+        """
+        if self._shared != sharing:
+            self.shares(sharing)
+            self._wake()
 
     @property
     def is_counted(self) -> bool:

@@ -303,6 +303,21 @@ async def test_what_containers_share_follows_when_it_is_carried_out(world: World
     assert world.pod(make_pod("one", "2", 2)).sharing() is None
 
 
+async def test_a_start_may_bring_back_what_was_shared_before(world: World) -> None:
+    one = await world.admitted("one", "1")
+    sharing = one.starting(one.pod, (one.pod.spec.containers or [])[0])
+    one.update(make_pod("one", "2", 2))
+    one.shares(Applied(cpu_request=2000))
+    assert one.sharing() is None
+    world.woken.clear()
+    one.started(sharing)
+    assert one.sharing() == (Applied(cpu_request=1000), Applied(cpu_request=2000))
+    assert world.woken == ["one"]
+    one.shares(Applied(cpu_request=2000))
+    one.started(one.starting(one.pod, (one.pod.spec.containers or [])[0]))
+    assert one.sharing() is None
+
+
 CRITICAL = 2_000_000_000
 
 
