@@ -303,8 +303,14 @@ def test_an_image_that_cannot_be_pulled_is_an_error_of_its_container(
     reference = f"{cluster.registry}/no-such-plugin:v1"
     space.pod("noimage", mounter, **mounting({"name": "plugin", "image": {"reference": reference}}))
     space.wait_reason("noimage", "ErrImagePull")
-    messages = space.kubectl("get", "events", "--output=jsonpath={.items[*].message}")
-    assert f'Failed to pull image "{reference}"' in messages
+    # Events follow statuses.
+    eventually(
+        lambda: (
+            f'Failed to pull image "{reference}"'
+            in space.kubectl("get", "events", "--output=jsonpath={.items[*].message}")
+        ),
+        "the event about the image",
+    )
 
 
 def test_trust_anchors_reach_a_guest_and_follow_their_bundle(
