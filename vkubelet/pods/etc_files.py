@@ -75,7 +75,7 @@ class EtcFiles:
 
     def forget(self, pod: Pod) -> None:
         """The pod has ended: its files go."""
-        shutil.rmtree(directory(self._run_dir, pod.metadata.uid), ignore_errors=True)
+        remove(directory(self._run_dir, pod.metadata.uid))
 
     def _tell_of_missing_servers(self, policy: str) -> None:
         """Once, of the node: a kubelet says it at each look at each pod."""
@@ -93,6 +93,11 @@ class EtcFiles:
 def directory(run_dir: Path, uid: str) -> Path:
     """The host's directory of a pod's files."""
     return run_dir / "etc" / uid
+
+
+def remove(where: Path) -> None:
+    """The pod is gone."""
+    shutil.rmtree(where, ignore_errors=True)
 
 
 def hosts(pod: Pod, name: Hostname, host_ip: str, machine: str) -> str:
@@ -135,15 +140,6 @@ def visible(
         for name in ("hosts", "hostname", "resolv.conf")
         if f"{_ETC}/{name}" not in taken and directories.isdisjoint((_ETC, f"{_ETC}/{name}"))
     )
-
-
-def remove_others(run_dir: Path, uids: Collection[str]) -> None:
-    """Remove what an earlier agent left of pods that are not among `uids`."""
-    parent = directory(run_dir, "x").parent
-    if parent.is_dir():
-        for entry in parent.iterdir():
-            if entry.name not in uids:
-                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _aliases(aliases: Iterable[HostAlias]) -> str:

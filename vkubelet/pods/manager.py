@@ -22,6 +22,7 @@ from vkubelet.pods.directory import (
     PodNotFoundError,
 )
 from vkubelet.pods.inventory import PodEntry
+from vkubelet.pods.leftovers import sweep
 from vkubelet.pods.observed import Eviction
 from vkubelet.pods.records import ForeignContainerError, Record, record
 from vkubelet.pods.services import Services
@@ -189,11 +190,10 @@ class PodManager:
     async def _sweep(self) -> None:
         """Once every pod of this node is known, remove what an earlier agent left of others."""
         await self._leftovers.wait()
-        run_dir, uids = Path(self._services.config.run_dir), frozenset(self._workers)
-        await asyncio.to_thread(podinfo.remove_others, run_dir, uids)
-        await asyncio.to_thread(etc_files.remove_others, run_dir, uids)
-        await asyncio.to_thread(termination.remove_others, run_dir, uids)
-        await asyncio.to_thread(self._services.volumes.remove_others, uids)
+        run_dir = Path(self._services.config.run_dir)
+        for part in (podinfo, etc_files, termination):
+            await sweep(part.directory(run_dir, "any").parent, lambda: self._workers, part.remove)
+        await asyncio.to_thread(self._services.volumes.remove_others, frozenset(self._workers))
 
 
 def _nobody(pod: Pod) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -62,12 +62,3 @@ def write(where: Path, content: bytes) -> None:
 def remove(where: Path) -> None:
     """The pod is gone."""
     shutil.rmtree(where, ignore_errors=True)
-
-
-def remove_others(run_dir: Path, uids: Collection[str]) -> None:
-    """Remove what an earlier agent left of pods that are not among `uids`."""
-    parent = directory(run_dir, "x").parent
-    if parent.is_dir():
-        for entry in parent.iterdir():
-            if entry.name not in uids:
-                remove(entry)

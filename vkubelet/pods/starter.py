@@ -125,8 +125,8 @@ class Starter:
         """Start attempt `number` of a container. Raises StartError.
 
         It sees what it mounts of `volumes`, and what `beside` gives for that, which may raise StartError too,
-        and is in `group`.
-        After a failure, `available` is called when what its environment lacks may be there.
+        and is in `group`. After a failure, `available` is called when what its environment lacks may be
+        there.
 
         Cancelled before the process is asked for, it leaves nothing; later, the provider decides whether
         the container exists.

@@ -12,7 +12,7 @@ import logging
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -87,15 +87,6 @@ def remove(where: Path) -> None:
         return
     except OSError as error:
         logger.warning("termination messages of a pod that is gone are left at %s: %s", where, error)
-
-
-def remove_others(run_dir: Path, uids: Collection[str]) -> None:
-    """Remove what an earlier agent left of pods that are not among `uids`. Blocks."""
-    parent = directory(run_dir, "x").parent
-    if parent.is_dir():
-        for entry in parent.iterdir():
-            if entry.name not in uids:
-                remove(entry)
 
 
 def _path(container: Container) -> str:

@@ -14,7 +14,7 @@ from providers.base import FileMount, Preopen
 from vkubelet.api.objects import HostAlias, ObjectMeta, ObjectReference, Pod, PodDNSConfig, PodSpec
 from vkubelet.config import Config
 from vkubelet.pods.dns import ClusterDNS
-from vkubelet.pods.etc_files import EtcFiles, HostFiles, directory, hosts, prepare, remove_others, visible
+from vkubelet.pods.etc_files import EtcFiles, HostFiles, directory, hosts, prepare, visible
 from vkubelet.pods.hostname import Hostname
 
 NAME = Hostname("web", "", "web")
@@ -154,11 +154,3 @@ def test_what_a_container_mounts_in_their_place_it_sees() -> None:
     assert names(("/etc/",)) == []
     assert names((), ("/etc",)) == []
     assert names(("/etc/hosts",), ("etc/resolv.conf",)) == ["/etc/hostname"]
-
-
-def test_what_an_earlier_agent_left_of_other_pods_goes(tmp_path: Path) -> None:
-    for uid in ("kept", "gone"):
-        directory(tmp_path, uid).mkdir(parents=True)
-    remove_others(tmp_path, {"kept"})
-    assert [path.name for path in directory(tmp_path, "x").parent.iterdir()] == ["kept"]
-    remove_others(tmp_path / "never", set())
