@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from guests import push_guest
-from namespaces import Namespace, pod_spec
+from namespaces import Namespace, encoded, pod_spec
 from waiting import eventually
 
 from vkubelet.api.client import ApiClient
@@ -23,15 +23,6 @@ pytestmark = pytest.mark.integration
 def show(cluster: Any) -> str:
     """Prints its arguments and environment."""
     return push_guest(cluster.registry, "show")
-
-
-def create(space: Namespace, kind: str, name: str, **fields: Any) -> None:
-    document = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **fields}
-    space.kubectl("create", "--filename", "-", input=yaml.safe_dump(document))
-
-
-def encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
 
 
 def printed(space: Namespace, pod: str) -> dict[str, str]:
@@ -62,8 +53,8 @@ def variables(**named: Any) -> list[dict[str, Any]]:
 
 
 def test_every_source_of_a_variable_reaches_the_guest(space: Namespace, show: str, node: Any) -> None:
-    create(space, "ConfigMap", "settings", data={"color": "blue", "a.b-c": "odd", "HOST": "map"})
-    create(space, "Secret", "key", data={"password": encoded("hunter2")})
+    space.make("ConfigMap", "settings", data={"color": "blue", "a.b-c": "odd", "HOST": "map"})
+    space.make("Secret", "key", data={"password": encoded("hunter2")})
     env = variables(
         HOST="db",
         URL="http://$(HOST):$(color)/$(LATER)$$(HOST)",
@@ -144,8 +135,8 @@ def test_every_source_of_a_variable_reaches_the_guest(space: Namespace, show: st
 
 def test_services_are_told_of_unless_the_pod_does_not_want_it(space: Namespace, show: str) -> None:
     ports = [{"name": "web-ui", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]
-    create(space, "Service", "my-db", spec={"ports": ports})
-    create(space, "Service", "headless", spec={"clusterIP": "None", "ports": [{"port": 1}]})
+    space.make("Service", "my-db", spec={"ports": ports})
+    space.make("Service", "headless", spec={"clusterIP": "None", "ports": [{"port": 1}]})
     address = space.get("service/my-db")["spec"]["clusterIP"]
     kubernetes = {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS"}
 
@@ -183,11 +174,11 @@ def test_a_pod_waits_for_what_it_names_and_starts_by_itself(
     assert space.wait_event("waits", "Failed") == f"Error: {message}"
     assert space.status("waits")["phase"] == "Pending"
     if "secret" in message:
-        create(space, "Secret", "key", data={"b": encoded("1")})
+        space.make("Secret", "key", data={"b": encoded("1")})
         lacks = f"couldn't find key a in Secret {space.name}/key"
         change = ["patch", "secret", "key", "--patch", f'{{"data": {{"a": "{encoded("1")}"}}}}']
     else:
-        create(space, "ConfigMap", "settings", data={"b": "1"})
+        space.make("ConfigMap", "settings", data={"b": "1"})
         lacks = f"couldn't find key a in ConfigMap {space.name}/settings"
         change = ["patch", "configmap", "settings", "--patch", '{"data": {"a": "1"}}']
     path = "{.status.containerStatuses[0].state.waiting.message}"
@@ -199,7 +190,7 @@ def test_a_pod_waits_for_what_it_names_and_starts_by_itself(
 
 
 def test_a_secret_that_is_no_text_is_refused_as_a_variable(space: Namespace, show: str) -> None:
-    create(space, "Secret", "binary", data={"k": base64.b64encode(b"\xff\xfehidden").decode()})
+    space.make("Secret", "binary", data={"k": base64.b64encode(b"\xff\xfehidden").decode()})
     env = variables(V=ref("secret", "binary", "k"))
     space.pod("binary", show, restartPolicy="Never", container={"env": env})
     message = space.wait_reason("binary", "CreateContainerConfigError")["message"]
@@ -208,7 +199,7 @@ def test_a_secret_that_is_no_text_is_refused_as_a_variable(space: Namespace, sho
 
 
 def test_a_changed_config_map_is_seen_at_the_next_start(space: Namespace, actor: str) -> None:
-    create(space, "ConfigMap", "settings", data={"v": "old"})
+    space.make("ConfigMap", "settings", data={"v": "old"})
     env = variables(V=ref("configMap", "settings", "v"))
     space.pod("again", actor, container={"args": ["env", "V", "await", "/go", "exit", "1"], "env": env})
     space.wait("pod/again", "condition=Ready")
@@ -294,7 +285,7 @@ def test_the_files_that_name_a_pod(space: Namespace, actor: str) -> None:
 
 
 def test_the_node_may_read_only_what_its_pods_name(space: Namespace, node: Any) -> None:
-    create(space, "ConfigMap", "unrelated", data={"a": "1"})
+    space.make("ConfigMap", "unrelated", data={"a": "1"})
 
     async def ask() -> str:
         client = await ApiClient.from_kubeconfig(node.directory / "kubeconfig")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from guests import push_guest
-from namespaces import Namespace
+from namespaces import Namespace, encoded
 from waiting import eventually
 
 from vkubelet.pods.volumes import tmpfs
@@ -24,15 +22,6 @@ pytestmark = pytest.mark.integration
 def mounter(cluster: Any) -> str:
     """The guest that looks at files and changes them."""
     return push_guest(cluster.registry, "mounter")
-
-
-def create(space: Namespace, kind: str, name: str, **fields: Any) -> None:
-    document = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **fields}
-    space.kubectl("create", "--filename", "-", input=yaml.safe_dump(document))
-
-
-def encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
 
 
 def mounting(*volumes: dict[str, Any], **container: Any) -> dict[str, Any]:
@@ -53,8 +42,8 @@ def said(space: Namespace, pod: str, line: str) -> None:
 
 
 def test_config_maps_and_secrets_are_files(space: Namespace, mounter: str, node: Any) -> None:
-    create(space, "ConfigMap", "settings", data={"a": "1", "b": "2"}, binaryData={"c": encoded("3")})
-    create(space, "Secret", "keys", data={"key": encoded("hunter2")})
+    space.make("ConfigMap", "settings", data={"a": "1", "b": "2"}, binaryData={"c": encoded("3")})
+    space.make("Secret", "keys", data={"key": encoded("hunter2")})
     config = {"name": "config", "configMap": {"name": "settings"}}
     some = {"name": "some", "configMap": {"name": "settings", "items": [{"key": "a", "path": "x/y"}]}}
     secret = {"name": "secret", "secret": {"secretName": "keys", "defaultMode": 0o400}}
@@ -85,8 +74,8 @@ def test_config_maps_and_secrets_are_files(space: Namespace, mounter: str, node:
 
 
 def test_changes_reach_a_guest_that_runs(space: Namespace, mounter: str) -> None:
-    create(space, "ConfigMap", "live", data={"a": "1", "old": "x"})
-    create(space, "Secret", "live", data={"key": encoded("1")})
+    space.make("ConfigMap", "live", data={"a": "1", "old": "x"})
+    space.make("Secret", "live", data={"key": encoded("1")})
     items = [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
     space.pod(
         "live",
@@ -137,7 +126,7 @@ def test_the_usual_token_lets_a_guest_be_its_service_account(
 
 def test_a_user_of_its_own_reads_what_is_for_it(space: Namespace, mounter: str) -> None:
     """As root's node; any other runs all pods as its own user, and is refused others."""
-    create(space, "Secret", "keys", data={"key": encoded("hunter2")})
+    space.make("Secret", "keys", data={"key": encoded("hunter2")})
     context = {"runAsUser": 4711, "runAsGroup": 4712, "fsGroup": 4713} if os.geteuid() == 0 else {}
     place = "/var/run/secrets/kubernetes.io/serviceaccount"
     parts = mounting(
@@ -164,8 +153,8 @@ def test_a_user_of_its_own_reads_what_is_for_it(space: Namespace, mounter: str) 
 
 
 def test_a_projected_volume_has_all_its_sources(space: Namespace, mounter: str) -> None:
-    create(space, "ConfigMap", "part", data={"a": "1"})
-    create(space, "Secret", "part", data={"b": encoded("2")})
+    space.make("ConfigMap", "part", data={"a": "1"})
+    space.make("Secret", "part", data={"b": encoded("2")})
     resource = {"containerName": "main", "resource": "limits.memory", "divisor": "1Mi"}
     sources = [
         {"configMap": {"name": "part", "items": [{"key": "a", "path": "dir/a"}]}},
@@ -239,13 +228,13 @@ def test_a_pod_waits_for_what_its_volumes_name_and_starts_by_itself(
     waiting = space.status("waits")["containerStatuses"][0]["state"]["waiting"]
     assert waiting == {"reason": "ContainerCreating"}
     if "later" in cause:
-        create(space, "Secret", "later", data={})
-    create(space, kind, "late", **fields)
+        space.make("Secret", "later", data={})
+    space.make(kind, "late", **fields)
     assert printed(space, "waits") == ["/v/k: here"]
 
 
 def test_a_key_that_is_missing_holds_the_pod_back_until_it_is_there(space: Namespace, mounter: str) -> None:
-    create(space, "ConfigMap", "half", data={"a": "1"})
+    space.make("ConfigMap", "half", data={"a": "1"})
     volume = {"name": "v", "configMap": {"name": "half", "items": [{"key": "k", "path": "k"}]}}
     space.pod("half", mounter, "read", "/v/k", **mounting(volume), restartPolicy="Never")
     assert space.wait_event("half", "FailedMount") == (
@@ -256,8 +245,8 @@ def test_a_key_that_is_missing_holds_the_pod_back_until_it_is_there(space: Names
 
 
 def test_paths_that_collide_are_told_and_can_be_put_right(space: Namespace, mounter: str) -> None:
-    create(space, "ConfigMap", "one", data={"x": "file"})
-    create(space, "ConfigMap", "two", data={"k": "1"})
+    space.make("ConfigMap", "one", data={"x": "file"})
+    space.make("ConfigMap", "two", data={"k": "1"})
     sources = [
         {"configMap": {"name": "one"}},
         {"configMap": {"name": "two", "items": [{"key": "k", "path": "x/y"}]}},
@@ -270,14 +259,14 @@ def test_paths_that_collide_are_told_and_can_be_put_right(space: Namespace, moun
 
 
 def test_an_object_that_goes_away_leaves_running_guests_their_files(space: Namespace, mounter: str) -> None:
-    create(space, "ConfigMap", "gone", data={"k": "1"})
+    space.make("ConfigMap", "gone", data={"k": "1"})
     parts = mounting({"name": "v", "configMap": {"name": "gone"}})
     space.pod("keeps", mounter, "until", "/v/k=2", **parts, restartPolicy="Never")
     space.wait("pod/keeps", "condition=Ready")
     space.kubectl("delete", "configmap", "gone")
     cause = 'MountVolume.SetUp failed for volume "v" : configmap "gone" not found'
     assert space.wait_event("keeps", "FailedMount") == cause
-    create(space, "ConfigMap", "gone", data={"k": "2"})
+    space.make("ConfigMap", "gone", data={"k": "2"})
     assert printed(space, "keeps") == ["/v/k became 2"]
 
 
@@ -285,7 +274,7 @@ def test_another_agent_keeps_volumes_and_brings_them_up_to_date(
     space: Namespace, cluster: Any, mounter: str, start_node: Any
 ) -> None:
     own = start_node("volumes-node")
-    create(space, "ConfigMap", "live", data={"a": "1"})
+    space.make("ConfigMap", "live", data={"a": "1"})
     place = "/var/run/secrets/kubernetes.io/serviceaccount"
     space.pod(
         "stays",

@@ -30,11 +30,6 @@ def mounting(*volumes: dict[str, Any], **container: Any) -> dict[str, Any]:
     return {"volumes": list(volumes), "container": {"volumeMounts": mounts, **container}}
 
 
-def create(space: Namespace, kind: str, name: str, api: str = "v1", **fields: Any) -> None:
-    document = {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **fields}
-    space.kubectl("create", "--filename", "-", input=yaml.safe_dump(document))
-
-
 def printed(space: Namespace, pod: str, **options: Any) -> list[str]:
     """What the pod's guest printed before it ended."""
     space.wait(f"pod/{pod}", "jsonpath={.status.phase}=Succeeded")
@@ -117,7 +112,7 @@ def test_a_device_cannot_be_mounted(space: Namespace, mounter: str) -> None:
 
 
 def test_parts_of_volumes_are_mounted_by_their_paths(space: Namespace, mounter: str) -> None:
-    create(space, "ConfigMap", "settings", data={"app.conf": "a=1", "other": "x"})
+    space.make("ConfigMap", "settings", data={"app.conf": "a=1", "other": "x"})
     mounts = [
         {"name": "config", "mountPath": "/etc/app.conf", "subPath": "app.conf"},
         {"name": "data", "mountPath": "/logs", "subPathExpr": "$(POD)/logs"},
@@ -217,7 +212,7 @@ def local_volume(space: Namespace, cluster: Any, node: Any, tmp_path: Path) -> A
             "resources": {"requests": {"storage": "1Gi"}},
             **({"volumeMode": spec["volumeMode"]} if "volumeMode" in spec else {}),
         }
-        create(space, "PersistentVolumeClaim", claim, spec=wanted)
+        space.make("PersistentVolumeClaim", claim, spec=wanted)
         space.wait(f"persistentvolumeclaim/{claim}", "jsonpath={.status.phase}=Bound")
         return name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from dataclasses import dataclass
@@ -36,7 +37,11 @@ class Namespace:
         return result
 
     def create(self, kind: str, name: str, spec: dict[str, Any], api: str = "v1") -> None:
-        document = {"apiVersion": api, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        self.make(kind, name, api, spec=spec)
+
+    def make(self, kind: str, name: str, api: str = "v1", **fields: Any) -> None:
+        """Create an object that has these fields beside its metadata."""
+        document = {"apiVersion": api, "kind": kind, "metadata": {"name": name}, **fields}
         self.kubectl("create", "--filename", "-", input=yaml.safe_dump(document))
 
     def pod(self, name: str, image: str, *args: str, **more: Any) -> None:
@@ -82,3 +87,8 @@ class Namespace:
                 message: str = event["object"]["message"]
                 return message
         raise AssertionError(f"no event {reason} of pod {pod}")
+
+
+def encoded(text: str) -> str:
+    """A secret's value, as its `data` has it."""
+    return base64.b64encode(text.encode()).decode()
