@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from trees import dug
 
 from vkubelet.pods import termination
 from vkubelet.pods.volumes.removal import remove
@@ -15,17 +14,8 @@ from vkubelet.pods.volumes.removal import remove
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "tree"
-    path.mkdir()
-    directory = os.open(path, os.O_RDONLY)
-    for _ in range(2000):
-        os.mkdir("deeper", dir_fd=directory)
-        below = os.open("deeper", os.O_RDONLY, dir_fd=directory)
-        os.close(directory)
-        directory = below
-    os.close(directory)
-    yield path
-    subprocess.run(["rm", "-rf", path], check=True)  # pytest could not
+    with dug(tmp_path / "tree", 2000) as path:
+        yield path
 
 
 @pytest.mark.parametrize("removal", [remove, termination.remove])

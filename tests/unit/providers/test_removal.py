@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from trees import dig
 
 from providers.removal import remove_tree
 
@@ -29,18 +30,6 @@ remove_tree(Path(sys.argv[1]))
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def dig(top: Path, depth: int, name: str = "d") -> None:
-    """Make directories below one another, each with a file."""
-    directory = os.open(top, os.O_RDONLY)
-    for _ in range(depth):
-        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
-        os.mkdir(name, dir_fd=directory)
-        below = os.open(name, os.O_RDONLY, dir_fd=directory)
-        os.close(directory)
-        directory = below
-    os.close(directory)
 
 
 @pytest.fixture

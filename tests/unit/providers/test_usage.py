@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from trees import dug
 
 from providers import procfs
 from providers.base import Streams
@@ -175,19 +176,8 @@ def test_a_walk_has_an_end(tmp_path: Path) -> None:
 @pytest.fixture
 def deep(tmp_path: Path) -> Iterator[Path]:
     """A tree of 2000 levels, of which each but the last has a directory and a file beside the way down."""
-    path = tmp_path / "deep"
-    path.mkdir()
-    directory = os.open(path, os.O_RDONLY)
-    for _ in range(2000):
-        os.mkdir("beside", dir_fd=directory)
-        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
-        os.mkdir("deeper", dir_fd=directory)
-        below = os.open("deeper", os.O_RDONLY, dir_fd=directory)
-        os.close(directory)
-        directory = below
-    os.close(directory)
-    yield path
-    subprocess.run(["rm", "-rf", path], check=True)  # pytest could not
+    with dug(tmp_path / "deep", 2000, beside="beside") as path:
+        yield path
 
 
 def test_a_deep_tree_is_counted_to_its_end_and_takes_few_descriptors(deep: Path) -> None:
