@@ -20,7 +20,9 @@ import re
 import stat
 import sys
 import uuid
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from providers.base import Artifact, InvalidModuleError, ModuleKind, ProviderError
 from providers.wasmtime import engine
@@ -112,10 +114,10 @@ class Compiler:
 
     async def close(self) -> None:
         """End all compilations."""
-        running = [*self._running.values(), *self._ending]
+        running = [*self._running.values()]
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*running, *self._ending, return_exceptions=True)
 
     def _path(self, digest: str) -> Path:
         match = _DIGEST.fullmatch(digest)
@@ -193,7 +195,7 @@ class Compiler:
                 raise InvalidModuleError(result["invalid"])
             if "error" in result:
                 raise ProviderError(f"compiling the module: {result['error']}")
-            await asyncio.to_thread(self._keep, temporary, path, result["kind"])
+            await _to_its_end(asyncio.to_thread(self._keep, temporary, path, result["kind"]))
         finally:
             temporary.unlink(missing_ok=True)
         artifact = await asyncio.to_thread(self._verify, path)
@@ -206,12 +208,15 @@ class Compiler:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         facts = path.with_suffix(".json")
         written = facts.with_suffix(f".facts-{uuid.uuid4().hex}")
-        with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(json.dumps({"kind": kind, "sha256": digest}).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        written.rename(facts)
+        try:
+            with os.fdopen(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(json.dumps({"kind": kind, "sha256": digest}).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+            written.rename(facts)
+        finally:
+            written.unlink(missing_ok=True)
         directory = os.open(self._cache, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(directory)
@@ -244,6 +249,15 @@ class Compiler:
             detail = f": {last[0]}" if last else ""
             raise ProviderError(f"the compiler ended with code {process.returncode}{detail}") from error
         return {str(key): str(value) for key, value in result.items()}
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await work in a thread, which a cancellation cannot end: who cancels waits until it has put its files right."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    finally:
+        await asyncio.wait({task})
 
 
 def _remove(directory: Path, pattern: str) -> None:

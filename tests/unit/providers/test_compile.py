@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from waiting import eventually
 
 from providers.base import Artifact, InvalidModuleError, ModuleKind, ProviderError
-from providers.wasmtime import compile_worker, engine
+from providers.wasmtime import compile, compile_worker, engine
 from providers.wasmtime.compile import Compiler, Limits
 
 from .conftest import assemble, digest_of, guest
@@ -230,13 +231,38 @@ async def test_one_who_asks_may_go(cache: Path) -> None:
 async def test_when_all_who_asked_are_gone_so_is_the_compiler(cache: Path) -> None:
     compiler, module = Compiler(cache), guest("hello")
     asked = asyncio.ensure_future(compiler.prepare(module, digest_of(module)))
-    await asyncio.to_thread(eventually, lambda: names(cache), "the compiler's work")
+    await asyncio.to_thread(eventually, cache.exists, "the compiler's work")
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
     await compiler.close()
     assert names(cache) == []
     assert (await compiler.prepare(module, digest_of(module))).kind is ModuleKind.MODULE
+
+
+async def test_who_goes_while_the_code_is_put_in_place_leaves_it_whole(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler, module = Compiler(cache), guest("hello")
+    synced, fsync = threading.Event(), os.fsync
+
+    def slow(descriptor: int) -> None:
+        synced.wait(60)
+        fsync(descriptor)
+
+    monkeypatch.setattr(compile.os, "fsync", slow)
+    asked = asyncio.ensure_future(compiler.prepare(module, digest_of(module)))
+    await asyncio.to_thread(
+        eventually, lambda: [name for name in names(cache) if ".facts-" in name], "facts of the code"
+    )
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    closing = asyncio.ensure_future(compiler.close())
+    await asyncio.sleep(0)
+    synced.set()
+    await closing
+    assert [Path(name).suffix for name in names(cache)] == [".cwasm", ".json"]
 
 
 async def test_who_asks_when_all_others_have_just_gone_is_served(cache: Path) -> None:
