@@ -16,6 +16,7 @@ from vkubelet.pods.probes.connection import join
 from vkubelet.pods.probes.http_request import VERSION
 from vkubelet.pods.probes.outcome import Outcome, Result
 from vkubelet.pods.text import quoted
+from vkubelet.rpc.codes import go_code
 
 _METHOD = "/grpc.health.v1.Health/Check"
 _STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
@@ -68,8 +69,7 @@ def _failure(code: str, details: str, timeout: int) -> str:
         return f"error: this server does not implement {protocol}: {details}"
     if code == "DEADLINE_EXCEEDED":
         return f"timeout: health rpc did not complete within {go_duration(timeout)}"
-    name = "Canceled" if code == "CANCELLED" else code.title().replace("_", "")
-    return f"error: health rpc probe failed: rpc error: code = {name} desc = {details}"
+    return f"error: health rpc probe failed: rpc error: code = {go_code(code)} desc = {details}"
 
 
 def _request(service: str) -> bytes:

@@ -1,0 +1,1 @@
+"""Speaking gRPC to plugins on this machine: storage drivers, device plugins."""
