@@ -252,7 +252,7 @@ class Compiler:
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Await work in a thread, which a cancellation cannot end: who cancels waits until it has put its files right."""
+    """Await work in a thread, which no cancellation ends: who cancels waits until its files are right."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)

@@ -122,9 +122,13 @@ class Confinement:
             own = ()
         self._directory.create(spec, cgroups=joining, born_in=born_in, own_preopens=own)
 
-    def is_furnished(self, spec: ContainerSpec) -> bool:
-        """Is there nothing left for `furnish` to do?"""
-        return spec.root is not None or not (spec.files or self._is_another(spec) or Limits.of(spec))
+    def furnish_at_once(self, spec: ContainerSpec) -> bool:
+        """Make what takes no time worth a thread; False if something is left for `furnish` to do."""
+        if spec.root is not None:
+            return True
+        if self._is_another(spec) or Limits.of(spec):
+            return False
+        return rootfs.link_files(self._directory.root(spec.id), spec.files)
 
     def furnish(self, spec: ContainerSpec) -> None:
         """Make what may take its time. An instance has all of its container's. Raises ProviderError."""

@@ -192,7 +192,7 @@ class WasmtimeProvider:
     async def _process(self, spec: ContainerSpec, ask: Ask) -> Process:
         """A process for the spec, whose directory is there, and with ProviderError the caller's to remove."""
         for _ in range(_STARTS):
-            if not self._confinement.is_furnished(spec):
+            if not self._confinement.furnish_at_once(spec):
                 await asyncio.to_thread(self._confinement.furnish, spec)
             connection = await self._launcher.ready()
             try:

@@ -13,7 +13,7 @@ import pytest
 from waiting import eventually
 
 from providers.base import Artifact, InvalidModuleError, ModuleKind, ProviderError
-from providers.wasmtime import compile, compile_worker, engine
+from providers.wasmtime import compile_worker, engine
 from providers.wasmtime.compile import Compiler, Limits
 
 from .conftest import assemble, digest_of, guest
@@ -250,7 +250,7 @@ async def test_who_goes_while_the_code_is_put_in_place_leaves_it_whole(
         synced.wait(60)
         fsync(descriptor)
 
-    monkeypatch.setattr(compile.os, "fsync", slow)
+    monkeypatch.setattr("providers.wasmtime.compile.os.fsync", slow)
     asked = asyncio.ensure_future(compiler.prepare(module, digest_of(module)))
     await asyncio.to_thread(
         eventually, lambda: [name for name in names(cache) if ".facts-" in name], "facts of the code"
