@@ -7,12 +7,9 @@ by the containers of a pod, and go with it.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 import os
 import shutil
-import threading
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from vkubelet.pods import dns
 from vkubelet.pods.hostname import Hostname
 
 _ETC = "/etc"
+_GUESTS = tuple((name, f"{_ETC}/{name}") for name in ("hosts", "hostname", "resolv.conf"))
 _MODE = 0o644
 _LONGEST = 10 * 1024 * 1024
 """Bytes of the host's files that are read."""
@@ -58,13 +56,12 @@ class EtcFiles:
         self._cluster = dns.ClusterDNS(config.cluster_dns, config.cluster_domain)
         self._told = False
 
-    async def make(self, pod: Pod, name: Hostname, host_ip: str) -> None:
+    def make(self, pod: Pod, name: Hostname, host_ip: str) -> None:
         """Make the pod's files what they should be now. Raises OSError."""
         if dns.wants_cluster_dns(pod) and not self._cluster.servers:
             self._tell_of_missing_servers(pod.spec.dns_policy)
         where = directory(self._run_dir, pod.metadata.uid)
-        said = await asyncio.to_thread(prepare, where, pod, name, host_ip, self._host, self._cluster)
-        for text in said:
+        for text in prepare(where, pod, name, host_ip, self._host, self._cluster):
             self._recorder.event(pod_reference(pod), "Warning", "DNSConfigForming", text)
 
     def mounts(
@@ -92,7 +89,7 @@ class EtcFiles:
 
 def directory(run_dir: Path, uid: str) -> Path:
     """The host's directory of a pod's files."""
-    return run_dir / "etc" / uid
+    return Path(run_dir, "etc", uid)
 
 
 def remove(where: Path) -> None:
@@ -114,15 +111,16 @@ def prepare(
 ) -> list[str]:
     """Make the pod's files what they should be now; what the pod should be told of its resolver.
 
-    Blocks for a few reads, and for writes the first time. Raises OSError.
+    Blocks for a few calls on files of the machine and of the run directory, which is in memory or the page
+    cache: less than a thread costs. Raises OSError.
     """
     machine = dns.parse(_read(host.resolver)) if host.resolver is not None else dns.NO_LOOKUPS
     resolver, said = dns.pod_resolver(pod, machine, cluster)
     names = _read(host.hosts) if pod.spec.host_network else ""
-    os.makedirs(where, mode=0o700, exist_ok=True)  # noqa: PTH103  cheaper, and done for every start
-    _put(f"{where}/hosts", hosts(pod, name, host_ip, names))
-    _put(f"{where}/hostname", f"{name.name}\n")
-    _put(f"{where}/resolv.conf", resolver.text())
+    fresh = _make(str(where))
+    _put(f"{where}/hosts", hosts(pod, name, host_ip, names), fresh=fresh)
+    _put(f"{where}/hostname", f"{name.name}\n", fresh=fresh)
+    _put(f"{where}/resolv.conf", resolver.text(), fresh=fresh)
     return said
 
 
@@ -134,12 +132,11 @@ def visible(
     if _ETC in taken:
         return ()
     directories = {_path(preopen.guest) for preopen in preopens}
-    return tuple(
-        # Writable, as a runtime's are, where the guest's user may write to them.
-        FileMount(where / name, f"{_ETC}/{name}")
-        for name in ("hosts", "hostname", "resolv.conf")
-        if f"{_ETC}/{name}" not in taken and directories.isdisjoint((_ETC, f"{_ETC}/{name}"))
-    )
+    if _ETC in directories:
+        return ()
+    taken |= directories
+    # Writable, as a runtime's are, where the guest's user may write to them.
+    return tuple(FileMount(where / name, guest) for name, guest in _GUESTS if guest not in taken)
 
 
 def _aliases(aliases: Iterable[HostAlias]) -> str:
@@ -154,29 +151,54 @@ def _path(guest: str) -> str:
 def _read(path: Path) -> str:
     """One of the machine's files. One that is absent is empty: so do resolvers take it."""
     try:
-        with path.open("rb") as file:
-            return file.read(_LONGEST).decode(errors="replace")
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return ""
+    try:
+        return os.read(descriptor, min(os.fstat(descriptor).st_size, _LONGEST)).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
-def _put(path: str, text: str) -> None:
-    """Put the text in place whole, unless it is there: guests may have written to the file they have."""
+def _make(where: str) -> bool:
+    """Make the directory; whether it was not there."""
+    try:
+        os.mkdir(where, 0o700)  # noqa: PTH102  paths are text here: this is done for every start
+    except FileNotFoundError:
+        os.makedirs(where, 0o700)  # noqa: PTH103
+    except FileExistsError:
+        return False
+    return True
+
+
+def _put(path: str, text: str, *, fresh: bool) -> None:
+    """Put the text in place, unless it is there: guests may have written to the file they have.
+
+    In a `fresh` directory nobody looks yet. What is cut off there with the agent, the next start replaces.
+    """
     content = text.encode()
-    with contextlib.suppress(FileNotFoundError):
+    if fresh:
+        _write(path, content)
+        return
+    try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        pass
+    else:
         try:
             if os.fstat(descriptor).st_size == len(content) and os.read(descriptor, len(content)) == content:
                 return
         finally:
             os.close(descriptor)
-    # Two containers of a pod may start at once.
-    fresh = f"{path}.{threading.get_ident()}"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+    _write(f"{path}.new", content)
+    os.replace(f"{path}.new", path)  # noqa: PTH105
+
+
+def _write(path: str, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
     try:
         os.fchmod(descriptor, _MODE)
         while content:
             content = content[os.write(descriptor, content) :]
     finally:
         os.close(descriptor)
-    os.replace(fresh, path)  # noqa: PTH105

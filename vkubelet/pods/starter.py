@@ -31,6 +31,7 @@ from vkubelet.config import Config
 from vkubelet.pods import records
 from vkubelet.pods.backoff import Backoff, go_duration
 from vkubelet.pods.builtin import REGISTRY, BuiltinImages
+from vkubelet.pods.devices import DeviceError, Devices, Equipment
 from vkubelet.pods.downward import ConfigValueError
 from vkubelet.pods.ending import wants_stop_file
 from vkubelet.pods.environment import Environment, arguments, with_terminal
@@ -98,6 +99,7 @@ class Starter:
         environments: Environments,
         recorder: Recorder,
         node: Callable[[], NodeView],
+        devices: Devices,
     ) -> None:
         """All of them outlive every start. `node` tells what the node is now."""
         self._config = config
@@ -107,6 +109,7 @@ class Starter:
         self._environments = environments
         self._recorder = recorder
         self._node = node
+        self._devices = devices
         self._own = own_identity()
         self._etc = EtcFiles(config, recorder)
 
@@ -147,7 +150,7 @@ class Starter:
             except ConfigValueError as error:
                 raise StartError("CreateContainerConfigError", str(error)) from error
             try:
-                await self._etc.make(pod, name, host_ip)
+                self._etc.make(pod, name, host_ip)
             except OSError as error:
                 raise StartError("CreateContainerConfigError", f"files of /etc: {error}") from error
             spec = self._spec(pod, container, number, backoff, env, volumes, group, beside, image, artifact)

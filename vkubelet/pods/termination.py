@@ -37,12 +37,12 @@ Tree: TypeAlias = Mapping[str, Path]
 
 def directory(run_dir: Path, uid: str) -> Path:
     """Where the messages of a pod's containers are, for as long as the pod is on this node."""
-    return run_dir / "termination" / uid
+    return Path(run_dir, "termination", uid)
 
 
 def place(where: Path, container: Container, number: int) -> Path:
     """The file of attempt `number`, in a directory of its own."""
-    return where / f"{container.name}-{number}" / posixpath.basename(_path(container))
+    return Path(where, f"{container.name}-{number}", posixpath.basename(_path(container)))
 
 
 def prepare(where: Path, container: Container, number: int, preopens: tuple[Preopen, ...]) -> Preopen | None:
@@ -55,12 +55,26 @@ def prepare(where: Path, container: Container, number: int, preopens: tuple[Preo
     if guest == "/" or any(_is_within(guest, other.guest) for other in preopens):
         return None
     file = place(where, container, number)
-    file.parent.mkdir(mode=0o777, parents=True, exist_ok=True)
-    file.parent.parent.chmod(0o711)
-    file.parent.chmod(0o777)  # whoever the container runs as writes it; no path but its own leads there
-    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
-    file.chmod(0o666)
-    return Preopen(file.parent, guest)
+    directory = file.parent
+    _make(str(where), 0o711)
+    _make(str(directory), 0o777)  # whoever the container runs as writes it; no path but its own leads there
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        os.fchmod(descriptor, 0o666)
+    finally:
+        os.close(descriptor)
+    return Preopen(directory, guest)
+
+
+def _make(path: str, mode: int) -> None:
+    """Make a directory, whatever the umask."""
+    try:
+        os.mkdir(path)  # noqa: PTH102  paths are text here: this is done for every start
+    except FileNotFoundError:
+        os.makedirs(path)  # noqa: PTH103
+    except FileExistsError:
+        return
+    os.chmod(path, mode)  # noqa: PTH101
 
 
 def completed(container: Container, end: Exit, file: Path, log: Path, tree: Callable[[], Tree]) -> Exit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +70,9 @@ class Machine:
         self.config = Config(run_dir=str(self.run_dir), resolv_conf=str(self.resolver), node_name="n")
         self.files = EtcFiles(self.config, self.told)
 
-    async def made(self, of: Pod) -> dict[str, str]:
+    def made(self, of: Pod) -> dict[str, str]:
         """Make the files; their content by name."""
-        await self.files.make(of, NAME, "10.0.0.9")
+        self.files.make(of, NAME, "10.0.0.9")
         where = directory(self.run_dir, of.metadata.uid)
         return {path.name: path.read_text() for path in where.iterdir()}
 
@@ -83,8 +82,8 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-async def test_the_files_are_what_they_should_be_at_each_start(machine: Machine) -> None:
-    made = await machine.made(pod(dns_policy="Default"))
+def test_the_files_are_what_they_should_be_at_each_start(machine: Machine) -> None:
+    made = machine.made(pod(dns_policy="Default"))
     assert made.keys() == {"hosts", "hostname", "resolv.conf"}
     assert made["hostname"] == "web\n"
     assert made["resolv.conf"] == "nameserver 10.0.0.2\n"
@@ -92,7 +91,7 @@ async def test_the_files_are_what_they_should_be_at_each_start(machine: Machine)
     assert stat.S_IMODE((where / "hosts").stat().st_mode) == 0o644
     before = (where / "hosts").stat().st_ino
     machine.resolver.write_text("nameserver 10.0.0.3\n")
-    again = await machine.made(pod(dns_policy="Default"))
+    again = machine.made(pod(dns_policy="Default"))
     assert again == made | {"resolv.conf": "nameserver 10.0.0.3\n"}
     assert (where / "hosts").stat().st_ino == before  # what has not changed stays the same file
     machine.files.forget(pod())
@@ -100,41 +99,43 @@ async def test_the_files_are_what_they_should_be_at_each_start(machine: Machine)
     assert not where.exists()
 
 
-async def test_what_a_guest_made_of_a_file_is_not_given_to_the_next(machine: Machine) -> None:
-    made = await machine.made(pod())
+def test_what_a_guest_made_of_a_file_is_not_given_to_the_next(machine: Machine) -> None:
+    made = machine.made(pod())
     where = directory(machine.run_dir, "u")
     guest = where.parent / "guest"
     guest.hardlink_to(where / "hosts")
     os.truncate(guest, 1 << 40)  # nobody may read that much
-    assert await machine.made(pod()) == made
+    assert machine.made(pod()) == made
     assert guest.stat().st_size == 1 << 40
     guest.unlink()
     guest.hardlink_to(where / "hosts")
     guest.write_text(made["hosts"].upper())
-    assert await machine.made(pod()) == made
+    assert machine.made(pod()) == made
 
 
-def test_containers_of_a_pod_that_start_at_once_make_whole_files(tmp_path: Path) -> None:
+def test_what_was_cut_off_with_an_earlier_agent_is_made_whole(tmp_path: Path) -> None:
     where = tmp_path / "etc"
 
-    def make(number: int) -> None:
-        prepare(where, pod(), NAME, f"10.0.0.{number}", HostFiles(resolver=None), ClusterDNS((), ""))
+    def make() -> dict[str, str]:
+        prepare(where, pod(), NAME, "10.0.0.9", HostFiles(resolver=None), ClusterDNS((), ""))
+        return {path.name: path.read_text() for path in where.iterdir()}
 
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(make, range(200)))
-    assert sorted(path.name for path in where.iterdir()) == ["hostname", "hosts", "resolv.conf"]
-    assert (where / "resolv.conf").read_text() == "search .\nnameserver 127.0.0.1\n"
+    whole = make()
+    assert whole["resolv.conf"] == "search .\nnameserver 127.0.0.1\n"
+    (where / "hosts").write_text("127.0.0.1")
+    (where / "resolv.conf").unlink()
+    assert make() == whole
 
 
-async def test_a_machine_without_a_resolver_configuration_gives_an_empty_one(machine: Machine) -> None:
+def test_a_machine_without_a_resolver_configuration_gives_an_empty_one(machine: Machine) -> None:
     machine.resolver.unlink()
-    assert (await machine.made(pod(dns_policy="Default")))["resolv.conf"] == ""
+    assert machine.made(pod(dns_policy="Default"))["resolv.conf"] == ""
 
 
-async def test_what_a_pod_does_not_get_is_told(machine: Machine) -> None:
+def test_what_a_pod_does_not_get_is_told(machine: Machine) -> None:
     config = PodDNSConfig(nameservers=["1.1.1.1", "2.2.2.2", "3.3.3.3"])
     for _ in range(2):
-        await machine.made(pod(dns_policy="ClusterFirst", dns_config=config))
+        machine.made(pod(dns_policy="ClusterFirst", dns_config=config))
     assert sorted(machine.told.reasons) == ["DNSConfigForming"] * 2 + ["MissingClusterDNS"]
 
 
