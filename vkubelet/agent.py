@@ -26,6 +26,7 @@ from vkubelet.api.informer import PodInformer
 from vkubelet.api.objects import ObjectReference
 from vkubelet.api.references import ObjectReferences
 from vkubelet.config import Config, ConfigError
+from vkubelet.deviceplugins.manager import DeviceManager
 from vkubelet.endpoints import endpoints
 from vkubelet.node import usage
 from vkubelet.node.certificates import (
@@ -175,6 +176,7 @@ class _Agent:
         )
         static = StaticPods(self._reporter, mirrors)
         runtime = PodRuntime(
+        devices = DeviceManager(config, self._node.offer)
             config,
             self._provider,
             self._images,
@@ -187,7 +189,9 @@ class _Agent:
             node=self._node,
             host_ip=self._node.host_ip,
         )
+            devices=devices,
         manager = runtime.manager
+        devices.changed = runtime.wake
         static.run_with(manager)
         manager.ended, manager.known_as = static.ended, mirrors.static_uid
         await runtime.open()
@@ -226,7 +230,7 @@ class _Agent:
                     tasks.extend(group.create_task(part, name=name) for name, part in parts.items())
 
                 # Static pods run whether or not the API server can be asked.
-                begin(runtime.tasks())
+                begin({**runtime.tasks(), "devices": devices.run()})
                 if watcher is not None:
                     begin({"static pods": watcher.run()})
                 begin({"registration": self._node.register()})

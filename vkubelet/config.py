@@ -122,6 +122,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     system_reserved_memory: Annotated[int, Help(ge=0)] = 0
     system_reserved_cpu: Annotated[float, Help(ge=0)] = 0.0
     extended_resources: dict[ExtendedResource, Annotated[int, Help(ge=0)]] = {}
+    device_plugin_dir: str = ""
     eviction_hard: dict[str, str] = msgspec.field(default_factory=EVICTION_HARD.copy)
     eviction_soft: dict[str, str] = {}
     eviction_soft_grace_period: dict[str, str] = {}
@@ -175,6 +176,8 @@ HELP: Mapping[str, str] = {
     "system_reserved_cpu": "Cores kept from pods.",
     "extended_resources": "Resources of your own that the node has: example.com/widget=4, repeated or "
     "separated by commas.",
+    "device_plugin_dir": "Where device plugins have their sockets and find kubelet.sock; when empty, "
+    "device-plugins in the root directory.",
     "eviction_hard": "What must be left on the node, else pods are evicted at once: memory.available<100Mi, "
     "nodefs.available<10%; nodefs.inodesFree, imagefs.*, containerfs.*, pid.available. It replaces defaults.",
     "eviction_soft": "The same, but crossed for a grace period before pods are evicted.",

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 from oci.images import ImageStore
@@ -23,6 +23,7 @@ from vkubelet.api.local_events import LoggedEvents
 from vkubelet.api.objects import ObjectReference, Pod, PodStatus
 from vkubelet.api.references import NoReferences
 from vkubelet.config import Config, ConfigError
+from vkubelet.deviceplugins.manager import DeviceManager
 from vkubelet.endpoints import endpoints
 from vkubelet.node import facts, usage
 from vkubelet.node.certificates import ServingCertificate, client_kubeconfig
@@ -59,7 +60,7 @@ class LocalNode:
 
     def __init__(self, config: Config, found: facts.Facts, recorder: Recorder) -> None:
         self._config = config
-        self._capacity = found.capacity
+        self._found = found
         self._recorder = recorder
         self._view = node_view(config, found, None)
 
@@ -71,9 +72,14 @@ class LocalNode:
         """See NodeSource: nobody changes it."""
         return self._view
 
+    def offer(self, capacity: Mapping[str, int], allocatable: Mapping[str, int]) -> None:
+        """Device plugins give the node so much of these resources, from now on."""
+        found = self._found.with_devices(self._config, capacity, allocatable)
+        self._view = node_view(self._config, found, None)
+
     def usage(self) -> MachineUsage:
         """See PressuredNode."""
-        return usage.read(self._config, self._capacity)
+        return usage.read(self._config, self._found.capacity)
 
     def press(self, conditions: frozenset[str]) -> None:
         """See PressuredNode: nobody asks for conditions."""
@@ -147,6 +153,8 @@ class _Alone:
         host_ip = await asyncio.to_thread(facts.host_ip, config, "")
         await asyncio.to_thread(self._images.open)
         static = StaticPods(Nobody(), NoMirrors())
+        node = LocalNode(config, found, self._recorder)
+        self._devices = DeviceManager(config, node.offer)
         runtime = PodRuntime(
             config,
             self._provider,
@@ -157,9 +165,11 @@ class _Alone:
             references=NoReferences(),
             services=None,
             client=None,
-            node=LocalNode(config, found, self._recorder),
+            node=node,
             host_ip=host_ip,
+            devices=self._devices,
         )
+        self._devices.changed = runtime.wake
         static.run_with(runtime.manager)
         runtime.manager.ended = static.ended
         await runtime.open()
@@ -182,7 +192,7 @@ class _Alone:
             footprint.settle()
             watcher = manifest_watcher(config, static, lambda text: logger.error("static pods: %s", text))
             async with asyncio.TaskGroup() as group:
-                parts = dict(runtime.tasks())
+                parts = {**runtime.tasks(), "devices": self._devices.run()}
                 if watcher is not None:
                     parts |= {"static pods": watcher.run(), "readiness": self._become_ready(watcher, runtime)}
                 if certificate is not None:

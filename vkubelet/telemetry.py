@@ -136,6 +136,17 @@ PREEMPTIONS = Counter(
     ("preemption_signal",),
 )
 
+DEVICE_PLUGIN_REGISTRATIONS = Counter(
+    "kubelet_device_plugin_registration_total",
+    _ALPHA + "Cumulative number of device plugin registrations. Broken down by resource name.",
+    ("resource_name",),
+)
+DEVICE_ALLOCATION_DURATION = Histogram(
+    "kubelet_device_plugin_alloc_duration_seconds",
+    _ALPHA + "Duration in seconds to serve a device plugin Allocation request. Broken down by resource name.",
+    ("resource_name",),
+)
+
 _OF_PROBES = (PROBE_RESULTS, PROBE_DURATION)
 _ALL = tuple(
     value

@@ -32,6 +32,7 @@ from vkubelet.config import Config
 from vkubelet.pods.allocation_files import AllocationFiles
 from vkubelet.pods.allocations import Allocations
 from vkubelet.pods.builtin import BuiltinImages
+from vkubelet.pods.devices import Devices, NoDevices
 from vkubelet.pods.fit import NodeView
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.state import ProbeKind
@@ -236,15 +237,18 @@ class RoomyNode:
 
 
 @asynccontextmanager
-async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> AsyncIterator[Setting]:
+async def pods_of_a_node(
+    directory: Path, toolbox: Toolbox | None = None, devices: Devices | None = None
+) -> AsyncIterator[Setting]:
     provider, told = Provider(), Told()
     provider.roots = directory / "roots"
     config = Config(pod_logs_dir=str(directory), run_dir=str(directory / "run"))
     recorder, reporter = cast("Any", told), cast("Any", told)
     builtin = BuiltinImages(toolbox or Toolbox(enabled=False))
     environments = Environments(NoReferences(), None)
+    devices = devices or NoDevices()
     starter = Starter(
-        config, cast("Any", provider), Images(), builtin, environments, recorder, RoomyNode().view
+        config, cast("Any", provider), Images(), builtin, environments, recorder, RoomyNode().view, devices
     )
     watched = Watched()
     services = Services(
@@ -260,6 +264,7 @@ async def pods_of_a_node(directory: Path, toolbox: Toolbox | None = None) -> Asy
             recorder,
             lambda _: None,
             lambda uid, eviction: manager.evict(uid, eviction),
+            devices,
         ),
         probes=watched,
         hooks=watched,

@@ -232,6 +232,20 @@ class ContainerUser(Struct):
     linux: LinuxContainerUser | None = None
 
 
+class ResourceHealth(Struct, omit_defaults=False):
+    """status.containerStatuses[].allocatedResourcesStatus[].resources[]."""
+
+    resource_id: str = msgspec.field(name="resourceID")
+    health: str
+
+
+class ResourceStatus(Struct, omit_defaults=False):
+    """status.containerStatuses[].allocatedResourcesStatus[]."""
+
+    name: str
+    resources: list[ResourceHealth]
+
+
 class ContainerStatus(Struct, omit_defaults=False):
     """status.containerStatuses[]. Written whole: the API requires most of its fields."""
 
@@ -250,6 +264,7 @@ class ContainerStatus(Struct, omit_defaults=False):
     volume_mounts: list[VolumeMountStatus] | msgspec.UnsetType = msgspec.UNSET
     user: ContainerUser | msgspec.UnsetType = msgspec.UNSET
     stop_signal: str | msgspec.UnsetType = msgspec.UNSET
+    allocated_resources_status: list[ResourceStatus] | msgspec.UnsetType = msgspec.UNSET
 
 
 class HostIP(Struct):

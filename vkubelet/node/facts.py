@@ -12,7 +12,7 @@ import os
 import platform
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -50,6 +50,17 @@ class Facts:
     kubelet_version: str
     operating_system: str
     architecture: str
+
+    def with_devices(
+        self, config: Config, capacity: Mapping[str, int], allocatable: Mapping[str, int]
+    ) -> Facts:
+        """The machine with so many devices of plugins, beside the extended resources that are configured."""
+        own = config.extended_resources
+        return replace(
+            self,
+            capacity=replace(self.capacity, extended={**capacity, **own}),
+            allocatable=replace(self.allocatable, extended={**allocatable, **own}),
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -126,6 +126,12 @@ class Node:
     def press(self, conditions: frozenset[str]) -> None:
         """Report these pressure conditions; see PressuredNode."""
         self._pressed = conditions
+        self._wake.set()
+
+    def offer(self, capacity: Mapping[str, int], allocatable: Mapping[str, int]) -> None:
+        """Device plugins give the node so much of these resources, from now on; after `prepare`."""
+        self._facts = self._known_facts.with_devices(self._config, capacity, allocatable)
+        self._view = None
         self._wake.set()
 
     def wake(self) -> None:

@@ -35,6 +35,7 @@ from vkubelet.play.script import Script, script
 from vkubelet.play.workspace import RUNTIME, workspace
 from vkubelet.pods import records
 from vkubelet.pods.attachment import attach
+from vkubelet.pods.devices import NoDevices
 from vkubelet.pods.directory import LogSource
 from vkubelet.pods.instrumented import InstrumentedProvider
 from vkubelet.pods.interaction import CommandError, Wanted
@@ -177,6 +178,7 @@ class _Stage:
             client=None,
             node=LocalNode(config, machine, self._notes),
             host_ip=config.node_ip,
+            devices=NoDevices(),
         )
         self._static.run_with(runtime.manager)
         runtime.manager.ended = self._static.ended

@@ -16,6 +16,7 @@ from vkubelet import telemetry
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.pods.allocation_files import AllocationFiles, Given
+from vkubelet.pods.devices import DeviceError, Devices
 from vkubelet.pods.fit import (
     NODE_AFFINITY,
     Demand,
@@ -66,6 +67,7 @@ class Allocations:
         recorder: Recorder,
         refuse: Callable[[Pod], Rejection | None],
         evict: Callable[[str, Eviction], Awaitable[None]],
+        devices: Devices,
     ) -> None:
         """All of them outlive this."""
         self._files = files
@@ -73,6 +75,7 @@ class Allocations:
         self._recorder = recorder
         self._refuse = refuse
         self._evict = evict
+        self.devices = devices
         self._used = Used()
         self._pods: dict[str, PodAllocation] = {}
         self._pending: set[str] = set()
@@ -88,6 +91,7 @@ class Allocations:
     def keep_only(self, uids: Collection[str]) -> None:
         """These are all pods there are: forget others, and decide on resizes from now on."""
         self._files.keep_only(uids)
+        self.devices.keep_only(uids)
         self._ready = True
         self.retry()
 
@@ -115,16 +119,34 @@ class Allocations:
         self._waits.set()
 
     async def check_new(self, pod: Pod) -> Rejection | None:
-        """Why a pod that is not counted yet must not run here; None if it may, also as room was made."""
+        """Why a pod that is not counted yet must not run here; None if it may, also as room was made.
+
+        If it may, its containers have their devices: as with a kubelet, they are chosen before all else.
+        """
+        found = self._refuse(pod)
+        if found is not None:
+            return found
+        try:
+            await self.devices.allocate(pod)
+        except DeviceError as error:
+            text = f"Allocate failed due to {error}, which is unexpected"
+            return Rejection("UnexpectedAdmissionError", text)
+        found = await self._check_fit(pod)
+        if found is not None:
+            self.devices.release(pod.metadata.uid)
+        return found
+
+    async def _check_fit(self, pod: Pod) -> Rejection | None:
         for _ in range(_PREEMPTIONS):
-            node = self._node.view()
+            taken = self.devices.taken(pod.metadata.uid)
+            node = self._node.view().at_least(taken)
             found = self._refuse(pod) or wrong_system(pod, node)
             if found is not None:
                 return found
             misfits = failures(pod, node, self._used)
             if misfits and all(misfit == NODE_AFFINITY for misfit in misfits):
                 # Its labels may have changed a moment ago, for this very pod.
-                misfits = failures(pod, await self._node.refresh(), self._used)
+                misfits = failures(pod, (await self._node.refresh()).at_least(taken), self._used)
             if not misfits:
                 return None
             if not is_critical(pod):
@@ -167,7 +189,7 @@ class Allocations:
         """Why a pod that is counted as `counted` must not become what it is now."""
         self._used.remove(counted)
         try:
-            return self._check(pod, self._node.view())
+            return self._check(pod, self._node.view().at_least(self.devices.taken(pod.metadata.uid)))
         finally:
             self._used.add(counted)
 
@@ -177,6 +199,11 @@ class Allocations:
             self._used.remove(before)
         if after is not None:
             self._used.add(after)
+
+    def wake(self, uid: str) -> None:
+        """There is news of a pod's devices."""
+        if uid in self._pods:
+            self._pods[uid].wake()
 
     def drop(self, uid: str) -> None:
         """A pod takes nothing any more: others may be granted what it had."""

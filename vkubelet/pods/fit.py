@@ -48,6 +48,11 @@ class NodeView:
     allocatable: Mapping[str, int]
     memory: int
 
+    def at_least(self, taken: Mapping[str, int]) -> NodeView:
+        """The node with as much as somebody has of it already, though it may have lost that meanwhile."""
+        more = {name: number for name, number in taken.items() if number > self.allocatable.get(name, 0)}
+        return dataclasses.replace(self, allocatable={**self.allocatable, **more}) if more else self
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Demand:

@@ -7,11 +7,11 @@ what is told of it in its status and in events. It must not know how a container
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from vkubelet.api.containers import Container
-from vkubelet.api.objects import Pod, PodCondition
+from vkubelet.api.objects import Pod, PodCondition, ResourceStatus
 from vkubelet.api.times import rfc3339
 from vkubelet.pods import resize
 from vkubelet.pods.allocation_files import Given
@@ -35,7 +35,7 @@ class PodAllocation:
         """`kept` is what an earlier agent had given it."""
         self._node = node
         self._wanted = pod
-        self._wake = wake
+        self.wake = wake
         self._resources = kept.resources if kept is not None else resources_of(pod)
         self._applied = kept.applied if kept is not None else self._all_applied()
         self._whole = kept.whole if kept is not None else pod.spec.resources
@@ -64,6 +64,7 @@ class PodAllocation:
 
     def release(self) -> None:
         """Nothing of the pod runs, and nothing will: it takes nothing any more."""
+        self._node.devices.release(self._wanted.metadata.uid)
         if self._counted is not None:
             self._count(None)
             self._pending = self._progress = None
@@ -107,7 +108,7 @@ class PodAllocation:
         generation = pod.metadata.generation
         self._progress = _condition(IN_PROGRESS, None, "", "", generation)
         self._node.event(pod, "Normal", "ResizeStarted", summary("Pod resize started", pod, generation))
-        self._wake()
+        self.wake()
 
     def starting(self, pod: Pod, container: Container) -> Applied:
         """A container of the pod, as it was granted then, is about to be started: it will be held to that.
@@ -124,7 +125,7 @@ class PodAllocation:
         """
         if self._shared != sharing:
             self.shares(sharing)
-            self._wake()
+            self.wake()
 
     @property
     def is_counted(self) -> bool:
@@ -135,6 +136,10 @@ class PodAllocation:
         """What there is to tell of it."""
         conditions = tuple(item for item in (self._pending, self._progress) if item is not None)
         return ResizeView(self._applied, self._whole, conditions)
+
+    def devices(self) -> Mapping[str, list[ResourceStatus]]:
+        """How the devices of its containers are."""
+        return self._node.devices.health(self._wanted.metadata.uid)
 
     def steps(self, running: Iterable[str]) -> list[Step]:
         """What is to be done for the running containers to be held to what was granted."""
@@ -193,7 +198,7 @@ class PodAllocation:
         if before is None or (before.reason, before.observed_generation) != (DEFERRED, generation):
             text = summary(f"Pod resize {DEFERRED}", pod, generation, rejection.message)
             self._node.event(pod, "Warning", "ResizeDeferred", text)
-        self._wake()
+        self.wake()
 
     def _all_applied(self) -> dict[str, Applied]:
         spec = self._wanted.spec

@@ -23,6 +23,7 @@ from vkubelet.pods.allocation_files import AllocationFiles
 from vkubelet.pods.allocations import Allocations, NodeSource
 from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.commands import Commands
+from vkubelet.pods.devices import Devices
 from vkubelet.pods.eviction.manager import EvictionManager, PressuredNode
 from vkubelet.pods.eviction.thresholds import configured
 from vkubelet.pods.garbage import Garbage
@@ -60,6 +61,7 @@ class PodRuntime:
         client: ApiClient | None,
         node: HostNode,
         host_ip: str,
+        devices: Devices,
     ) -> None:
         """All of them outlive this. `services` and `client` are None where there is no cluster.
 
@@ -68,7 +70,7 @@ class PodRuntime:
         self._provider = provider
         environments = Environments(references, services)
         builtin = BuiltinImages(toolbox)
-        starter = Starter(config, provider, images, builtin, environments, recorder, node.view)
+        starter = Starter(config, provider, images, builtin, environments, recorder, node.view, devices)
         self._volumes = VolumeManager(
             config, references=references, client=client, recorder=recorder, node=node
         )
@@ -83,6 +85,7 @@ class PodRuntime:
             recorder,
             self._eviction.refuse,
             lambda uid, eviction: self.manager.evict(uid, eviction),
+            devices,
         )
         self._probes = ProbeRunner(Checks(self.commands, host_ip), Report(recorder))
         self.manager = PodManager(
@@ -108,6 +111,10 @@ class PodRuntime:
         """
         await asyncio.to_thread(self._volumes.open)
         self.manager.adopt(await self._provider.open(self.manager.on_exit))
+
+    def wake(self, uid: str) -> None:
+        """There is news of the devices of a pod, which its status tells."""
+        self._allocations.wake(uid)
 
     def close(self) -> None:
         """Let go of what no pod uses, once the tasks have ended. Blocks for a call to the file system."""

@@ -147,13 +147,17 @@ class Starter:
             place = Place(name.name, host_ip, self._node().allocatable, volumes.host_path)
             try:
                 env = await self._environments.make(pod, container, image.config.env, place, available)
-            except ConfigValueError as error:
+                equipment = await self._devices.equip(pod, container)
+            except (ConfigValueError, DeviceError) as error:
                 raise StartError("CreateContainerConfigError", str(error)) from error
             try:
                 self._etc.make(pod, name, host_ip)
             except OSError as error:
                 raise StartError("CreateContainerConfigError", f"files of /etc: {error}") from error
-            spec = self._spec(pod, container, number, backoff, env, volumes, group, beside, image, artifact)
+            env = equipment.below(env)
+            spec = self._spec(
+                pod, container, number, backoff, env, volumes, group, beside, image, artifact, equipment
+            )
             self._event(pod, container, "Normal", "Created", "Container created")
             state = await self._run(spec)
         except StartError as error:
@@ -245,13 +249,14 @@ class Starter:
         beside: Callable[[tuple[Preopen, ...]], tuple[Preopen, ...]],
         image: Image,
         artifact: Artifact,
+        equipment: Equipment,
     ) -> ContainerSpec:
         bounds, node = applied(pod, container), self._node()
         try:
             user = identity(pod, container, image.config.user, self._own)
         except IdentityError as error:
             raise StartError("CreateContainerConfigError", str(error)) from error
-        mounted = volumes.mounts(pod, container, env.declared)
+        mounted = equipment.beneath(volumes.mounts(pod, container, env.declared))
         user = joined(user, mounted.groups, self._own)
         preopens = (*mounted.preopens, *beside(mounted.preopens))
         config = image.config

@@ -19,12 +19,13 @@ from typing import assert_never
 from providers.base import ContainerState
 from vkubelet import telemetry
 from vkubelet.api import times
-from vkubelet.api.objects import Pod, pod_reference
+from vkubelet.api.objects import Pod, PodStatus, pod_reference
 from vkubelet.api.volumes import Volume
 from vkubelet.pods import podinfo, termination
 from vkubelet.pods.admission import admit
 from vkubelet.pods.attempts import Attempts
 from vkubelet.pods.containers import PodContainers
+from vkubelet.pods.devices import show_devices
 from vkubelet.pods.ending import STOP_FILE, signals_in_vain
 from vkubelet.pods.eviction.ranking import PodUsage
 from vkubelet.pods.inventory import PodEntry, pod_entry
@@ -305,13 +306,18 @@ class PodWorker:
     def _report(self, decided: Plan, now: float) -> None:
         if decided.stop is StopCause.GONE or (decided.stop is StopCause.TERMINAL and decided.ended):
             return
-        status = pod_status(self.pod, self._observe(), self._services.host_ip, now)
+        status = self._status(now)
         self.containers.write_info()
         self._services.reporter.report(self.pod, status)
 
     def _creation_shown_at(self, decided: Plan, now: float) -> float | None:
         """When a status that only says "being made" is worth a patch; None: the status is due now."""
         if decided.stop is not None or now >= self._shown_at:
+    def _status(self, now: float) -> PodStatus:
+        status = pod_status(self.pod, self._observe(), self._services.host_ip, now)
+        show_devices(status, self._allocation.devices())
+        return status
+
             return None
         views = self.containers.views.values()
         making = self._volumes.mounting or any(view.starting and view.latest is None for view in views)
@@ -340,9 +346,7 @@ class PodWorker:
         await self._pod_volumes.unmount()
         if stop is StopCause.DELETED:
             terminal = self.pod.status.phase in TERMINAL_PHASES
-            status = (
-                None if terminal else pod_status(self.pod, self._observe(), services.host_ip, time.time())
-            )
+            status = None if terminal else self._status(time.time())
             await services.reporter.finish(self.pod, status)
         for identifier in self.containers.identifiers():
             await services.provider.remove(identifier)

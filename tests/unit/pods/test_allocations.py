@@ -11,6 +11,7 @@ from vkubelet.api.containers import Container, ContainerResizePolicy, ResourceRe
 from vkubelet.api.objects import ObjectMeta, ObjectReference, Pod, PodCondition, PodSpec
 from vkubelet.pods.allocation_files import AllocationFiles
 from vkubelet.pods.allocations import Allocations
+from vkubelet.pods.devices import Devices, NoDevices
 from vkubelet.pods.fit import NodeView
 from vkubelet.pods.observed import Eviction, Rejection
 from vkubelet.pods.pod_allocation import PodAllocation
@@ -62,12 +63,18 @@ class World:
         self.evicted: list[tuple[str, Eviction]] = []
         self.immortal: set[str] = set()
         self.taken: dict[str, PodAllocation] = {}
+        self.devices: Devices = NoDevices()
         self.restart()
         self.allocations.keep_only(())
 
     def restart(self) -> None:
         self.allocations = Allocations(
-            AllocationFiles(self.directory), self.node, self.events, lambda pod: self.refusal, self.evict
+            AllocationFiles(self.directory),
+            self.node,
+            self.events,
+            lambda pod: self.refusal,
+            self.evict,
+            self.devices,
         )
 
     async def evict(self, uid: str, eviction: Eviction) -> None:

@@ -14,6 +14,7 @@ from vkubelet.api.containers import Container, ResourceRequirements
 from vkubelet.api.objects import ObjectMeta, Pod, PodSpec
 from vkubelet.pods.allocation_files import AllocationFiles
 from vkubelet.pods.allocations import Allocations
+from vkubelet.pods.devices import NoDevices
 from vkubelet.pods.pod_allocation import PodAllocation
 from vkubelet.pods.resizing import Resizing
 
@@ -77,7 +78,7 @@ class World:
         self.provider = Provider()
         self.news = asyncio.Event()
         allocations = Allocations(
-            AllocationFiles(directory), Node(), Events(), lambda _: None, cast("Any", None)
+            AllocationFiles(directory), Node(), Events(), lambda _: None, cast("Any", None), NoDevices()
         )
         allocations.keep_only(())
         self.allocation: PodAllocation = allocations.pod(make_pod("40Mi", "100Mi", 1), lambda: None)

@@ -1,0 +1,1 @@
+"""Devices of plugins: who registers, what there is of each resource, and which container has which."""
