@@ -175,8 +175,8 @@ class _Agent:
             self._client, self._reporter, config.node_name, lambda: self._node.uid, self._complain
         )
         static = StaticPods(self._reporter, mirrors)
-        runtime = PodRuntime(
         devices = DeviceManager(config, self._node.offer)
+        runtime = PodRuntime(
             config,
             self._provider,
             self._images,
@@ -188,10 +188,10 @@ class _Agent:
             client=self._client,
             node=self._node,
             host_ip=self._node.host_ip,
-        )
             devices=devices,
-        manager = runtime.manager
+        )
         devices.changed = runtime.wake
+        manager = runtime.manager
         static.run_with(manager)
         manager.ended, manager.known_as = static.ended, mirrors.static_uid
         await runtime.open()

@@ -310,14 +310,14 @@ class PodWorker:
         self.containers.write_info()
         self._services.reporter.report(self.pod, status)
 
-    def _creation_shown_at(self, decided: Plan, now: float) -> float | None:
-        """When a status that only says "being made" is worth a patch; None: the status is due now."""
-        if decided.stop is not None or now >= self._shown_at:
     def _status(self, now: float) -> PodStatus:
         status = pod_status(self.pod, self._observe(), self._services.host_ip, now)
         show_devices(status, self._allocation.devices())
         return status
 
+    def _creation_shown_at(self, decided: Plan, now: float) -> float | None:
+        """When a status that only says "being made" is worth a patch; None: the status is due now."""
+        if decided.stop is not None or now >= self._shown_at:
             return None
         views = self.containers.views.values()
         making = self._volumes.mounting or any(view.starting and view.latest is None for view in views)
