@@ -124,7 +124,7 @@ class Compiler:
         if match is None:
             raise ProviderError(f"{digest!r} is no digest")
         name = f"{match[1] or match[2]}-{engine.version()}-{engine.settings_hash()}-{engine.host_hash()}"
-        return self._cache / f"{name}.cwasm"
+        return Path(f"{self._cache}/{name}.cwasm")
 
     def _known(self, path: Path) -> Artifact | None:
         """What was verified and has not changed since; costs one stat."""

@@ -24,6 +24,7 @@ from providers.base import (
     Group,
     Identity,
     InvalidSpecError,
+    Preopen,
     ProviderError,
 )
 from providers.wasmtime import cgroupfs, cgroups, hierarchies, kernelfiles, rootfs
@@ -113,13 +114,13 @@ class Confinement:
 
     def create(self, spec: ContainerSpec) -> None:
         """Make the directory of a container or an instance. Raises ProviderError."""
-        owner = self._directory.owner(spec)
-        joining, born_in = self._cgroups.joining(owner, Limits.of(spec), spec.group)
-        own = kernelfiles.preopens(self._directory.kernel_files(owner), spec)
+        owner, limits = self._directory.owner(spec), Limits.of(spec)
+        joining, born_in = self._cgroups.joining(owner, limits, spec.group)
+        own: tuple[Preopen, ...] = ()
+        if owner != spec.id or limits is not None:
+            own = kernelfiles.preopens(self._directory.kernel_files(owner), spec)
         if owner != spec.id:
             own = tuple(preopen for preopen in own if preopen.host.is_dir())
-        elif Limits.of(spec) is None:
-            own = ()
         self._directory.create(spec, cgroups=joining, born_in=born_in, own_preopens=own)
 
     def furnish_at_once(self, spec: ContainerSpec) -> bool:

@@ -100,7 +100,7 @@ class RunDirectory:
 
     def root(self, container_id: str) -> Path:
         """The directory that is made for a container as its `/`, unless its spec names another."""
-        return self._containers / container_id / "rootfs"
+        return Path(f"{self._containers}/{container_id}/rootfs")
 
     def read_spec(self, container_id: str) -> ContainerSpec:
         """The spec of a container. Raises FileNotFoundError if there is none, CorruptFileError."""
@@ -156,11 +156,11 @@ class RunDirectory:
 
     def kernel_files(self, container_id: str) -> Path:
         """The directory of what a guest with limits sees of the kernel."""
-        return self._containers / container_id / "kernel"
+        return Path(f"{self._containers}/{container_id}/kernel")
 
     def stop_directory(self, container_id: str) -> Path:
         """The directory that a container with `stop_file` has as `/.vkubelet`."""
-        return self._containers / container_id / "stop"
+        return Path(f"{self._containers}/{container_id}/stop")
 
     def ask_to_stop(self, container_id: str) -> None:
         """Make the file appear for which the guest looks. Raises OSError."""

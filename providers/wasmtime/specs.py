@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,19 +105,28 @@ def encode(
     for name, value in spec.env:
         passed.append(("n", f"env {name!r}", name))
         passed.append(("v", f"env {name!r}", value))
-    parts = [FORMAT.encode()]
-    for tag, what, value in [*fields, *passed]:
-        try:
-            encoded = value.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidSpecError(f"{what}: is not valid UTF-8") from error
-        if b"\0" in encoded:
-            raise InvalidSpecError(f"{what}: holds a NUL character")
-        parts.append(tag.encode() + encoded)
-    size = sum(map(len, parts[1 + len(fields) :]))
+    arguments = _joined(passed)
+    size = len(arguments) - len(passed)
     if size > ARGUMENTS_MAX:
         raise InvalidSpecError(f"args and env: {size} bytes are more than {ARGUMENTS_MAX}")
-    return b"\0".join([*parts, b".", b""])
+    return b"".join((FORMAT.encode(), b"\0", _joined(fields), arguments, b".\0"))
+
+
+def _joined(fields: Sequence[tuple[str, str, str]]) -> bytes:
+    """Tags and values, each with its NUL. Raises InvalidSpecError.
+
+    Encoded as one: this is done for every start.
+    """
+    text = "".join([f"{tag}{value}\0" for tag, _, value in fields])
+    try:
+        if text.count("\0") == len(fields):
+            return text.encode()
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start]
+        what = next(what for _, what, value in fields if bad in value)
+        raise InvalidSpecError(f"{what}: is not valid UTF-8") from error
+    what = next(what for _, what, value in fields if "\0" in value)
+    raise InvalidSpecError(f"{what}: holds a NUL character")
 
 
 def decode(container_id: str, data: bytes) -> ContainerSpec:

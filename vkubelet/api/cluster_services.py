@@ -39,8 +39,9 @@ class ClusterServices:
 
         Raises TimeoutError if it does not come.
         """
-        async with asyncio.timeout(timeout):
-            await self._informer.synced.wait()
+        if not self._informer.synced.is_set():
+            async with asyncio.timeout(timeout):
+                await self._informer.synced.wait()
         named = self._named.get(namespace, {})
         return [named[name] for name in sorted(named)]
 

@@ -46,9 +46,12 @@ class AllocationFiles:
         """The directory is made if need be."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
+        self._known = {path.name for path in directory.iterdir()}
 
     def read(self, uid: str) -> Given | None:
         """What the pod was given; None if nothing is known of it."""
+        if uid not in self._known:
+            return None
         path = self._directory / uid
         with contextlib.suppress(FileNotFoundError):
             try:
@@ -59,16 +62,20 @@ class AllocationFiles:
 
     def write(self, uid: str, given: Given) -> None:
         """Keep what a pod has been given."""
+        self._known.add(uid)
         fresh = self._directory / f".{uid}"
         fresh.write_bytes(_encoder.encode(given))
         os.replace(fresh, self._directory / uid)  # noqa: PTH105  the same, said as what it does
 
     def forget(self, uid: str) -> None:
         """The pod is no more."""
-        (self._directory / uid).unlink(missing_ok=True)
+        if uid in self._known:
+            self._known.discard(uid)
+            (self._directory / uid).unlink(missing_ok=True)
 
     def keep_only(self, uids: Collection[str]) -> None:
         """Forget all pods but these."""
         for path in self._directory.iterdir():
             if path.name not in uids:
                 path.unlink(missing_ok=True)
+        self._known.intersection_update(uids)

@@ -58,7 +58,7 @@ class PodAllocation:
         """Count the pod without asking: it runs already, or has just been admitted."""
         if self._counted is None:
             self._count(demand(self.pod))
-        if not self._kept:
+        if not self._kept and not self._resources.is_empty:
             self._write()
         self._decide_later()
 

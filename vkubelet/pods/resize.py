@@ -39,6 +39,13 @@ class PodResources(Struct):
     containers: dict[str, ResourceRequirements] = msgspec.field(default_factory=dict)
     whole: ResourceRequirements | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for: of such a pod that stays so, as its QoS class may not change."""
+        return self.whole is None and not any(
+            each.requests or each.limits for each in self.containers.values()
+        )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Restart:
@@ -69,7 +76,7 @@ def resources_of(pod: Pod) -> PodResources:
 
 def same(one: PodResources, other: PodResources) -> bool:
     """Whether two say the same, however their quantities are spelled."""
-    return _comparable(one) == _comparable(other)
+    return one == other or _comparable(one) == _comparable(other)
 
 
 def with_resources(pod: Pod, allocated: PodResources) -> Pod:
@@ -173,7 +180,8 @@ def whole_resources(
     held = pod
     if view is not None and view.whole != pod.spec.resources:
         held = msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, resources=view.whole))
-    allocated, requests, limits = pod_requests(pod), pod_requests(held), pod_limits(held)
+    allocated, limits = pod_requests(pod), pod_limits(held)
+    requests = allocated if held is pod else pod_requests(held)
     resources = ResourceRequirements(limits=_texts(limits), requests=_texts(requests))
     return _texts(allocated), resources if requests or limits else None
 

@@ -165,7 +165,7 @@ def _raise(total: Amounts, floor: Amounts) -> None:
 
 
 def _amounts(texts: Mapping[str, IntOrString] | None) -> Amounts:
-    return dict(_parsed((texts or {}).items()))
+    return dict(_parsed(texts.items())) if texts else {}
 
 
 def _parsed(texts: Iterable[tuple[str, IntOrString]]) -> Iterable[tuple[str, Decimal]]:

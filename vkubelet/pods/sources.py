@@ -107,7 +107,8 @@ class Environments:
                 secrets[name] = await _or_error(self._references.get(kind, namespace, name))
 
         services = await self._linked(pod)
-        await asyncio.gather(*map(get, wanted))
+        if wanted:
+            await asyncio.gather(*map(get, wanted))
         keys = list(_file_keys(container))
         return Sources(
             hostname=place.hostname,

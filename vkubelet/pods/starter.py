@@ -327,13 +327,13 @@ def image_id(image: Image) -> str:
 
 def pod_log_dir(config: Config, namespace: str, name: str, uid: str) -> Path:
     """The kubelet's directory of a pod's logs."""
-    return Path(config.pod_logs_dir) / f"{namespace}_{name}_{uid}"
+    return Path(f"{config.pod_logs_dir}/{namespace}_{name}_{uid}")
 
 
 def log_file(config: Config, pod: Pod, container: str, number: int) -> Path:
     """The current log file of attempt `number`, in the kubelet's layout."""
     meta = pod.metadata
-    return pod_log_dir(config, meta.namespace, meta.name, meta.uid) / container / f"{number}.log"
+    return Path(f"{pod_log_dir(config, meta.namespace, meta.name, meta.uid)}/{container}/{number}.log")
 
 
 def _make_directories(container_logs: Path) -> None:

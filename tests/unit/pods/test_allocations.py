@@ -43,8 +43,8 @@ class Events:
         self.told.append((ref.name, reason))
 
 
-def make_pod(name: str, cpu: str, generation: int = 1, **spec: Any) -> Pod:
-    requests = ResourceRequirements(requests={"cpu": cpu})
+def make_pod(name: str, cpu: str | None, generation: int = 1, **spec: Any) -> Pod:
+    requests = ResourceRequirements(requests={"cpu": cpu} if cpu else None)
     return Pod(
         metadata=ObjectMeta(name=name, namespace="ns", uid=f"uid-{name}", generation=generation),
         spec=PodSpec(containers=[Container(name="main", resources=requests)], **spec),
@@ -87,7 +87,7 @@ class World:
         self.taken[pod.metadata.uid] = found
         return found
 
-    async def admitted(self, name: str, cpu: str, **spec: Any) -> PodAllocation:
+    async def admitted(self, name: str, cpu: str | None, **spec: Any) -> PodAllocation:
         found = self.pod(make_pod(name, cpu, **spec))
         assert await found.admit() is None
         return found
@@ -247,6 +247,13 @@ async def test_the_next_agent_carries_out_what_was_granted(world: World) -> None
     again.starting(again.pod, (again.pod.spec.containers or [])[0])
     world.restart()
     assert world.pod(make_pod("one", "2", 2)).steps(["main"]) == []
+
+
+async def test_nothing_is_kept_of_a_pod_that_asks_for_nothing(world: World) -> None:
+    await world.admitted("one", None)
+    assert not list(world.directory.iterdir())
+    await world.admitted("two", "1")
+    assert [path.name for path in world.directory.iterdir()] == ["uid-two"]
 
 
 async def test_a_torn_file_is_no_obstacle(world: World, caplog: pytest.LogCaptureFixture) -> None:
