@@ -67,14 +67,14 @@ class DeviceManager:
     async def run(self) -> NoReturn:
         """Take plugins in, until cancelled."""
         try:
-            await self._door.open()
-        except OSError as error:
-            # Nothing else of the node needs them.
-            logger.error("no device plugin can register: %s: %s", self._directory / SOCKET, error)  # noqa: TRY400
-        try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 group.create_task(self._expire())
+                try:
+                    await self._door.open()
+                except OSError as error:
+                    # Nothing else of the node needs them.
+                    logger.error("no device plugin can register: %s: %s", self._directory / SOCKET, error)  # noqa: TRY400
         finally:
             self._group = None
             await self._door.close()

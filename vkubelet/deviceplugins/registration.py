@@ -13,6 +13,7 @@ import contextlib
 import importlib
 import logging
 import os
+import socket
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -42,6 +43,7 @@ class RegistrationServer:
         self._directory = directory
         self._behind = private / "registration.sock"
         self._register = register
+        self._socket: socket.socket | None = None
         self._listener: asyncio.Server | None = None
         self._server: Any = None
         self._starting = asyncio.Lock()
@@ -53,13 +55,17 @@ class RegistrationServer:
         Sockets of before are removed: a plugin whose socket is gone, or who sees ours made, registers anew.
         """
         await asyncio.to_thread(_clear, self._directory)
-        self._listener = await asyncio.start_unix_server(self._accept, self._directory / SOCKET)
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(self._directory / SOCKET))
+        self._listener = await asyncio.start_unix_server(self._accept, sock=self._socket)
 
     async def close(self) -> None:
         """Take no more registrations."""
         if self._listener is not None:
             self._listener.close()
+        if self._socket is not None:
             (self._directory / SOCKET).unlink(missing_ok=True)
+            self._socket.close()
         if self._server is not None:
             await self._server.stop(None)
             self._behind.unlink(missing_ok=True)
