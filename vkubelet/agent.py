@@ -59,11 +59,12 @@ from vkubelet.toolbox import Toolbox
 logger = logging.getLogger(__name__)
 
 # The declaredFeatures of this node: the API server passes WebSockets on instead of translating them to SPDY,
-# and lets people resize the whole of a pod and its init containers.
+# and lets people resize the whole of a pod and its init containers; the scheduler sends pods that start over.
 FEATURES = (
     "ExtendWebSocketsToKubelet",
     "InPlacePodLevelResourcesVerticalScaling",
     "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
 )
 # What a shutdown may take for what is on its way to the API server, and for pods to end when draining.
 FLUSH_TIMEOUT = 5.0

@@ -130,7 +130,7 @@ class Attempts:
         name, services = container.name, self._services
         view = self._containers.views[name]
         crash = view.backoff
-        if view.latest is not None and view.latest.exit is not None:
+        if view.latest is not None and view.latest.exit is not None and not view.latest.reset:
             crash = crash.next(view.latest.exit.finished_at / SECOND, now)
         sharing = self._allocation.starting(pod, container)
         try:
@@ -138,6 +138,7 @@ class Attempts:
                 pod,
                 container,
                 number,
+                self._containers.life,
                 crash,
                 services.host_ip,
                 self._volumes,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import ContainerStatus, Pod, PodCondition
 from vkubelet.api.times import rfc3339
+from vkubelet.pods.starting_over import may_start_over
 
 _COMPLETED = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
 
@@ -23,11 +24,13 @@ def conditions(
     *,
     mounted: bool,
     evicted: str | None = None,
+    starting_over: bool = False,
 ) -> list[PodCondition]:
     """The conditions to report; PodScheduled and others' conditions are left alone.
 
     `mounted`: the pod's volumes are ready, which is what there is of a sandbox. `evicted` is the message of
-    the eviction that ends a pod which is not to blame for it.
+    the eviction that ends a pod which is not to blame for it. `starting_over`: all containers are about to
+    end and start again.
     """
     has_sandbox = mounted and phase in ("Pending", "Running")
     made = [
@@ -44,6 +47,8 @@ def conditions(
                 type="DisruptionTarget", status="True", reason="TerminationByKubelet", message=evicted
             )
         )
+    if may_start_over(pod):
+        made.append(_starting_over(phase, starting_over))
     known = {condition.type: condition for condition in pod.status.conditions or ()}
     for condition in made:
         before = known.get(condition.type)
@@ -68,6 +73,19 @@ def _initialized(pod: Pod, statuses: Mapping[str, ContainerStatus], phase: str) 
     message = f"containers with incomplete status: [{' '.join(incomplete)}]"
     return PodCondition(
         type="Initialized", status="False", reason="ContainersNotInitialized", message=message
+    )
+
+
+def _starting_over(phase: str, is_under_way: bool) -> PodCondition:
+    if phase in _COMPLETED:
+        return PodCondition(type="AllContainersRestarting", status="False", reason=_COMPLETED[phase])
+    if not is_under_way:
+        return PodCondition(type="AllContainersRestarting", status="False")
+    return PodCondition(
+        type="AllContainersRestarting",
+        status="True",
+        reason="RestartAllContainersStarted",
+        message="container exited with restart policy rule",
     )
 
 

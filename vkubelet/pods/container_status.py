@@ -23,6 +23,7 @@ from vkubelet.pods.observed import Attempt, ContainerView
 from vkubelet.pods.plan import SECOND
 from vkubelet.pods.restarts import should_restart
 from vkubelet.pods.security import shown_user
+from vkubelet.pods.starting_over import MESSAGE, REASON
 
 RUNTIME = "wasmtime"
 
@@ -110,6 +111,11 @@ def _states(
     latest, last = view.latest, _terminated(view.previous)
     if latest is None:
         return _never_started(pod, view, stopped=stopped), last
+    if latest.reset and not stopped and view.waiting is None:
+        # It is being started over: with a kubelet there is no container.
+        return ContainerState(waiting=ContainerStateWaiting(reason=REASON, message=MESSAGE)), _terminated(
+            latest
+        )
     if latest.exit is None:
         if view.starting:  # its process is there, but the postStart hook is not done
             return _creating(pod), last
@@ -150,8 +156,8 @@ def _terminated(attempt: Attempt | None) -> ContainerState:
         terminated=ContainerStateTerminated(
             exit_code=end.code,
             signal=end.signal,
-            reason=terminated_reason(end.reason),
-            message=end.message,
+            reason=REASON if attempt.reset else terminated_reason(end.reason),
+            message=MESSAGE if attempt.reset else end.message,
             started_at=rfc3339((end.started_at or attempt.started_at) / SECOND),
             finished_at=rfc3339(end.finished_at / SECOND),
             container_id=container_id(attempt.id),

@@ -23,6 +23,7 @@ from vkubelet.pods.observed import Attempt, ContainerView
 from vkubelet.pods.records import Record, attempt, record
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.seed import seed
+from vkubelet.pods.starting_over import life, started_over
 
 
 class PodContainers:
@@ -47,6 +48,7 @@ class PodContainers:
         self._info_shown = False
         completed = [dataclasses.replace(item, attempt=self._attempt(item.state)) for item in found]
         self._views = seed(pod, completed, time.time())
+        self.life = life(self._views)
 
     @property
     def views(self) -> Mapping[str, ContainerView]:
@@ -66,6 +68,12 @@ class PodContainers:
     def set(self, name: str, **changes: object) -> None:
         """Change what is known of a container: that is news."""
         self.note(name, **changes)
+        self._on_news()
+
+    def start_over(self) -> None:
+        """The pod begins anew: that is news."""
+        self.life += 1
+        self._views.update(started_over(self.pod, self._views, time.time()))
         self._on_news()
 
     def spec(self, name: str) -> Container:

@@ -38,8 +38,9 @@ NOT_PROBED = Probed()
 class Attempt:
     """One container that was started: its number is the restart count it stands for.
 
-    `past` tells that it was of an earlier boot of the node, known from the reported status only: its pod
-    begins anew, with its init containers.
+    `past` tells that its pod begins anew after it, with its init containers: it was of an earlier boot of the
+    node, known from the reported status only, or a container's end had all start over. `reset` tells that it
+    is to be restarted for the latter, whatever came of it. `life` counts how often the pod had started over.
     """
 
     id: str
@@ -48,7 +49,9 @@ class Attempt:
     started_at: int
     exit: Exit | None = None
     past: bool = False
+    reset: bool = False
     user: Identity | None = None
+    life: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ import dataclasses
 from collections.abc import Mapping
 
 from vkubelet.api.containers import Container
-from vkubelet.api.objects import ContainerStatus, Pod
+from vkubelet.api.objects import ContainerStateTerminated, ContainerStatus, Pod
 from vkubelet.pods.restarts import restarts_after
+from vkubelet.pods.starting_over import REASON
 
 TERMINAL_PHASES = ("Succeeded", "Failed")
 
@@ -68,7 +69,7 @@ def _count(pod: Pod, statuses: Mapping[str, ContainerStatus]) -> _Counts:
         else:
             counts.stopped += 1
             counts.succeeded += end is not None and end.exit_code == 0
-            counts.final += not restarts_after(pod, container, last.exit_code)
+            counts.final += not _comes_again(pod, container, last)
     return counts
 
 
@@ -89,4 +90,8 @@ def _failed_for_good(pod: Pod, container: Container, status: ContainerStatus) ->
     if status.state.running is not None:
         return False
     end = status.state.terminated or status.last_state.terminated
-    return end is not None and end.exit_code != 0 and not restarts_after(pod, container, end.exit_code)
+    return end is not None and end.exit_code != 0 and not _comes_again(pod, container, end)
+
+
+def _comes_again(pod: Pod, container: Container, end: ContainerStateTerminated) -> bool:
+    return end.reason == REASON or restarts_after(pod, container, end.exit_code)

@@ -19,6 +19,7 @@ from vkubelet.pods.health import is_started, unhealthy
 from vkubelet.pods.observed import ContainerView, Observed, StopCause, Waiting
 from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.restarts import restarts_when_killed, should_restart
+from vkubelet.pods.starting_over import sources
 from vkubelet.pods.text import pod_text
 
 SECOND = 1_000_000_000
@@ -70,7 +71,12 @@ class BackOff:
     waiting: Waiting
 
 
-Action: TypeAlias = Mount | Start | Kill | CancelStart | BackOff
+@dataclasses.dataclass(frozen=True, slots=True)
+class StartOver:
+    """Nothing of the pod runs any more: from now on it is one that begins anew."""
+
+
+Action: TypeAlias = Mount | Start | Kill | CancelStart | BackOff | StartOver
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,6 +170,11 @@ class _Turn:
             # Neither sidecars nor ephemeral containers keep a pod alive.
             leaving = _end(self.pod, self.observed, self.observed.containers)
             return Plan(leaving, None, None, ended=not leaving)
+        if spec.active_deadline_seconds is not None:
+            self.wakes.append(self.observed.started_at + spec.active_deadline_seconds)
+        if sources(self.pod, self.observed.containers):
+            clearing = _clear(self.pod, self.observed) or (StartOver(),)
+            return Plan(clearing, min(self.wakes, default=None), None, ended=False)
         self._mount()
         if self._initialize():
             for container in spec.containers or ():
@@ -172,8 +183,6 @@ class _Turn:
             view = self._view(container)
             if view.latest is None and not view.starting:
                 self._start_or_wait(container, view)
-        if spec.active_deadline_seconds is not None:
-            self.wakes.append(self.observed.started_at + spec.active_deadline_seconds)
         return Plan(tuple(self.actions), min(self.wakes, default=None), None, ended=False)
 
     def _view(self, container: Container) -> ContainerView:
@@ -290,6 +299,18 @@ def _pull_back_off(container: Container, failed: Waiting) -> Waiting:
     """The kubelet's waiting state between two tries to pull an image; it keeps the last error's text."""
     message = f'Back-off pulling image "{container.image}": {failed.reason}: {failed.message}'
     return Waiting("ImagePullBackOff", message, failed.since, failed.retry_at)
+
+
+def _clear(pod: Pod, observed: Observed) -> tuple[Action, ...]:
+    """What ends all containers that are to start over, without grace; the kubelet says no more about it."""
+    actions: list[Action] = []
+    for container in (*(pod.spec.containers or ()), *(pod.spec.init_containers or ())):
+        view = observed.containers.get(container.name, _NOT_SEEN)
+        if view.starting:
+            actions.append(CancelStart(container.name))
+        if view.running is not None:
+            actions.append(Kill(container.name, view.running.id, 0, "killing", restart=True))
+    return tuple(actions)
 
 
 def _end(pod: Pod, observed: Observed, names: Iterable[str]) -> tuple[Action, ...]:

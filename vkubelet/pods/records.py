@@ -23,6 +23,7 @@ _RESTARTS = "io.kubernetes.container.restartCount"
 _IMAGE = "vkubelet.dev/image-id"
 _BACKOFF = "vkubelet.dev/backoff"
 _USER = "vkubelet.dev/user"
+_LIFE = "vkubelet.dev/life"
 
 
 class ForeignContainerError(ValueError):
@@ -43,13 +44,19 @@ class Record:
 
 
 def labels(
-    pod: Pod, container: Container, number: int, image_id: str, backoff: Backoff, user: Identity
+    pod: Pod,
+    container: Container,
+    number: int,
+    life: int,
+    image_id: str,
+    backoff: Backoff,
+    user: Identity,
 ) -> dict[str, str]:
     """The labels of attempt `number`; `backoff` is the crash back-off in force once it has started.
 
-    `user` is whom its process runs as.
+    `life` is how often the pod has started over, and `user` whom the process runs as.
     """
-    return {
+    found = {
         _UID: pod.metadata.uid,
         _NAMESPACE: pod.metadata.namespace,
         _POD: pod.metadata.name,
@@ -59,6 +66,7 @@ def labels(
         _BACKOFF: f"{backoff.delay} {backoff.updated}",
         _USER: " ".join(map(str, (user.uid, user.gid, *user.groups))),
     }
+    return {**found, _LIFE: str(life)} if life else found
 
 
 def image_of(found: Mapping[str, str]) -> str:
@@ -93,6 +101,7 @@ def attempt(state: ContainerState) -> Attempt:
         started_at=state.started_at,
         exit=state.exit,
         user=_user(state.labels.get(_USER)),
+        life=int(state.labels.get(_LIFE, "0")),
     )
 
 

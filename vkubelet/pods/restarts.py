@@ -25,6 +25,13 @@ def restarts_after(pod: Pod, container: Container, code: int) -> bool:
     return policy != "Never" if code != 0 else _again_when_done(pod, container, policy)
 
 
+def restarts_all(container: Container, code: int) -> bool:
+    """Whether this exit code has all of the pod's containers start again: the first rule that fits says."""
+    rules = (rule for rule in container.restart_policy_rules or () if matches(rule, code))
+    first = next(rules, None)
+    return first is not None and first.action == "RestartAllContainers"
+
+
 def restarts_when_killed(pod: Pod, container: Container) -> bool:
     """Whether the node restarts a container that it ends itself, for a probe: rules do not count."""
     return container.is_sidecar or (container.restart_policy or pod.spec.restart_policy) != "Never"
@@ -42,7 +49,7 @@ def should_restart(pod: Pod, container: Container, view: ContainerView) -> bool:
     """Whether the ended container of this view is wanted again. Ephemeral containers never are."""
     if view.latest is None or view.latest.exit is None or _is_ephemeral(pod, container):
         return False
-    return view.restart or restarts_after(pod, container, view.latest.exit.code)
+    return view.restart or view.latest.reset or restarts_after(pod, container, view.latest.exit.code)
 
 
 def _again_when_done(pod: Pod, container: Container, policy: str) -> bool:

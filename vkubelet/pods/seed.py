@@ -15,6 +15,7 @@ from vkubelet.api.objects import ContainerStateTerminated, ContainerStatus, Pod
 from vkubelet.pods.observed import NOT_PROBED, Attempt, ContainerView, Probed
 from vkubelet.pods.plan import SECOND
 from vkubelet.pods.records import Record
+from vkubelet.pods.starting_over import REASON, resumed
 
 _LOST = "The container could not be located when the node agent started"
 
@@ -43,7 +44,7 @@ def seed(pod: Pod, records: Iterable[Record], now: float) -> dict[str, Container
             views[container.name] = _from_status(reported[container.name], now)
         else:
             views[container.name] = ContainerView()
-    return views
+    return {**views, **resumed(pod, views)}
 
 
 def _probed(attempt: Attempt, status: ContainerStatus | None) -> Probed:
@@ -79,7 +80,15 @@ def _terminated(status: ContainerStatus, end: ContainerStateTerminated | None, n
     started = _nanoseconds(end.started_at)
     record = Exit(end.exit_code, reason, end.message, started, _nanoseconds(end.finished_at), end.signal)
     identifier = _identifier(end.container_id)
-    return Attempt(identifier, max(number, 0), status.image_id, started, record, past=True)
+    return Attempt(
+        identifier,
+        max(number, 0),
+        status.image_id,
+        started,
+        record,
+        past=True,
+        reset=end.reason == REASON,
+    )
 
 
 def _identifier(container_id: str) -> str:

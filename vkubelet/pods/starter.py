@@ -118,6 +118,7 @@ class Starter:
         pod: Pod,
         container: Container,
         number: int,
+        life: int,
         backoff: Backoff,
         host_ip: str,
         volumes: PodMounts,
@@ -125,7 +126,7 @@ class Starter:
         beside: Callable[[tuple[Preopen, ...]], tuple[Preopen, ...]],
         available: Callable[[], None],
     ) -> ContainerState:
-        """Start attempt `number` of a container. Raises StartError.
+        """Start attempt `number` of a container, in the pod's `life`. Raises StartError.
 
         It sees what it mounts of `volumes`, and what `beside` gives for that, which may raise StartError too,
         and is in `group`. After a failure, `available` is called when what its environment lacks may be
@@ -156,7 +157,7 @@ class Starter:
                 raise StartError("CreateContainerConfigError", f"files of /etc: {error}") from error
             env = equipment.below(env)
             spec = self._spec(
-                pod, container, number, backoff, env, volumes, group, beside, image, artifact, equipment
+                pod, container, number, life, backoff, env, volumes, group, beside, image, artifact, equipment
             )
             self._event(pod, container, "Normal", "Created", "Container created")
             state = await self._run(spec)
@@ -242,6 +243,7 @@ class Starter:
         pod: Pod,
         container: Container,
         number: int,
+        life: int,
         backoff: Backoff,
         env: Environment,
         volumes: PodMounts,
@@ -265,7 +267,7 @@ class Starter:
         _make_directories(log_path.parent)
         return ContainerSpec(
             id=secrets.token_hex(32),
-            labels=records.labels(pod, container, number, image_id(image), backoff, user or self._own),
+            labels=records.labels(pod, container, number, life, image_id(image), backoff, user or self._own),
             artifact=artifact,
             args=arguments(container, config.entrypoint, config.cmd, env.declared, module_name),
             env=with_terminal(env.variables) if container.tty else env.variables,

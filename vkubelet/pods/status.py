@@ -15,6 +15,7 @@ from vkubelet.pods.phase import TERMINAL_PHASES, phase
 from vkubelet.pods.plan import stop_cause
 from vkubelet.pods.qos import qos_class
 from vkubelet.pods.resize import shown_resources, whole_resources
+from vkubelet.pods.starting_over import sources
 
 # Phase Failed, and why, for a pod that was ended by the node; messages are the kubelet's.
 _STOPPED = {
@@ -75,6 +76,7 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> PodSta
                 now,
                 mounted=observed.volumes.mounted,
                 evicted=None if observed.eviction is None else observed.eviction.disruption,
+                starting_over=stop is None and bool(sources(pod, observed.containers)),
             ),
             *(() if observed.resize is None or now_in in TERMINAL_PHASES else observed.resize.conditions),
         ],

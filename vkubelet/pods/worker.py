@@ -32,7 +32,7 @@ from vkubelet.pods.inventory import PodEntry, pod_entry
 from vkubelet.pods.news import is_news
 from vkubelet.pods.observed import Eviction, Observed, Rejection, StopCause, VolumesView, Waiting
 from vkubelet.pods.phase import TERMINAL_PHASES
-from vkubelet.pods.plan import Action, BackOff, CancelStart, Kill, Mount, Plan, Start, plan
+from vkubelet.pods.plan import Action, BackOff, CancelStart, Kill, Mount, Plan, Start, StartOver, plan
 from vkubelet.pods.pod_usage import pod_usage
 from vkubelet.pods.records import Record
 from vkubelet.pods.resizing import Resizing
@@ -283,6 +283,8 @@ class PodWorker:
             case BackOff(name, waiting):
                 self.containers.note(name, waiting=waiting)
                 self._back_off_event(name, waiting)
+            case StartOver():
+                self.containers.start_over()
             case _:
                 assert_never(action)
 

@@ -79,10 +79,6 @@ def container(**fields: Any) -> dict[str, Any]:
             container(lifecycle={"preStop": {"httpGet": {"protocol": "H2C"}}}),
             "spec.containers{a}.lifecycle.preStop.httpGet.protocol",
         ),
-        (
-            container(restartPolicyRules=[{"action": "RestartAllContainers"}]),
-            "spec.containers{a}.restartPolicyRules",
-        ),
     ],
 )
 def test_what_is_refused(spec: dict[str, Any], path: str) -> None:

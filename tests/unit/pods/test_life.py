@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from providers.base import Exit, ExitReason
-from vkubelet.api.containers import Container, Probe
+from vkubelet.api.containers import (
+    Container,
+    ContainerRestartRule,
+    ContainerRestartRuleOnExitCodes,
+    Probe,
+)
 from vkubelet.api.objects import ObjectMeta, Pod, PodSpec, PodStatus
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.observed import (
@@ -24,13 +29,17 @@ from vkubelet.pods.observed import (
     VolumesView,
     Waiting,
 )
-from vkubelet.pods.plan import SECOND, BackOff, CancelStart, Kill, Mount, Plan, Start, plan
+from vkubelet.pods.plan import SECOND, BackOff, CancelStart, Kill, Mount, Plan, Start, StartOver, plan
 from vkubelet.pods.restarts import restarts_after
+from vkubelet.pods.starting_over import life, resumed, sources, started_over
 from vkubelet.pods.status import pod_status
 
 policies = st.sampled_from(["Always", "OnFailure", "Never"])
 probes = st.sampled_from([None, Probe()])
 names = st.sampled_from(["init", "side", "late", "main", "other"])
+ALL_AGAIN = 42
+"""The exit code of a container with the rule that has all of them start again."""
+RULE = ContainerRestartRule("RestartAllContainers", ContainerRestartRuleOnExitCodes("In", [ALL_AGAIN]))
 
 
 def container(name: str, policy: str | None, startup: Probe | None, liveness: Probe | None) -> Container:
@@ -53,6 +62,7 @@ class Life(RuleBasedStateMachine):
         liveness=probes,
         has_init=st.booleans(),
         deadline=st.sampled_from([None, 100]),
+        asking=st.sets(st.sampled_from(["init", "side", "other"]), max_size=2),
     )
     def create(
         self,
@@ -62,6 +72,7 @@ class Life(RuleBasedStateMachine):
         liveness: Probe | None,
         has_init: bool,
         deadline: int | None,
+        asking: set[str],
     ) -> None:
         before = [
             container("init", own if own != "Always" else None, None, None),
@@ -77,6 +88,9 @@ class Life(RuleBasedStateMachine):
                 active_deadline_seconds=deadline,
             ),
         )
+        for item in self.pod.spec.all_containers():
+            if item.name in asking and item.restart_policy:
+                item.restart_policy_rules = [RULE]
         self.now = 1_000_000.0
         self.began = self.now
         self.views = {item.name: ContainerView() for item in self.pod.spec.all_containers()}
@@ -85,6 +99,7 @@ class Life(RuleBasedStateMachine):
         self.made: Plan | None = None
         self.deleted = False
         self.initialized = False
+        self.life = 0
         self.finished: set[str] = set()
         self.identifiers = 0
         self.cancelled: set[str] = set()
@@ -116,7 +131,18 @@ class Life(RuleBasedStateMachine):
             elif isinstance(action, Kill):
                 assert self.views[action.container].running is not None
                 self.change(action.container, restart=action.restart)
+            elif isinstance(action, StartOver):
+                self.start_over()
         self.report(made)
+
+    def start_over(self) -> None:
+        assert not any(view.running or view.starting for view in self.views.values()), "nothing runs twice"
+        assert not self.deleted
+        self.views |= started_over(self.pod, self.views, self.now)
+        assert not sources(self.pod, self.views), "it starts over once"
+        self.initialized = False
+        self.finished.clear()
+        self.life += 1
 
     def start(self, action: Start) -> None:
         name, view = action.container.name, self.views[action.container.name]
@@ -144,6 +170,7 @@ class Life(RuleBasedStateMachine):
                 assert started, "and has started"
             else:
                 assert view.latest is not None, f"{other} comes before {name}"
+                assert not view.latest.past, "it has run again since all started over"
                 assert view.latest.exit is not None
                 assert view.latest.exit.code == 0
 
@@ -152,6 +179,9 @@ class Life(RuleBasedStateMachine):
         before = self.shown
         if before is not None and before.phase in ("Succeeded", "Failed"):
             assert status.phase == before.phase, "a terminal phase is never left"
+        asked = not made.ended and made.stop is None and bool(sources(self.pod, self.views))
+        told = [item.status for item in status.conditions or () if item.type == "AllContainersRestarting"]
+        assert told in ([], ["True" if asked else "False"])
         if status.phase in ("Succeeded", "Failed"):
             assert made.ended, "a terminal phase is shown once nothing runs and nothing will"
         if made.ended:
@@ -172,6 +202,30 @@ class Life(RuleBasedStateMachine):
                 assert shown[item.name].restart_count >= item.restart_count, "restart counts do not shrink"
         self.shown = self.pod.status = status
 
+    @rule(turns=st.integers(1, 8))
+    def all_goes_well(self, turns: int) -> None:
+        """What is under way is done, and the worker turns: else few lives would come to their middle."""
+        for _ in range(turns):
+            self.progress()
+
+    def progress(self) -> None:
+        if self.volumes.mounting:
+            self.volumes = VolumesView()
+        for name in self.cancelled:
+            self.change(name, starting=False)
+        self.cancelled.clear()
+        for action in self.made.actions if self.made is not None else ():
+            if isinstance(action, Kill) and self.views[action.container].running:
+                self.end(action.container, 137)
+        for name in self.views:
+            self.started(name, "runs")
+            self.hook_done(name)
+            if self.spec(name).startup_probe is not None:
+                self.probed(name, "startup", success=True)
+            if name in ("init", "late") and self.views[name].running:
+                self.end(name, 0)
+        self.turn()
+
     # What happens
 
     @precondition(lambda self: self.volumes.mounting)
@@ -190,7 +244,7 @@ class Life(RuleBasedStateMachine):
             return
         self.identifiers += 1
         number = 0 if view.latest is None else view.latest.number + 1
-        latest = Attempt(f"id{self.identifiers}", number, "img", int(self.now * SECOND))
+        latest = Attempt(f"id{self.identifiers}", number, "img", int(self.now * SECOND), life=self.life)
         self.change(name, latest=latest, previous=view.latest, probed=NOT_PROBED, restart=False)
         self.initialized |= name in ("main", "other")
 
@@ -207,11 +261,34 @@ class Life(RuleBasedStateMachine):
         if view is not None and view.starting and view.latest is not None and view.latest.exit is None:
             self.change(name, starting=False)
 
-    @rule(name=names, code=st.sampled_from([0, 1, 137]), crash=st.booleans())
-    def ends(self, name: str, code: int, crash: bool) -> None:
-        view = self.views.get(name)
-        if view is None or view.running is None or view.starting:
+    @precondition(lambda self: any(view.running for view in self.views.values()))
+    @rule(
+        which=st.integers(0, 4),
+        code=st.sampled_from([0, 0, 1, 137, ALL_AGAIN, ALL_AGAIN]),
+        crash=st.booleans(),
+    )
+    def ends(self, which: int, code: int, crash: bool) -> None:
+        running = [name for name, view in self.views.items() if view.running and not view.starting]
+        if not running:
             return
+        self.end(running[which % len(running)], code, crash=crash)
+
+    @precondition(lambda self: self.asking())
+    @rule()
+    def asks(self) -> None:
+        """A container ends as the rule says that has all of them start again."""
+        self.end(self.asking()[0], ALL_AGAIN)
+
+    def asking(self) -> list[str]:
+        return [
+            name
+            for name, view in self.views.items()
+            if view.running and not view.starting and self.spec(name).restart_policy_rules
+        ]
+
+    def end(self, name: str, code: int, *, crash: bool = False) -> None:
+        view = self.views[name]
+        assert view.running is not None
         end = Exit(code, ExitReason.ERROR if code else ExitReason.COMPLETED, "", 1, int(self.now * SECOND))
         backoff = Backoff(10.0, self.now) if crash else view.backoff
         self.change(name, latest=dataclasses.replace(view.running, exit=end), backoff=backoff)
@@ -235,11 +312,23 @@ class Life(RuleBasedStateMachine):
         self.volumes = VolumesView(mounted=False)
         self.cancelled.clear()
         for name, view in self.views.items():
-            self.views[name] = dataclasses.replace(view, starting=False, waiting=None, restart=False)
+            self.views[name] = dataclasses.replace(
+                view, starting=False, waiting=None, restart=False, latest=_recorded(view.latest)
+            )
+        again = resumed(self.pod, self.views)
+        self.views |= again
+        self.finished -= {
+            name for name, view in again.items() if view.latest is not None and view.latest.past
+        }
+        self.life = life(self.views)
+        own = [self.views[name].latest for name in ("main", "other")]
+        self.initialized = any(latest is not None and not latest.past for latest in own)
 
     @precondition(lambda self: not self.deleted)
-    @rule()
-    def delete(self) -> None:
+    @rule(sure=st.integers(0, 9))
+    def delete(self, sure: int) -> None:
+        if sure < 9:
+            return  # a life is long before its end
         self.deleted = True
         self.pod.metadata.deletion_timestamp = "2026-01-01T00:00:00Z"
 
@@ -253,6 +342,11 @@ class Life(RuleBasedStateMachine):
         assert made.ended or made.actions or made.wake_at is not None or busy
         if self.deleted:
             assert made.stop is StopCause.DELETED
+
+
+def _recorded(attempt: Attempt | None) -> Attempt | None:
+    """What labels and files tell of it."""
+    return None if attempt is None else dataclasses.replace(attempt, past=False, reset=False)
 
 
 TestLife = Life.TestCase

@@ -40,7 +40,7 @@ HOST = Capabilities(
 
 def state(pod: Pod, number: int, end: Exit | None = None) -> ContainerState:
     container = Container(name="a")
-    found = labels(pod, container, number, "img@sha256:1", Backoff(20.0, NOW), Identity(7, 8, (9,)))
+    found = labels(pod, container, number, 0, "img@sha256:1", Backoff(20.0, NOW), Identity(7, 8, (9,)))
     return ContainerState(f"id{number}", found, Path("/log"), 7, 1, end)
 
 

@@ -5,7 +5,6 @@ It exists as data. It must not know how a field is applied.
 
 from __future__ import annotations
 
-from vkubelet.api.containers import ContainerRestartRule
 from vkubelet.pods.fields.base import Fields, Where, applied, refused, works
 from vkubelet.pods.fields.security import TABLES as SECURITY
 
@@ -14,11 +13,6 @@ def _host_port(value: int, where: Where) -> str | None:
     if not value or where.pod.spec.host_network:
         return None
     return "guests have a network only with spec.hostNetwork: true; set that, or remove the host port"
-
-
-def _restart_rules(rules: list[ContainerRestartRule], _: Where) -> str | None:
-    other = [rule.action for rule in rules if rule.action != "Restart"]
-    return f"the action {other[0]} is not supported; use Restart" if other else None
 
 
 def _mode(value: str, _: Where) -> str | None:
@@ -50,7 +44,7 @@ CONTAINER: Fields = {
     "resizePolicy": works(),
     "resources": works("the guest finds its limits where Linux has them, in /sys/fs/cgroup"),
     "restartPolicy": works(),
-    "restartPolicyRules": works("of the action Restart", but=_restart_rules),
+    "restartPolicyRules": works(),
     "securityContext": works(),
     "startupProbe": works(),
     "stdin": works(),
