@@ -32,12 +32,12 @@ from vkubelet.node import usage
 from vkubelet.node.certificates import (
     CertificateError,
     ClientCertificate,
-    ServingCertificate,
     client_kubeconfig,
     ensure_client,
 )
 from vkubelet.node.identity import NodeNameTakenError
 from vkubelet.node.node import Node, RegistrationError
+from vkubelet.node.serving_certificate import ServingCertificate
 from vkubelet.node.status import NodeImage
 from vkubelet.pods.instrumented import InstrumentedProvider
 from vkubelet.pods.manager import PodManager

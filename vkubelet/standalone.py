@@ -26,7 +26,8 @@ from vkubelet.config import Config, ConfigError
 from vkubelet.deviceplugins.manager import DeviceManager
 from vkubelet.endpoints import endpoints
 from vkubelet.node import facts, usage
-from vkubelet.node.certificates import ServingCertificate, client_kubeconfig
+from vkubelet.node.certificates import client_kubeconfig
+from vkubelet.node.serving_certificate import ServingCertificate
 from vkubelet.node.view import node_view
 from vkubelet.pods.fit import NodeView
 from vkubelet.pods.instrumented import InstrumentedProvider

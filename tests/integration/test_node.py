@@ -20,9 +20,10 @@ from vkubelet.api.informer import PodInformer
 from vkubelet.api.objects import ObjectReference, Pod
 from vkubelet.api.times import parse
 from vkubelet.config import Config
-from vkubelet.node.certificates import CertificateError, ServingCertificate, ensure_client
+from vkubelet.node.certificates import CertificateError, ensure_client
 from vkubelet.node.lease import LEASES
 from vkubelet.node.node import Node, NodeImage, NodeNameTakenError, RegistrationError
+from vkubelet.node.serving_certificate import ServingCertificate
 
 pytestmark = pytest.mark.integration
 

@@ -23,8 +23,9 @@ from vkubelet.api.client import ApiClient, KubeconfigError
 from vkubelet.config import Config, ConfigError
 from vkubelet.meters import Deadline
 from vkubelet.node import csr
-from vkubelet.node.certificates import CertificateError, ClientCertificate, ServingCertificate, ensure_client
+from vkubelet.node.certificates import CertificateError, ClientCertificate, ensure_client
 from vkubelet.node.keystore import KeyStore, Pair, self_signed
+from vkubelet.node.serving_certificate import ServingCertificate
 
 Store = Any
 PEM = serialization.Encoding.PEM
@@ -354,7 +355,7 @@ async def test_configured_files_are_served_and_read_again(
     monkeypatch: pytest.MonkeyPatch,
     running: Callable[[Any], asyncio.Task[Any]],
 ) -> None:
-    monkeypatch.setattr("vkubelet.node.certificates._FILE_CHECK", 0.01)
+    monkeypatch.setattr("vkubelet.node.serving_certificate._FILE_CHECK", 0.01)
     file = tmp_path / "tls.pem"
     file.write_bytes(self_signed("one", csr.alternative_names(["one"], []), 2_000_000_000, 60))
     config = Config(root_dir=str(tmp_path), tls_cert_file=str(file), tls_private_key_file=str(file))
@@ -378,7 +379,7 @@ async def test_the_former_pair_is_served_until_both_halves_of_the_next_are_there
     running: Callable[[Any], asyncio.Task[Any]],
     half: str,
 ) -> None:
-    monkeypatch.setattr("vkubelet.node.certificates._FILE_CHECK", 0.01)
+    monkeypatch.setattr("vkubelet.node.serving_certificate._FILE_CHECK", 0.01)
     one, two = (
         self_signed(name, csr.alternative_names([name], []), 2_000_000_000, 60) for name in ("one", "two")
     )
