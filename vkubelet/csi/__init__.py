@@ -1,0 +1,1 @@
+"""Storage drivers on this node: found by their sockets, known to the cluster, asked for volumes."""

@@ -1,0 +1,269 @@
+"""Finding storage drivers by the sockets that they put into the node's plugin directory.
+
+It exists to hold the kubelet's plugin registration (pkg/kubelet/pluginmanager): a socket that appears is
+asked who it is, taken or refused, and told so; a socket that is gone takes its driver with it; one made anew
+is another. What fails is tried again with a back-off for as long as the socket is there. It must not know
+what a driver is asked for later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from vkubelet.api.backoff import Backoff
+from vkubelet.csi import versions
+from vkubelet.csi.drivers import Driver, Drivers
+from vkubelet.csi.node_info import NodeInfo, NodeInfoError
+from vkubelet.csi.protocol import (
+    GET_INFO,
+    NODE_GET_INFO,
+    NOTIFY,
+    Empty,
+    PluginInfo,
+    RegistrationStatus,
+)
+from vkubelet.inotify import IN_MOVED_FROM, WRITTEN, DirectoryWatcher, Watch
+from vkubelet.rpc.client import RpcError, call
+
+logger = logging.getLogger(__name__)
+
+CSI_PLUGIN = "CSIPlugin"
+INFO_TIMEOUT, NOTIFY_TIMEOUT, DRIVER_TIMEOUT = 10.0, 5.0, 120.0
+"""Seconds; the kubelet's."""
+RETRY_FIRST, RETRY_LIMIT = 0.5, 122.0
+
+Identity = tuple[int, int, int]
+"""Device, inode and time of a socket's making: one that was made anew is told by it."""
+
+
+class RegistrationError(Exception):
+    """A plugin is not taken; the text is what it is told."""
+
+
+@dataclasses.dataclass
+class _Socket:
+    """A socket that is there: its registration, which goes on until it has succeeded, and then its driver."""
+
+    identity: Identity
+    task: asyncio.Task[None] | None = None
+    driver: Driver | None = None
+
+
+class Registration:
+    """Watches one directory. Use from one event loop."""
+
+    def __init__(self, directory: Path, drivers: Drivers, node_info: NodeInfo | None) -> None:
+        """`node_info` is None where there is no cluster to be told."""
+        self._directory = directory
+        self._drivers = drivers
+        self._node_info = node_info
+        self._sockets: dict[Path, _Socket] = {}
+        self._telling = asyncio.Lock()
+
+    async def run(self) -> NoReturn:
+        """Register what comes and forget what goes, until cancelled."""
+        try:
+            watcher = DirectoryWatcher(WRITTEN | IN_MOVED_FROM)
+        except OSError as error:
+            logger.error("storage drivers cannot register at %s: %s", self._directory, error)  # noqa: TRY400
+            self._drivers.looked.set()
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError("only cancellation ends it") from error
+        try:
+            async with asyncio.TaskGroup() as group:
+                await self._watch(watcher, group)
+        finally:
+            watcher.close()
+        raise AssertionError("only cancellation ends it")
+
+    async def _watch(self, watcher: DirectoryWatcher, group: asyncio.TaskGroup) -> NoReturn:
+        watches: dict[Path, Watch] = {}
+        pauses = Backoff(RETRY_FIRST, RETRY_LIMIT)
+        while True:
+            # First armed, then looked at: nothing is missed in between.
+            try:
+                armed = [watch.arm() for watch in watches.values()]
+                directories, found = await asyncio.to_thread(look, self._directory)
+            except OSError as error:
+                logger.error("storage drivers cannot register: %s", error)  # noqa: TRY400
+                self._drivers.looked.set()
+                await asyncio.sleep(pauses.delay())
+                continue
+            pauses.reset()
+            for path in watches.keys() - directories:
+                watches.pop(path).close()
+            fresh = directories - watches.keys()
+            watches |= {path: watcher.watch(path) for path in fresh}
+            self._follow(found, group)
+            if all(armed) and not fresh:
+                await _any(watches.values())
+
+    def _follow(self, found: dict[Path, Identity], group: asyncio.TaskGroup) -> None:
+        """Take note of the sockets that are there now."""
+        for path, socket in list(self._sockets.items()):
+            if found.get(path) == socket.identity:
+                continue
+            del self._sockets[path]
+            if socket.task is not None:
+                socket.task.cancel()
+            if socket.driver is not None:
+                logger.info("storage driver %s is gone from %s", socket.driver.name, path)
+                self._drivers.remove(socket.driver)
+                group.create_task(self._tell_gone(socket.driver.name), name=f"end of {socket.driver.name}")
+        first, attempts = not self._sockets, []
+        for path, identity in found.items():
+            if path not in self._sockets:
+                socket = self._sockets[path] = _Socket(identity)
+                attempts.append(attempt := asyncio.Event())
+                registering = self._register_surely(path, socket, attempt)
+                socket.task = group.create_task(registering, name=f"registration at {path}")
+        if first and not self._drivers.looked.is_set():
+            group.create_task(self._looked(attempts), name="first registrations")
+
+    async def _looked(self, attempts: list[asyncio.Event]) -> None:
+        for attempt in attempts:
+            await attempt.wait()
+        self._drivers.looked.set()
+
+    async def _register_surely(self, path: Path, socket: _Socket, tried: asyncio.Event) -> None:
+        pauses = Backoff(RETRY_FIRST, RETRY_LIMIT)
+        while True:
+            try:
+                await self._register(path, socket)
+            except (RegistrationError, RpcError) as error:
+                logger.warning("the plugin at %s is not registered: %s", path, error)
+            except Exception:
+                # A defect of ours costs this plugin a pause, and nobody else anything.
+                logger.exception("the plugin at %s is not registered", path)
+            else:
+                return
+            finally:
+                tried.set()
+            await asyncio.sleep(pauses.delay())
+
+    async def _register(self, path: Path, socket: _Socket) -> None:
+        """Take the plugin, and tell it. Raises RegistrationError and RpcError."""
+        info = await call(path, GET_INFO, Empty(), timeout=INFO_TIMEOUT)
+        try:
+            driver = accepted(info, path, self._drivers.known(info.name))
+            socket.driver = driver
+            self._drivers.add(driver)
+            await self._install(driver)
+        except RegistrationError as error:
+            await self._discard(socket)
+            await call(path, NOTIFY, RegistrationStatus(error=str(error)), timeout=NOTIFY_TIMEOUT)
+            raise
+        try:
+            await call(path, NOTIFY, RegistrationStatus(plugin_registered=True), timeout=NOTIFY_TIMEOUT)
+        except RpcError:
+            await self._discard(socket)
+            raise
+        logger.info("storage driver %s is registered, at %s", driver.name, driver.endpoint)
+
+    async def _install(self, driver: Driver) -> None:
+        """Ask the driver who this node is, and tell the cluster. Raises RegistrationError."""
+        try:
+            deadline = asyncio.get_running_loop().time() + DRIVER_TIMEOUT
+            info = await driver.ask(NODE_GET_INFO, Empty(), deadline)
+            if self._node_info is not None:
+                async with self._telling:
+                    await self._node_info.install(driver.name, info)
+        except (RpcError, NodeInfoError) as error:
+            raise RegistrationError(
+                f"RegisterPlugin error -- plugin registration failed with err: {error}"
+            ) from error
+
+    async def _discard(self, socket: _Socket) -> None:
+        """The driver, if it was taken, is to be found no more."""
+        driver, socket.driver = socket.driver, None
+        if driver is not None:
+            self._drivers.remove(driver)
+            await self._tell_gone(driver.name)
+
+    async def _tell_gone(self, name: str) -> None:
+        """Tell the cluster, unless the driver is back by then."""
+        if self._node_info is None:
+            return
+        async with self._telling:
+            if self._drivers.known(name) is not None:
+                return
+            try:
+                await self._node_info.uninstall(name)
+            except NodeInfoError as error:
+                logger.warning("storage driver %s: %s", name, error)
+
+
+def accepted(info: PluginInfo, path: Path, known: Driver | None) -> Driver:
+    """The driver that a plugin says it is. Raises RegistrationError: it is none, or one too many."""
+    if info.type != CSI_PLUGIN:
+        raise RegistrationError(
+            f"RegisterPlugin error -- no handler registered for plugin type: {info.type} at socket {path}"
+        )
+    endpoint = info.endpoint or str(path)
+    problem = _problem(info, known)
+    if isinstance(problem, str):
+        raise RegistrationError(
+            f"RegisterPlugin error -- plugin validation failed with err: validation failed for CSI Driver "
+            f"{info.name} at endpoint {endpoint}: kubernetes.io/csi: ValidatePlugin for CSI driver "
+            f'"{info.name}" failed. {problem}'
+        )
+    return Driver(info.name, Path(endpoint), problem)
+
+
+def _problem(info: PluginInfo, known: Driver | None) -> versions.Version | str:
+    """The version to speak with the plugin, or why there is none."""
+    if not info.supported_versions:
+        return "Plugin returned an empty list for supported versions"
+    try:
+        version = versions.highest(info.supported_versions)
+    except versions.UnsupportedVersionError as error:
+        listed = versions.go_list(info.supported_versions)
+        return f"None of the versions specified {listed} are supported. err={error}"
+    if known is not None and known.version >= version:
+        return (
+            "Another driver with the same name is already registered with a higher supported version: "
+            f'"{versions.shown(known.version)}"'
+        )
+    return version
+
+
+def look(directory: Path) -> tuple[set[Path], dict[Path, Identity]]:
+    """The directory, which is made if need be, with all below it, and the sockets there. Blocks."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o750)
+    directories, sockets = {directory}, {}
+    for path, found in _walk(directory):
+        if stat.S_ISDIR(found.st_mode):
+            directories.add(path)
+        elif stat.S_ISSOCK(found.st_mode):
+            sockets[path] = (found.st_dev, found.st_ino, found.st_mtime_ns)
+    return directories, sockets
+
+
+def _walk(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    for parent, inner, files in os.walk(directory):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        for name in (*inner, *files):
+            path = Path(parent, name)
+            try:
+                found = path.lstat()
+            except FileNotFoundError:
+                continue
+            if not name.startswith("."):
+                yield path, found
+
+
+async def _any(watches: Iterable[Watch]) -> None:
+    """Until something changes in one of the directories."""
+    waiting = [asyncio.ensure_future(watch.wait()) for watch in watches]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
