@@ -28,7 +28,7 @@ _MAGIC = b"\0asm"
 _RUN = "wasi:cli/run@0.2.0"
 _OWN = {
     "vkubelet_terminal": {"set_raw": 1, "get_size": 2},
-    "vkubelet_system": {"attributes": 4, "set_mode": 3, "identity": 3},
+    "vkubelet_system": {"attributes": 4, "set_mode": 3, "identity": 3, "space": 3},
 }
 """What the launcher has beside WASI, and how many numbers each takes: see `native/terminal.h`, `system.h`."""
 

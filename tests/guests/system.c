@@ -1,5 +1,5 @@
 /* Asks the node about files and itself, and says what it was told; the arguments come in turn:
- *   look PATH | link PATH | mode OCTAL PATH | who CAPACITY | beyond PATH
+ *   look PATH | link PATH | mode OCTAL PATH | who CAPACITY | space PATH | beyond PATH
  * `link` looks at a symbolic link itself; `beyond` names places that are no memory. */
 
 #include <stdint.h>
@@ -12,6 +12,19 @@
 FROM("attributes") int32_t attributes(const char *path, uint32_t length, int32_t follow, void *result);
 FROM("set_mode") int32_t set_mode(const char *path, uint32_t length, uint32_t mode);
 FROM("identity") int32_t identity(uint32_t *ids, uint32_t capacity, uint32_t *count);
+
+FROM("space") int32_t space(const char *path, uint32_t length, void *result);
+
+static void room(const char *path)
+{
+    uint64_t told[3] = {0};
+    int32_t failed = space(path, (uint32_t)strlen(path), told);
+    if (failed)
+        printf("failed %d\n", failed);
+    else
+        printf("%llu %llu %llu\n", (unsigned long long)told[0], (unsigned long long)told[1],
+               (unsigned long long)told[2]);
+}
 
 static void look(const char *path, int32_t follow)
 {
@@ -39,6 +52,8 @@ static void beyond(const char *path)
     int32_t results[] = {
         attributes(path, length, 1, (void *)(uintptr_t)(end - 12)),
         attributes(path, length, 1, (void *)(uintptr_t)(UINT32_MAX - 3)),
+        space(path, length, (void *)(uintptr_t)(end - 20)),
+        space(path, length, (void *)(uintptr_t)(UINT32_MAX - 3)),
         attributes((const char *)(uintptr_t)(end - 1), 2, 1, 0),
         attributes(path, UINT32_MAX, 1, 0),
         set_mode((const char *)(uintptr_t)end, 1, 0),
@@ -61,6 +76,8 @@ int main(int count, char **arguments)
             look(path, 0);
         else if (strcmp(what, "who") == 0)
             who((uint32_t)atoi(path));
+        else if (strcmp(what, "space") == 0)
+            room(path);
         else if (strcmp(what, "beyond") == 0)
             beyond(path);
         else if (strcmp(what, "mode") == 0 && ++i + 1 < count)

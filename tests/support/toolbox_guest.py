@@ -77,6 +77,13 @@ def main() -> None:
         exports["memory"].write(store, told, result)
         return 0
 
+    def space(at: int, length: int, result: int) -> int:
+        found = os.statvfs(host_path(at, length))
+        blocks = (found.f_blocks, found.f_bfree, found.f_bavail)
+        told = struct.pack("<3Q", *(count * found.f_frsize for count in blocks))
+        exports["memory"].write(store, told, result)
+        return 0
+
     def set_mode(at: int, length: int, mode: int) -> int:
         try:
             os.chmod(host_path(at, length), mode)  # noqa: PTH101
@@ -100,6 +107,7 @@ def main() -> None:
         ("attributes", attributes, 4),
         ("set_mode", set_mode, 3),
         ("identity", identity, 3),
+        ("space", space, 3),
     ):
         linker.define_func("vkubelet_system", name, wasmtime.FuncType([i32] * parameters, [i32]), function)
     wasi = wasmtime.WasiConfig()

@@ -17,6 +17,7 @@ var All = []*call.Applet{
 	{Name: "cp", Usage: "[-afinpRrTv] SOURCE... DEST", Run: cp},
 	{Name: "cut", Usage: "-c|-b|-f LIST [-d DELIMITER] [-s] [FILE...]", Run: cut},
 	{Name: "date", Usage: "[-u] [-d TIME] [-r FILE] [-I[date|hours|minutes|seconds]] [-R] [+FORMAT]", Run: date},
+	{Name: "df", Usage: "[-hkmPT] [FILE...]", Run: df},
 	{Name: "dirname", Usage: "NAME...", Run: dirname},
 	{Name: "du", Usage: "[-abhkms] [-d DEPTH] [FILE...]", Run: du},
 	{Name: "egrep", Usage: grepUsage, Run: grep},

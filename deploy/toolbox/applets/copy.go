@@ -147,7 +147,7 @@ func (j *copier) directory(source, destination string) (bool, error) {
 	if err := os.Mkdir(j.Path(destination), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return false, err
 	}
-	entries, err := os.ReadDir(j.Path(source))
+	entries, err := call.ReadDir(j.Path(source))
 	if err != nil {
 		return false, err
 	}

@@ -49,7 +49,7 @@ func (u *usage) walk(name string, depth int) int64 {
 		}
 		return info.Size()
 	}
-	entries, err := os.ReadDir(u.Path(name))
+	entries, err := call.ReadDir(u.Path(name))
 	if err != nil {
 		u.Fail(name, err)
 	}

@@ -103,7 +103,7 @@ func (f *finder) walk(name string, depth int, expression test) {
 		expression(at)
 	}
 	if info.IsDir() && depth < f.most && !f.pruned && !f.quit {
-		entries, err := os.ReadDir(where)
+		entries, err := call.ReadDir(where)
 		if err != nil {
 			f.Fail(name, err)
 		}
@@ -341,7 +341,7 @@ func typeLetter(mode fs.FileMode) rune {
 
 func empty(at found) bool {
 	if at.info.IsDir() {
-		entries, err := os.ReadDir(at.path)
+		entries, err := call.ReadDir(at.path)
 		return err == nil && len(entries) == 0
 	}
 	return at.info.Mode().IsRegular() && at.info.Size() == 0

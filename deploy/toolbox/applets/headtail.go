@@ -258,12 +258,14 @@ func follow(c *call.Call, options *call.Options, shown string) {
 		at   int64
 	}
 	var files []*followed
+	waits := false // for more of /dev/null, as people keep a container running
 	for _, name := range inputs(c.Args) {
 		if name == "-" {
 			continue // a stream has ended when its end was shown
 		}
 		info, err := os.Stat(c.Path(name))
 		if err != nil {
+			waits = waits || call.IsDevice(c.Path(name))
 			continue // was reported
 		}
 		files = append(files, &followed{name, info.Size()})
@@ -293,6 +295,9 @@ func follow(c *call.Call, options *call.Options, shown string) {
 			})
 		}
 		c.Sleep(followInterval)
+	}
+	for waits {
+		c.Sleep(time.Hour)
 	}
 }
 

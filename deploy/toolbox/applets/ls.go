@@ -80,7 +80,7 @@ func (l *lister) directory(directory entry) {
 		l.Print("%s:\n", directory.name)
 		l.shown = true
 	}
-	found, err := os.ReadDir(directory.path)
+	found, err := call.ReadDir(directory.path)
 	if err != nil {
 		l.Fail(directory.name, err)
 	}

@@ -101,7 +101,7 @@ func (p *packer) add(directory, name string) {
 		if p.header(where, member+"/", info) == nil {
 			return
 		}
-		entries, err := os.ReadDir(where)
+		entries, err := call.ReadDir(where)
 		if err != nil {
 			p.Error("%s: Cannot open: %s", name, call.Reason(err))
 		}

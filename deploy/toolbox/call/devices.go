@@ -25,6 +25,15 @@ func (c *Call) Open(name string) (io.ReadCloser, error) {
 	return OpenFile(c.Path(name), os.O_RDONLY, 0, c.Files())
 }
 
+// IsDevice tells whether an absolute path names one of the devices that are given.
+func IsDevice(name string) bool {
+	switch path.Clean(name) {
+	case "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/stdin", "/dev/stdout", "/dev/stderr":
+		return true
+	}
+	return false
+}
+
 // OpenFile opens the absolute path, as os.OpenFile. A container's root has no /dev: these are given in its place.
 func OpenFile(name string, flag int, mode os.FileMode, files Files) (File, error) {
 	switch path.Clean(name) {

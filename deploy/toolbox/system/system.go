@@ -15,6 +15,15 @@ import (
 //go:wasmimport vkubelet_system attributes
 func hostAttributes(path unsafe.Pointer, length uint32, follow uint32, result unsafe.Pointer) uint32
 
+//go:wasmimport vkubelet_system space
+func hostSpace(path unsafe.Pointer, length uint32, result unsafe.Pointer) uint32
+
+//go:wasmimport wasi_snapshot_preview1 fd_prestat_get
+func prestatGet(fd int32, result unsafe.Pointer) uint32
+
+//go:wasmimport wasi_snapshot_preview1 fd_prestat_dir_name
+func prestatDirectoryName(fd int32, name unsafe.Pointer, length uint32) uint32
+
 //go:wasmimport vkubelet_system set_mode
 func hostSetMode(path unsafe.Pointer, length uint32, mode uint32) uint32
 
@@ -46,6 +55,36 @@ func attributes(operation, name string, follow uint32) (found Attributes, err er
 	clean := path.Clean(name)
 	failed := hostAttributes(unsafe.Pointer(unsafe.StringData(clean)), uint32(len(clean)), follow, unsafe.Pointer(&found))
 	return found, failure(operation, name, failed)
+}
+
+// Space is what a file system has room for, in bytes: all of it, what is free, and what of that anybody may use.
+type Space struct {
+	Total, Free, Available uint64
+}
+
+// SpaceOf asks for that of the file system on which an absolute path is.
+func SpaceOf(name string) (found Space, err error) {
+	clean := path.Clean(name)
+	failed := hostSpace(unsafe.Pointer(unsafe.StringData(clean)), uint32(len(clean)), unsafe.Pointer(&found))
+	return found, failure("statfs", name, failed)
+}
+
+// firstPreopen is the descriptor after the standard files, from which on a guest is given its directories.
+const firstPreopen = 3
+
+// Directories are the places of those that the guest was given: all that it can see is in one of them.
+func Directories() []string {
+	var found []string
+	for fd := int32(firstPreopen); ; fd++ {
+		var prestat struct{ kind, length uint32 }
+		if prestatGet(fd, unsafe.Pointer(&prestat)) != 0 {
+			return found
+		}
+		name := make([]byte, prestat.length)
+		if prestatDirectoryName(fd, unsafe.Pointer(unsafe.SliceData(name)), prestat.length) == 0 {
+			found = append(found, path.Clean(string(name)))
+		}
+	}
 }
 
 // Chmod sets the permissions of what an absolute path names.

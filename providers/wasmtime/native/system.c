@@ -125,6 +125,29 @@ static int32_t attributes(struct wasmtime_caller *caller, union wasmtime_val_raw
     return WASI_SUCCESS;
 }
 
+static int32_t space(struct wasmtime_caller *caller, union wasmtime_val_raw *values) {
+    int32_t failed = WASI_SUCCESS;
+    uint32_t result = (uint32_t)values[2].i32;
+    int fd = open_path(caller, (uint32_t)values[0].i32, (uint32_t)values[1].i32, true, false, &failed);
+    if (fd < 0)
+        return failed;
+    struct statfs found;
+    if (fstatfs(fd, &found) < 0)
+        failed = failure();
+    close(fd);
+    if (failed != WASI_SUCCESS)
+        return failed;
+    const uint64_t block = (uint64_t)found.f_frsize;
+    const uint64_t told[] = {found.f_blocks * block, found.f_bfree * block, found.f_bavail * block};
+    for (uint32_t i = 0; i < sizeof told / sizeof *told; i++)
+        for (uint32_t half = 0; half < 2; half++) {
+            uint32_t at = i * (uint32_t)sizeof *told + half * (uint32_t)sizeof half;
+            if (result > UINT32_MAX - sizeof told || !guest_put(caller, result + at, (uint32_t)(told[i] >> 32 * half)))
+                return WASI_FAULT;
+        }
+    return WASI_SUCCESS;
+}
+
 // A file that its owner would run as somebody else is nothing that a guest should make on its host.
 static int32_t set_mode(struct wasmtime_caller *caller, union wasmtime_val_raw *values) {
     int32_t failed = WASI_SUCCESS;
@@ -165,6 +188,12 @@ static size_t on_attributes(void *data, struct wasmtime_caller *caller, union wa
     return 0;
 }
 
+static size_t on_space(void *data, struct wasmtime_caller *caller, union wasmtime_val_raw *values, size_t count) {
+    (void)data, (void)count;
+    values[0].i32 = space(caller, values);
+    return 0;
+}
+
 static size_t on_set_mode(void *data, struct wasmtime_caller *caller, union wasmtime_val_raw *values, size_t count) {
     (void)data, (void)count;
     values[0].i32 = set_mode(caller, values);
@@ -180,6 +209,7 @@ static size_t on_identity(void *data, struct wasmtime_caller *caller, union wasm
 const char *system_define(struct wasmtime_linker *linker) {
     static const char module[] = "vkubelet_system";
     if (!guest_define(linker, module, "attributes", 4, on_attributes) ||
+        !guest_define(linker, module, "space", 3, on_space) ||
         !guest_define(linker, module, "set_mode", 3, on_set_mode) ||
         !guest_define(linker, module, "identity", 3, on_identity))
         return "the functions for files and identities cannot be linked";

@@ -3,6 +3,9 @@
 //     attributes(path: i32, length: i32, follow: i32, result: i32) -> i32
 //         writes four u32: the mode with the kind of the file, its user, its group, and the type of the file system
 //         that it is on (statfs(2)); `follow` is 0 for a symbolic link itself
+//     space(path: i32, length: i32, result: i32) -> i32
+//         writes three u64: the bytes that the file system has on which the file is, those that are free, and those
+//         of them that are not kept for root (statfs(2))
 //     set_mode(path: i32, length: i32, mode: i32) -> i32
 //         of a file in a directory that the guest may write to; bits beyond 01777 are refused
 //     identity(ids: i32, capacity: i32, count: i32) -> i32

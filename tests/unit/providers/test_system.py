@@ -54,6 +54,15 @@ async def test_memory_is_told_by_its_file_system(node: Node) -> None:
     assert int(answer.split()[3], 16) == TMPFS_MAGIC
 
 
+async def test_how_much_room_there_is(node: Node, tmp_path: Path) -> None:
+    shown, missing = await ask(
+        node, "space", "/v", "space", "/v/none", preopens=(Preopen(Path("/dev/shm"), "/v"),)
+    )
+    found = os.statvfs("/dev/shm")
+    assert int(shown.split()[0]) == found.f_blocks * found.f_frsize
+    assert missing == f"failed {NOENT}"
+
+
 async def test_the_directory_with_the_longest_name_is_meant(node: Node, tmp_path: Path) -> None:
     outer, inner = tmp_path / "outer", tmp_path / "inner"
     for directory, mode in ((outer, 0o600), (inner, 0o400)):
@@ -135,4 +144,4 @@ async def test_who_it_was_made(node: Node, tmp_path: Path) -> None:
 async def test_places_beyond_its_memory(node: Node, tmp_path: Path) -> None:
     (tmp_path / "volume").mkdir()
     (answer,) = await ask(node, "beyond", "/v", preopens=(Preopen(tmp_path / "volume", "/v"),))
-    assert answer.split() == [str(FAULT)] * 8
+    assert answer.split() == [str(FAULT)] * 10

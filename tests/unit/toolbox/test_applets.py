@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import subprocess
+import threading
 
 import pytest
 from toolbox_guest import environment
@@ -312,3 +313,56 @@ def test_what_is_mounted_where_a_node_tells(guest, tmp_path):
     assert guest.run("mount", "-t", "cgroup2", mounts=mounts).text == "c2 on /sys/c type cgroup2 (ro)\n"
     assert guest.run("mount", "-t", "tmpfs,nfs", mounts=mounts).text == ""
     assert guest.run("mount", "/dev/a", "/b", mounts=mounts).status == 1
+
+
+def test_how_much_room_there_is(guest, tmp_path):
+    volume = tmp_path / "volume"
+    (volume / "inner").mkdir(parents=True)
+    heading, *lines = guest.run("df", mounts={"/v": volume}).text.splitlines()
+    assert heading.split() == ["Filesystem", "1K-blocks", "Used", "Available", "Use%", "Mounted", "on"]
+    assert [line.split()[-1] for line in lines] == ["/", "/v"]
+    found = os.statvfs(volume)
+    assert int(lines[1].split()[1]) == -(-found.f_blocks * found.f_frsize // 1024)
+    (of_file,) = guest.run("df", "/v/inner", mounts={"/v": volume}).text.splitlines()[1:]
+    assert of_file.split()[-1] == "/v"
+    assert guest.run("df", "-hT", mounts={"/v": volume}).text.splitlines()[0].split()[:3] == [
+        "Filesystem",
+        "Type",
+        "Size",
+    ]
+    assert guest.run("df", "/none").status == 1
+
+
+def test_a_device_is_followed_for_ever(guest):
+    """How people keep a container running."""
+    with subprocess.Popen(
+        guest.command("sh", "-c", "echo begin; tail -f /dev/null; echo end"),
+        stdout=subprocess.PIPE,
+        env=environment(),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begin\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.kill()
+
+
+def test_a_directory_is_listed_while_files_in_it_come_and_go(guest):
+    (guest.root / "stays").touch()
+    ended = threading.Event()
+
+    def churn() -> None:
+        while not ended.is_set():
+            for number in range(100):
+                (guest.root / f"passing{number}").touch()
+            for number in range(100):
+                (guest.root / f"passing{number}").unlink()
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(5):
+            assert b"./stays\n" in guest.run("find", ".", "-name", "stays").out
+    finally:
+        ended.set()
+        thread.join()
