@@ -19,8 +19,8 @@ PEERS = Path(__file__).parents[1] / "peers"
 KEPT = 2
 
 
-def build_peer(name: str) -> Path:
-    """The program of `tests/peers/NAME`. Raises DevError."""
+def build_peer(name: str, package: str = ".") -> Path:
+    """The program of `tests/peers/NAME`, or `package` of a module that it requires. Raises DevError."""
     sources = PEERS / name
     program = Program(
         name=name,
@@ -30,6 +30,7 @@ def build_peer(name: str) -> Path:
         # As the cluster's: else nothing compiled for it could be used.
         flags=("-trimpath", "-buildvcs=false", "-ldflags=-s -w"),
         kept=KEPT,
+        package=package,
     )
     cache = Path(os.environ.get("VKUBELET_CACHE_DIR") or default_cache())
     minimum = required((sources / "go.mod").read_text(), r"^go (\S+)$")

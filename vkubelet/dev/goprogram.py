@@ -37,7 +37,8 @@ class Program:
 
     `announcement` is said before a build. `kept` is how many results stay in the cache. `target` are the
     variables that name a system which is not this one. `prepared` gives the directory to build in, where that
-    is not the sources' own. `more` are directories of other modules that it is built from.
+    is not the sources' own. `more` are directories of other modules that it is built from. `package` is what
+    is built, which may be of a module that the sources require.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Program:
     target: Mapping[str, str] = field(default_factory=dict)
     prepared: Callable[[Path, Run], AbstractContextManager[Path]] | None = None
     more: tuple[Path, ...] = ()
+    package: str = "."
 
 
 def built(program: Program, go: Toolchain, cache: Path, report: Report) -> Path:
@@ -69,7 +71,8 @@ def identity(program: Program, go: Toolchain) -> str:
     """A hash of all that the program's file depends on."""
     target = [f"{name}={value}" for name, value in sorted(program.target.items())]
     more = [key(sources, go, []) for sources in program.more]
-    return key(program.sources, go, [*program.flags, *target, *more])
+    package = [] if program.package == "." else [program.package]
+    return key(program.sources, go, [*program.flags, *target, *more, *package])
 
 
 def required(module: str, pattern: str) -> str:
@@ -133,11 +136,11 @@ def _build(program: Program, go: Toolchain, binary: Path, report: Report) -> Non
                     "-f",
                     "{{if .Stale}}{{.ImportPath}}{{end}}",
                     *program.flags,
-                    ".",
+                    program.package,
                 ]
                 packages = _stale_packages(listing, environment, sources, output)
                 with report.bar("Compiling packages", packages) as advance:
-                    command = [go.go, "build", "-v", *program.flags, f"-o={temporary}", "."]
+                    command = [go.go, "build", "-v", *program.flags, f"-o={temporary}", program.package]
                     _compile(command, environment, sources, output, lambda done: advance(min(done, packages)))
         temporary.replace(binary)
     except subprocess.CalledProcessError as error:

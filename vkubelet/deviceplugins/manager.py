@@ -155,7 +155,7 @@ class DeviceManager:
         if endpoint in ("", ".", "..", SOCKET) or "/" in endpoint or "\0" in endpoint:
             raise DeviceError(f"the Endpoint {quoted(endpoint)} is no name of a socket in {self._directory}")
         telemetry.DEVICE_PLUGIN_REGISTRATIONS.inc(name)
-        plugin = DevicePlugin(name, self._directory / endpoint)
+        plugin = DevicePlugin(name, self._door.place(endpoint))
         await plugin.connect()
         if self._group is None:
             raise DeviceError("the node agent is shutting down")
@@ -163,18 +163,18 @@ class DeviceManager:
         if before is not None:
             self._watches.pop(before).cancel()
         self._watches[plugin] = self._group.create_task(self._watch(plugin), name=f"device plugin {name}")
-        logger.info("device plugin %s registered at %s", name, plugin.socket)
+        logger.info("device plugin %s registered at %s", name, endpoint)
 
     async def _watch(self, plugin: DevicePlugin) -> None:
         """Follow a plugin to its end."""
         try:
             async for response in plugin.watch():
                 self._listed(plugin.resource, response.devices)
-            logger.warning("device plugin %s at %s tells no more", plugin.resource, plugin.socket)
+            logger.warning("device plugin %s tells no more", plugin.resource)
         except RpcError as error:
-            logger.warning("device plugin %s at %s is gone: %s", plugin.resource, plugin.socket, error)
+            logger.warning("device plugin %s is gone: %s", plugin.resource, error)
         except Exception:
-            logger.exception("device plugin %s at %s", plugin.resource, plugin.socket)
+            logger.exception("device plugin %s", plugin.resource)
         self._watches.pop(plugin, None)
         if self._pool.disconnected(plugin.resource, plugin.socket.name, plugin, time.monotonic()):
             self._stopped.set()

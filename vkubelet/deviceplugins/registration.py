@@ -43,6 +43,7 @@ class RegistrationServer:
         self._directory = directory
         self._behind = private / "registration.sock"
         self._register = register
+        self._descriptor = -1
         self._socket: socket.socket | None = None
         self._listener: asyncio.Server | None = None
         self._server: Any = None
@@ -55,9 +56,14 @@ class RegistrationServer:
         Sockets of before are removed: a plugin whose socket is gone, or who sees ours made, registers anew.
         """
         await asyncio.to_thread(_clear, self._directory)
+        self._descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(str(self._directory / SOCKET))
+        self._socket.bind(str(self.place(SOCKET)))
         self._listener = await asyncio.start_unix_server(self._accept, sock=self._socket)
+
+    def place(self, name: str) -> Path:
+        """A socket in the directory, by a path that is short: the address of one has 107 bytes at most."""
+        return Path(f"/proc/self/fd/{self._descriptor}/{name}")
 
     async def close(self) -> None:
         """Take no more registrations."""
@@ -69,6 +75,8 @@ class RegistrationServer:
         if self._server is not None:
             await self._server.stop(None)
             self._behind.unlink(missing_ok=True)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -129,9 +137,10 @@ def _clear(directory: Path) -> None:
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """All bytes, and then their end."""
-    while data := await reader.read(_BUFFER):
-        writer.write(data)
-        await writer.drain()
-    if writer.can_write_eof():
+    """All bytes, and then their end; it is the end too when nobody is there to take them."""
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(_BUFFER):
+            writer.write(data)
+            await writer.drain()
+    with contextlib.suppress(OSError):
         writer.write_eof()
