@@ -85,6 +85,13 @@ class LocalNode:
     def press(self, conditions: frozenset[str]) -> None:
         """See PressuredNode: nobody asks for conditions."""
 
+    def use_volumes(self, names: frozenset[str]) -> None:
+        """See AttachingNode: nobody attaches or detaches any."""
+
+    async def attached(self, name: str) -> None:
+        """See AttachingNode: nobody ever will."""
+        await asyncio.get_running_loop().create_future()
+
     def event(self, kind: str, reason: str, message: str) -> None:
         """See PressuredNode."""
         ref = ObjectReference(kind="Node", name=self._config.node_name)

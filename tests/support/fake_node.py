@@ -235,6 +235,12 @@ class RoomyNode:
     async def refresh(self) -> NodeView:
         return self.view()
 
+    def use_volumes(self, names: frozenset[str]) -> None:
+        pass
+
+    async def attached(self, name: str) -> None:
+        pass
+
 
 @asynccontextmanager
 async def pods_of_a_node(

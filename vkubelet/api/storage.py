@@ -12,7 +12,7 @@ import msgspec
 
 from vkubelet.api.objects import ObjectMeta, ObjectReference
 from vkubelet.api.struct import Struct
-from vkubelet.api.volumes import HostPathVolumeSource, NFSVolumeSource
+from vkubelet.api.volumes import HostPathVolumeSource, NFSVolumeSource, SecretReference
 
 
 class PersistentVolumeClaimSpec(Struct):
@@ -42,6 +42,17 @@ class LocalVolumeSource(Struct):
     fs_type: str | None = None
 
 
+class CSIPersistentVolumeSource(Struct):
+    """csi of a volume of the cluster."""
+
+    driver: str = ""
+    volume_handle: str = ""
+    fs_type: str = ""
+    volume_attributes: dict[str, str] | None = None
+    node_stage_secret_ref: SecretReference | None = None
+    node_publish_secret_ref: SecretReference | None = None
+
+
 class VolumeNodeAffinity(Struct):
     """nodeAffinity: `required` is a node selector."""
 
@@ -59,7 +70,7 @@ class PersistentVolumeSpec(Struct):
     host_path: HostPathVolumeSource | None = None
     local: LocalVolumeSource | None = None
     nfs: NFSVolumeSource | None = None
-    csi: dict[str, Any] | None = None
+    csi: CSIPersistentVolumeSource | None = None
 
 
 class PersistentVolume(Struct):
@@ -67,3 +78,50 @@ class PersistentVolume(Struct):
 
     metadata: ObjectMeta
     spec: PersistentVolumeSpec = msgspec.field(default_factory=PersistentVolumeSpec)
+
+
+class TokenRequest(Struct):
+    """tokenRequests[] of a driver: it is to get such a token of each pod's service account."""
+
+    audience: str = ""
+    expiration_seconds: int | None = None
+
+
+class CSIDriverSpec(Struct):
+    """spec of a driver. Its defaults are those of a driver that has no object, but for the modes."""
+
+    attach_required: bool = True
+    pod_info_on_mount: bool = False
+    volume_lifecycle_modes: list[str] | None = None
+    fs_group_policy: str = "ReadWriteOnceWithFSType"
+    token_requests: list[TokenRequest] | None = None
+    requires_republish: bool = False
+    service_account_token_in_secrets: bool = False
+
+
+class CSIDriver(Struct):
+    """How a driver of volumes wants to be used."""
+
+    metadata: ObjectMeta
+    spec: CSIDriverSpec = msgspec.field(default_factory=CSIDriverSpec)
+
+
+class VolumeError(Struct):
+    """attachError."""
+
+    message: str = ""
+
+
+class VolumeAttachmentStatus(Struct):
+    """status of an attachment."""
+
+    attached: bool = False
+    attachment_metadata: dict[str, str] | None = None
+    attach_error: VolumeError | None = None
+
+
+class VolumeAttachment(Struct):
+    """A volume attached to a node, or to be."""
+
+    metadata: ObjectMeta
+    status: VolumeAttachmentStatus = msgspec.field(default_factory=VolumeAttachmentStatus)

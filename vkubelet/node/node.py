@@ -80,6 +80,8 @@ class Node:
         self._view: tuple[NodeObject | None, NodeView] | None = None
         self._posted: Posted | None = None
         self._pressed: frozenset[str] = frozenset()
+        self._volumes_in_use: frozenset[str] = frozenset()
+        self._shown_anew = asyncio.Event()
         self._stopping: NotReady | None = None
         self._report_at = 0.0
         self._gone = False
@@ -133,6 +135,16 @@ class Node:
         self._facts = self._known_facts.with_devices(self._config, capacity, allocatable)
         self._view = None
         self._wake.set()
+
+    def use_volumes(self, names: frozenset[str]) -> None:
+        """Report these volumes as in use; see AttachingNode."""
+        self._volumes_in_use = names
+        self._wake.set()
+
+    async def attached(self, name: str) -> None:
+        """Wait until the node's object says that the volume is in use and attached; see AttachingNode."""
+        while self._seen is None or not status.is_attached(self._seen.status, name):
+            await self._shown_anew.wait()
 
     def wake(self) -> None:
         """Report soon: the images or the readiness have changed."""
@@ -290,6 +302,7 @@ class Node:
             conditions=conditions.conditions(before, self._pressed, not_ready, time.time()),
             images=self._images(),
             features=self._features,
+            volumes_in_use=self._volumes_in_use,
         )
 
     async def _patch(
@@ -303,7 +316,7 @@ class Node:
         self._sent(wanted, _node_decoder.decode(answer))
 
     def _sent(self, wanted: NodeStatus, shown: NodeObject) -> None:
-        self._seen = shown
+        self._see(shown)
         own = status.own_resources(wanted)
         self._posted = Posted(status.comparable(wanted, own), status.comparable(shown.status, own))
         # Between half and one and a half periods, so that a cluster's nodes do not report together.
@@ -321,11 +334,16 @@ class Node:
                 f"node {node.metadata.name!r} was taken over by the agent of instance {owner} "
                 f"(ours is {self._instance}): two agents must not have one node name"
             )
-        self._seen = node
+        self._see(node)
         if before is not None and before.spec.unschedulable != node.spec.unschedulable:
             reason = "NodeNotSchedulable" if node.spec.unschedulable else "NodeSchedulable"
             self.event("Normal", reason, f"Node {node.metadata.name} status is now: {reason}")
         self._wake.set()
+
+    def _see(self, shown: NodeObject) -> None:
+        self._seen = shown
+        self._shown_anew.set()
+        self._shown_anew = asyncio.Event()
 
     def _deleted(self, node: NodeObject) -> None:
         if node.metadata.uid == self.uid:

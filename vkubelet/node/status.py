@@ -24,6 +24,9 @@ ARCH = "wasm32-wasi"
 INSTANCE = "vkubelet.dev/instance"
 """The annotation that tells one agent from another of the same node name."""
 
+ATTACHING = "volumes.kubernetes.io/controller-managed-attach-detach"
+"""The annotation that has the cluster's controller attach volumes to the node."""
+
 IMAGES_MAXIMUM = 50
 IMAGE_NAMES_MAXIMUM = 5
 """The kubelet's nodeStatusMaxImages and its limit of names for one image."""
@@ -71,6 +74,19 @@ class NodeStatus(Struct, omit_defaults=False):
     images: list[NodeImage] | None = None
     features: dict[str, bool] | None = None
     declared_features: list[str] | None = None
+    volumes_in_use: list[str] | None = None
+
+
+class AttachedVolume(Struct):
+    """status.volumesAttached[], which a controller writes."""
+
+    name: str = ""
+
+
+class ShownStatus(NodeStatus):
+    """status: with what others write into it, as far as it is read."""
+
+    volumes_attached: list[AttachedVolume] | None = None
 
 
 class NodeObject(Struct):
@@ -78,7 +94,7 @@ class NodeObject(Struct):
 
     metadata: ObjectMeta
     spec: NodeSpec = msgspec.field(default_factory=NodeSpec)
-    status: NodeStatus = msgspec.field(default_factory=NodeStatus)
+    status: ShownStatus = msgspec.field(default_factory=ShownStatus)
 
 
 @dataclass(frozen=True)
@@ -126,7 +142,7 @@ def new_node(config: Config, status: NodeStatus, instance: str) -> dict[str, Any
         "metadata": {
             "name": config.node_name,
             "labels": labels(config),
-            "annotations": {INSTANCE: instance},
+            "annotations": _annotations(instance),
         },
         "spec": spec,
         "status": _document(status),
@@ -134,15 +150,20 @@ def new_node(config: Config, status: NodeStatus, instance: str) -> dict[str, Any
 
 
 def metadata_patch(wanted: Mapping[str, str], instance: str, found: ObjectMeta) -> dict[str, Any]:
-    """What an existing node lacks of the `wanted` labels and of our annotation; empty when nothing."""
-    existing = found.labels or {}
-    missing = {key: value for key, value in wanted.items() if existing.get(key) != value}
-    patch: dict[str, Any] = {}
-    if missing:
-        patch["labels"] = missing
-    if (found.annotations or {}).get(INSTANCE) != instance:
-        patch["annotations"] = {INSTANCE: instance}
-    return patch
+    """What an existing node lacks of the `wanted` labels and of our annotations; empty when nothing."""
+    lacks = {
+        "labels": _missing(wanted, found.labels),
+        "annotations": _missing(_annotations(instance), found.annotations),
+    }
+    return {field: missing for field, missing in lacks.items() if missing}
+
+
+def _annotations(instance: str) -> dict[str, str]:
+    return {INSTANCE: instance, ATTACHING: "true"}
+
+
+def _missing(wanted: Mapping[str, str], existing: Mapping[str, str] | None) -> dict[str, str]:
+    return {key: value for key, value in wanted.items() if (existing or {}).get(key) != value}
 
 
 def node_status(
@@ -154,6 +175,7 @@ def node_status(
     conditions: Sequence[NodeCondition],
     images: Iterable[NodeImage],
     features: Iterable[str],
+    volumes_in_use: Iterable[str] = (),
 ) -> NodeStatus:
     """The status to show; `features` are the declaredFeatures that are truly implemented."""
     largest = sorted(images, key=lambda image: (-image.size_bytes, image.names or []))[:IMAGES_MAXIMUM]
@@ -186,6 +208,7 @@ def node_status(
         features={"supplementalGroupsPolicy": True},
         # Validation wants them sorted and unique.
         declared_features=sorted(set(features)),
+        volumes_in_use=sorted(volumes_in_use) or None,
     )
 
 
@@ -219,6 +242,12 @@ def status_patch(
     return patch
 
 
+def is_attached(shown: ShownStatus, volume: str) -> bool:
+    """Whether the cluster knows that the volume is in use here, and says that it is attached."""
+    attached = (one.name for one in shown.volumes_attached or ())
+    return volume in (shown.volumes_in_use or ()) and volume in attached
+
+
 def own_resources(wanted: NodeStatus) -> frozenset[str]:
     """The resources that this node speaks for; others may give it extended ones (through its capacity)."""
     return frozenset(wanted.capacity or ())
@@ -241,7 +270,7 @@ def comparable(status: NodeStatus, own: frozenset[str]) -> dict[str, Any]:
     Of the resources, those in `own`.
     """
     fields: dict[str, Any] = {}
-    for name in status.__struct_fields__:
+    for name in NodeStatus.__struct_fields__:
         value = msgspec.to_builtins(getattr(status, name))
         if name == "conditions":
             ours = [entry for entry in value or () if entry["type"] in _OWN_CONDITIONS]

@@ -193,7 +193,7 @@ class PodManager:
         run_dir = Path(self._services.config.run_dir)
         for part in (podinfo, etc_files, termination):
             await sweep(part.directory(run_dir, "any").parent, lambda: self._workers, part.remove)
-        await asyncio.to_thread(self._services.volumes.remove_others, frozenset(self._workers))
+        await self._services.volumes.remove_others(frozenset(self._workers))
 
 
 def _nobody(pod: Pod) -> None:

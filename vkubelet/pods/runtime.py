@@ -36,11 +36,12 @@ from vkubelet.pods.reporter import StatusSink
 from vkubelet.pods.services import Services
 from vkubelet.pods.sources import Environments, ServiceSource
 from vkubelet.pods.starter import Starter
+from vkubelet.pods.volumes.csi.attachments import AttachingNode
 from vkubelet.pods.volumes.manager import VolumeManager
 from vkubelet.toolbox import Toolbox
 
 
-class HostNode(NodeSource, PressuredNode, Protocol):
+class HostNode(NodeSource, PressuredNode, AttachingNode, Protocol):
     """The node that the pods run on."""
 
 
@@ -110,6 +111,7 @@ class PodRuntime:
         Raises ProviderError, and OSError where the volumes' directory cannot be made.
         """
         await asyncio.to_thread(self._volumes.open)
+        self._volumes.recover()
         self.manager.adopt(await self._provider.open(self.manager.on_exit))
 
     def wake(self, uid: str) -> None:

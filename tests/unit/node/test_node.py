@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from vkubelet.api.client import ApiClient
@@ -179,3 +180,24 @@ async def test_pressure_is_shown_for_as_long_as_it_is_told(store: Store, make: C
 def _pressure(store: Store) -> str:
     conditions = store.objects[PATH]["status"]["conditions"]
     return str(next(item["status"] for item in conditions if item["type"] == "MemoryPressure"))
+
+
+async def test_a_volume_is_reported_as_in_use_and_waited_for_until_it_is_attached(
+    store: Store, make: Callable[[], Node]
+) -> None:
+    node = make()
+    await node.register()
+    node.use_volumes(frozenset({"kubernetes.io/csi/d^h"}))
+    waiting = asyncio.create_task(node.attached("kubernetes.io/csi/d^h"))
+    await node._sync()
+    assert store.objects[PATH]["status"]["volumesInUse"] == ["kubernetes.io/csi/d^h"]
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    shown = store.objects[PATH]
+    shown["status"]["volumesAttached"] = [{"name": "kubernetes.io/csi/d^h", "devicePath": ""}]
+    store.put(PATH, shown)
+    node._changed(msgspec.convert(store.objects[PATH], NodeObject))
+    await asyncio.wait_for(waiting, 10)
+    node.use_volumes(frozenset())
+    await node._sync()
+    assert not store.objects[PATH]["status"].get("volumesInUse")

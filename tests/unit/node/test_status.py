@@ -59,7 +59,10 @@ def test_the_new_node_has_labels_taints_annotation_and_status() -> None:
             "vkubelet.dev/wasm32-wasip2": "true",
             "zone": "a",
         },
-        "annotations": {"vkubelet.dev/instance": "instance-1"},
+        "annotations": {
+            "vkubelet.dev/instance": "instance-1",
+            "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+        },
     }
     assert node["spec"]["taints"] == [
         {"key": "kubernetes.io/arch", "value": "wasm32-wasi", "effect": "NoSchedule"},
@@ -194,7 +197,7 @@ def test_a_field_that_the_server_drops_is_sent_once() -> None:
 
 def test_metadata_of_an_existing_node() -> None:
     wanted = {"a": "1", "b": "2"}
-    found = ObjectMeta(labels={"a": "1", "theirs": "x"}, annotations={"vkubelet.dev/instance": "me"})
+    found = ObjectMeta(labels={"a": "1", "theirs": "x"}, annotations=status._annotations("me"))
     assert status.metadata_patch(wanted, "me", found) == {"labels": {"b": "2"}}
     found.labels = wanted
     assert status.metadata_patch(wanted, "me", found) == {}
@@ -233,3 +236,14 @@ def test_quantities_never_promise_more(amount: int) -> None:
     unit = text.lstrip("0123456789")
     value = number * 1024 ** ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].index(unit)
     assert amount - 1024 < value <= amount
+
+
+def test_a_volume_is_attached_once_the_cluster_says_so_and_knows_that_it_is_in_use() -> None:
+    def shown(in_use: list[str], attached: list[str]) -> status.ShownStatus:
+        volumes = [status.AttachedVolume(name=name) for name in attached]
+        return status.ShownStatus(volumes_in_use=in_use, volumes_attached=volumes)
+
+    assert status.is_attached(shown(["v", "w"], ["v"]), "v")
+    assert not status.is_attached(shown(["v", "w"], ["v"]), "w")
+    assert not status.is_attached(shown([], ["v"]), "v")
+    assert not status.is_attached(status.ShownStatus(), "v")

@@ -5,13 +5,9 @@ It exists as data. It must not know how a volume is made.
 
 from __future__ import annotations
 
-from vkubelet.pods.fields.base import Field, Fields, Where, applied, refused, works
+from vkubelet.pods.fields.base import Fields, Where, applied, refused, works
 
 _NO_DRIVER = "this node has no driver of this kind; use a persistentVolumeClaim of a kind that it mounts"
-
-
-def _not_yet(kind: str) -> Field:
-    return refused(f"{kind} volumes are not supported")
 
 
 VOLUME: Fields = {
@@ -21,7 +17,7 @@ VOLUME: Fields = {
     "cephfs": refused(_NO_DRIVER),
     "cinder": refused(_NO_DRIVER),
     "configMap": works(),
-    "csi": _not_yet("csi"),
+    "csi": works("of a driver that has registered with this node"),
     "downwardAPI": works(),
     "emptyDir": works(),
     "ephemeral": works(),
@@ -73,9 +69,16 @@ TABLES: dict[str, Fields] = {
         "type": works(),
     },
     "ImageVolumeSource": {"pullPolicy": works(), "reference": works()},
+    "CSIVolumeSource": {
+        "driver": works(),
+        "fsType": works(),
+        "nodePublishSecretRef": works(),
+        "readOnly": works(),
+        "volumeAttributes": works(),
+    },
     "NFSVolumeSource": {"path": works(), "readOnly": works(), "server": works()},
     "PersistentVolumeClaimVolumeSource": {
-        "claimName": works("of a local, hostPath or nfs volume; volumeMode Block cannot be mounted"),
+        "claimName": works("of a local, hostPath, nfs or csi volume; volumeMode Block cannot be mounted"),
         "readOnly": works(),
     },
     "EphemeralVolumeSource": {"volumeClaimTemplate": works("a controller makes the claim")},

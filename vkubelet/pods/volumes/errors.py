@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-UNPROCESSED = "unprocessed"
+UNPROCESSED, UNATTACHED = "unprocessed", "unattached"
 
 
 class SetUpError(Exception):
     """One volume cannot be set up; the text is the cause alone, as the kubelet's plugin words it.
 
     `step` is the kubelet's name of what failed, or UNPROCESSED for what fails before there is anything to
-    mount. `name` is what the message calls the volume, if not by its name in the pod: a claim's is its PV's.
+    mount, or UNATTACHED for what no controller has attached in time. `name` is what the message calls the
+    volume, if not by its name in the pod: a claim's is its PV's.
     """
 
     def __init__(self, cause: str, *, step: str = "MountVolume.SetUp failed", name: str = "") -> None:
@@ -30,6 +31,11 @@ class SetUpError(Exception):
             return (
                 f"Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], "
                 f"failed to process volumes=[{volume}]: {self}"
+            )
+        if self.step == UNATTACHED:
+            return (
+                f"Unable to attach or mount volumes: unmounted volumes=[{volume}], "
+                f"unattached volumes=[{volume}], failed to process volumes=[]: {self}"
             )
         return f'{self.step} for volume "{self.name or volume}" : {self}'
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from vkubelet.api.client import ApiClient
 from vkubelet.api.events import Recorder
@@ -21,6 +21,8 @@ from vkubelet.pods.allocations import NodeSource
 from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.volumes.claims import Claims
 from vkubelet.pods.volumes.content import Collector
+from vkubelet.pods.volumes.csi.attachments import AttachingNode
+from vkubelet.pods.volumes.csi.composition import csi_volumes
 from vkubelet.pods.volumes.emptydir import EmptyDir
 from vkubelet.pods.volumes.files import PLUGINS, Files
 from vkubelet.pods.volumes.hostpath import HostPath
@@ -39,6 +41,10 @@ from vkubelet.pods.volumes.trust import TrustBundles
 logger = logging.getLogger(__name__)
 
 
+class VolumeNode(NodeSource, AttachingNode, Protocol):
+    """The node that the volumes are on."""
+
+
 class VolumeManager:
     """One for the node."""
 
@@ -49,7 +55,7 @@ class VolumeManager:
         references: References,
         client: ApiClient | None,
         recorder: Recorder,
-        node: NodeSource,
+        node: VolumeNode,
     ) -> None:
         """`client` is None where there is no API server."""
         layout = Layout.of(Path(config.root_dir), Path(config.run_dir))
@@ -59,7 +65,17 @@ class VolumeManager:
         self._renewal = Renewal()
         self._group: asyncio.TaskGroup | None = None
         self._pods: dict[str, PodVolumes] = {}
-        self._persistent = Persistent(Claims(client, node), layout)
+        self._csi = csi_volumes(
+            config,
+            layout,
+            client=client,
+            node=node,
+            secrets=references,
+            tokens=tokens,
+            recorder=recorder,
+            on_registered=self._retry_all,
+        )
+        self._persistent = Persistent(Claims(client, node), layout, self._csi)
 
         def allocatable() -> Mapping[str, int]:
             return node.view().allocatable
@@ -68,6 +84,7 @@ class VolumeManager:
         files = {kind: Files(kind, collector, layout, self._memory) for kind in PLUGINS}
         self._node = NodeVolumes(
             kinds={
+                "csi": self._csi,
                 "emptyDir": EmptyDir(layout, allocatable),
                 "hostPath": HostPath(),
                 "image": ImageVolumes(layout),
@@ -83,11 +100,17 @@ class VolumeManager:
             renewal=self._renewal,
             recorder=recorder,
             forget=self._forget,
+            release=self._csi.release,
         )
 
     def open(self) -> None:
         """Get ready for pods: before any is mounted. Blocks. Raises OSError."""
         self._memory.open()
+        self._csi.open()
+
+    def recover(self) -> None:
+        """Take charge of what `open` has found; before the cluster is told what this node uses."""
+        self._csi.recover()
 
     def close(self) -> None:
         """Take away the node's file system in memory, unless some pod's volumes are on it. Blocks."""
@@ -109,16 +132,24 @@ class VolumeManager:
                 self._group.create_task(volumes.begin(), name=f"volumes {pod.key}")
         return volumes
 
-    def remove_others(self, uids: Collection[str]) -> None:
-        """Remove what an earlier agent left of pods that are not among `uids`. Blocks."""
-        for uid in self._node.layout.uids():
-            # What came after `uids` were listed is among the pods before it makes anything.
-            if uid not in uids and uid not in self._pods:
-                for path in self._node.layout.of_pod(uid):
-                    try:
-                        remove(path)
-                    except OSError as error:
-                        logger.warning("volumes of a pod that is gone are left at %s: %s", path, error)
+    async def remove_others(self, uids: Collection[str]) -> None:
+        """Remove what an earlier agent left of pods that are not among `uids`, and of none.
+
+        It takes as long as drivers make it.
+        """
+        found = await asyncio.to_thread(lambda: list(self._node.layout.uids()))
+        # What came after `uids` were listed is among the pods before it makes anything.
+        others = [uid for uid in found if uid not in uids and uid not in self._pods]
+        self._csi.settle()
+        await asyncio.gather(*map(self._remove_other, others))
+
+    async def _remove_other(self, uid: str) -> None:
+        await self._csi.release(uid)
+        for path in self._node.layout.of_pod(uid):
+            try:
+                await asyncio.to_thread(remove, path)
+            except OSError as error:
+                logger.warning("volumes of a pod that is gone are left at %s: %s", path, error)
 
     async def run(self) -> NoReturn:
         """Keep current what guests see, until cancelled."""
@@ -126,11 +157,17 @@ class VolumeManager:
             group = self._group
             group.create_task(self._renewal.run(), name="volume renewals")
             group.create_task(self._trust.run(), name="trust bundles")
+            group.create_task(self._csi.run(), name="drivers' volumes")
         raise AssertionError("its tasks never end")
 
     def _forget(self, uid: str) -> None:
         self._pods.pop(uid, None)
         self._persistent.forget(uid)
+
+    def _retry_all(self) -> None:
+        """A driver has come that any pod may have waited for."""
+        for volumes in self._pods.values():
+            volumes.retry()
 
     def _renew_all(self) -> None:
         """Something that any pod's volumes may show has changed."""

@@ -22,6 +22,7 @@ from vkubelet.pods.volumes.tokens import Tokens
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeVolumes:
     """`kinds` are by the API's name of each; `forget` is told the uid of a pod without volumes.
+    `release` has drivers take back what the pod of a uid has of them, before anything of it is removed.
 
     `begin` asks for what takes a while of a projected volume.
     """
@@ -34,3 +35,4 @@ class NodeVolumes:
     renewal: Renewal
     recorder: Recorder
     forget: Callable[[str], None]
+    release: Callable[[str], Awaitable[None]]

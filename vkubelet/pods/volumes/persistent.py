@@ -1,7 +1,7 @@
 """persistentVolumeClaim and ephemeral: volumes that outlive the pod, or whose storage does not come from it.
 
-It exists to mount what a claim leads to, as far as this node can: local directories, hostPath and NFS. It
-must not know how a claim is followed.
+It exists to mount what a claim leads to, as far as this node can: local directories, hostPath, NFS and
+what drivers provide. It must not know how a claim is followed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vkubelet.api.objects import Pod
-from vkubelet.api.storage import LocalVolumeSource, PersistentVolumeSpec
+from vkubelet.api.storage import LocalVolumeSource
 from vkubelet.api.volumes import Volume
 from vkubelet.pods.volumes import hostpath, nfs, ownership
 from vkubelet.pods.volumes.claims import Bound, Claims
+from vkubelet.pods.volumes.csi.volumes import CsiVolumes
 from vkubelet.pods.volumes.errors import SetUpError, os_text
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.layout import Layout
@@ -28,8 +29,9 @@ class Persistent:
 
     renewed = False
 
-    def __init__(self, claims: Claims, layout: Layout) -> None:
+    def __init__(self, claims: Claims, layout: Layout, csi: CsiVolumes) -> None:
         self._claims = claims
+        self._csi = csi
         self._layout = layout
         self._users: dict[str, set[str]] = {}
 
@@ -51,7 +53,7 @@ class Persistent:
                 raise failed(error) from error
 
         try:
-            mount = await self._mounter(pod, bound, is_first)
+            mount = await self._mounter(pod, volume, bound, is_first)
         except SetUpError as error:
             raise failed(error) from error
         return Prepared(apply)
@@ -70,7 +72,7 @@ class Persistent:
         users.add(uid)
         return is_first, is_new
 
-    async def _mounter(self, pod: Pod, bound: Bound, is_first: bool) -> Callable[[], Mounted]:
+    async def _mounter(self, pod: Pod, volume: Volume, bound: Bound, is_first: bool) -> Callable[[], Mounted]:
         """What mounts the volume, or has it mounted already; blocks. Both raise SetUpError."""
         spec, read_only = bound.volume.spec, bound.read_only
         options = spec.mount_options or []
@@ -90,16 +92,9 @@ class Persistent:
             read_only = read_only or spec.nfs.read_only
             mounted = await nfs.mount(where, spec.nfs, options, read_only=read_only)
             return lambda: mounted
-        raise _unserved(spec)
-
-
-def _unserved(spec: PersistentVolumeSpec) -> SetUpError:
-    if spec.csi is not None:
-        driver = spec.csi.get("driver", "")
-        return SetUpError(
-            f"kubernetes.io/csi: driver name {driver} not found in the list of registered CSI drivers"
-        )
-    return SetUpError("no volume plugin matched", step="MountVolume.FindPluginBySpec failed")
+        if spec.csi is not None:
+            return await self._csi.prepare_persistent(pod, bound.volume, volume.name, read_only=read_only)
+        raise SetUpError("no volume plugin matched", step="MountVolume.FindPluginBySpec failed")
 
 
 def _local(pod: Pod, source: LocalVolumeSource, first: bool, *, read_only: bool) -> Mounted:

@@ -49,6 +49,8 @@ class PodVolumes:
         self._preparing: set[asyncio.Task[Prepared | SetUpError]] = set()
         self._backoff: Backoff | None = None
         self._incomplete = False
+        self._mounting = False
+        self._renew_next = False
         self._over = False
 
     async def begin(self) -> None:
@@ -84,10 +86,16 @@ class PodVolumes:
                 # First, so that no change between the question and the watch is missed.
                 self._node.objects.use(self._owner, named, self._changed)
             absent = [volume for volume in used if volume.name not in self._mounted]
-            failed = await self._set_up(pod, absent)
+            self._mounting = True
+            try:
+                failed = await self._set_up(pod, absent)
+            finally:
+                self._mounting = False
             self._incomplete = bool(failed)
             if not self._over:
                 self._node.renewal.at(self, min(self._renewals.values(), default=None))
+                if self._renew_next:
+                    self._node.renewal.now(self)
         if failed:
             raise VolumeError(failed, retry_after=self._delay())
         self._backoff = None
@@ -139,9 +147,14 @@ class PodVolumes:
     async def renew(self) -> float | None:
         """Bring up to date what is mounted; when to do so again, seconds since the epoch, if ever.
 
-        What cannot be is told by events, stays as it is and is tried again.
+        What cannot be is told by events, stays as it is and is tried again. While volumes are mounted, which
+        a driver may make last for minutes, nothing is: `mount` asks for it at its end.
         """
+        if self._mounting:
+            self._renew_next = True
+            return None
         async with self._one_at_a_time:
+            self._renew_next = False
             pod = self._pod
             volumes = [volume for volume in pod.spec.volumes or () if self._is_renewed(volume)]
             if self._over or not volumes:
@@ -168,8 +181,16 @@ class PodVolumes:
             return None
         return await asyncio.to_thread(emptydir.exceeded, limited)
 
+    def retry(self) -> None:
+        """Something has come that a mount may have failed for."""
+        if self._incomplete:
+            self._available()
+
     async def unmount(self) -> None:
-        """Remove everything of the pod's volumes, also what an earlier agent made. For good."""
+        """Remove everything of the pod's volumes, also what an earlier agent made. For good.
+
+        It takes as long as drivers make it: what one has mounted is not the node's to remove.
+        """
         self._over = True
         for task in self._preparing:
             task.cancel()
@@ -179,6 +200,7 @@ class PodVolumes:
             self._node.tokens.forget(self._pod.metadata.uid)
             self._node.forget(self._pod.metadata.uid)
             self._mounted.clear()
+            await self._node.release(self._pod.metadata.uid)
             await to_its_end(self._remove)
 
     @property
@@ -190,8 +212,7 @@ class PodVolumes:
 
     def _changed(self) -> None:
         """An object that a volume shows is another, has appeared or is gone."""
-        if self._incomplete:
-            self._available()
+        self.retry()
         self._node.renewal.now(self)
 
     def _delay(self) -> float:

@@ -122,10 +122,10 @@ async def test_what_is_left_of_other_pods_is_removed(manager: VolumeManager, tmp
     await volumes.mount(wanted)
     path = volumes.host_path("data")
     assert path is not None
-    manager.remove_others(set())
-    another(tmp_path).remove_others({"uid-1"})
+    await manager.remove_others(set())
+    await another(tmp_path).remove_others({"uid-1"})
     assert path.is_dir()
-    another(tmp_path).remove_others({"uid-2"})
+    await another(tmp_path).remove_others({"uid-2"})
     assert not path.exists()
 
 

@@ -1,0 +1,1 @@
+"""Volumes of storage drivers: attached, staged once on the node, published for each pod, and taken back."""
