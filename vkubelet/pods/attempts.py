@@ -21,8 +21,8 @@ from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.builtin import is_builtin
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.ending import grace_seconds
-from vkubelet.pods.observed import NOT_PROBED, Probed, Waiting
-from vkubelet.pods.plan import SECOND, Kill
+from vkubelet.pods.observed import NOT_PROBED, SECOND, Probed, Waiting
+from vkubelet.pods.plan import Kill
 from vkubelet.pods.pod_allocation import PodAllocation
 from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.running import RunningContainer
@@ -31,6 +31,7 @@ from vkubelet.pods.sharing import group as pod_group
 from vkubelet.pods.starter import StartError, container_reference, log_file
 from vkubelet.pods.stopper import Stopper
 from vkubelet.pods.volumes.pod import PodVolumes
+from vkubelet.pods.waits import is_changed
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class Attempts:
         self._allocation = allocation
         self._volumes = volumes
         self._stopper = stopper
-        self._failures: dict[str, Backoff] = {}
+        self._failures: dict[str, tuple[str, Backoff]] = {}
         self._starts: dict[str, asyncio.Task[None]] = {}
         running = bool(containers.identifiers())
         self._awaited_since: float | None = None if running else time.monotonic()
@@ -110,9 +111,10 @@ class Attempts:
             await self._begin(pod, container, group)
         except StartError as error:
             failed = time.time()
-            again = self._failures.get(name, Backoff()).next(failed, failed)
-            self._failures[name] = again
-            waiting = Waiting(error.reason, str(error), failed, again.retry_at(failed))
+            image, before = self._failures.get(name, (container.image, Backoff()))
+            again = (before if image == container.image else Backoff()).next(failed, failed)
+            self._failures[name] = container.image, again
+            waiting = Waiting(error.reason, str(error), failed, again.retry_at(failed), container.image)
             self._containers.set(name, waiting=waiting, starting=False)
             telemetry.STARTED_CONTAINER_ERRORS.inc(self._containers.kind(name), error.reason)
         except asyncio.CancelledError:
@@ -131,6 +133,7 @@ class Attempts:
         view = self._containers.views[name]
         crash = view.backoff
         if view.latest is not None and view.latest.exit is not None and not view.latest.reset:
+            crash = Backoff() if is_changed(container, view.latest) else crash
             crash = crash.next(view.latest.exit.finished_at / SECOND, now)
         sharing = self._allocation.starting(pod, container)
         try:

@@ -19,8 +19,7 @@ from vkubelet.api.objects import (
 )
 from vkubelet.api.times import rfc3339
 from vkubelet.pods.health import is_ready, is_started
-from vkubelet.pods.observed import Attempt, ContainerView
-from vkubelet.pods.plan import SECOND
+from vkubelet.pods.observed import SECOND, Attempt, ContainerView
 from vkubelet.pods.restarts import should_restart
 from vkubelet.pods.security import shown_user
 from vkubelet.pods.starting_over import MESSAGE, REASON
@@ -47,7 +46,7 @@ def container_status(
         ready=is_ready(container, view),
         started=is_started(container, view),
         restart_count=0 if latest is None else latest.number,
-        image=container.image,
+        image=container.image if latest is None or not latest.image else latest.image,
         image_id="" if latest is None else latest.image_id,
         container_id="" if latest is None else container_id(latest.id),
     )

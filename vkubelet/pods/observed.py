@@ -16,6 +16,7 @@ from vkubelet.api.objects import PodCondition
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.resources import Applied
 
+SECOND = 1_000_000_000
 NO_BACKOFF = Backoff()
 
 
@@ -38,6 +39,8 @@ NOT_PROBED = Probed()
 class Attempt:
     """One container that was started: its number is the restart count it stands for.
 
+    `image` is what the pod's spec named then, empty where that is not known.
+
     `past` tells that its pod begins anew after it, with its init containers: it was of an earlier boot of the
     node, known from the reported status only, or a container's end had all start over. `reset` tells that it
     is to be restarted for the latter, whatever came of it. `life` counts how often the pod had started over.
@@ -52,16 +55,21 @@ class Attempt:
     reset: bool = False
     user: Identity | None = None
     life: int = 0
+    image: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Waiting:
-    """Why a container is not running, in the kubelet's words, since when, and when it is tried again."""
+    """Why a container is not running, in the kubelet's words, since when, and when it is tried again.
+
+    With `image`, only as long as the container has that image.
+    """
 
     reason: str
     message: str
     since: float = 0.0
     retry_at: float = 0.0
+    image: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -13,16 +13,14 @@ from typing import TypeAlias
 
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
-from vkubelet.pods.backoff import go_duration
 from vkubelet.pods.ending import grace_seconds, prerequisites
 from vkubelet.pods.health import is_started, unhealthy
 from vkubelet.pods.observed import ContainerView, Observed, StopCause, Waiting
 from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.restarts import restarts_when_killed, should_restart
 from vkubelet.pods.starting_over import sources
-from vkubelet.pods.text import pod_text
+from vkubelet.pods.waits import crash_loop, is_changed, pull_back_off, retry_at
 
-SECOND = 1_000_000_000
 # How long a failed pull is shown as ErrImagePull before it turns to ImagePullBackOff: one sync of a kubelet.
 PULL_ERROR_SHOWN = 1.0
 _NOT_SEEN = ContainerView()
@@ -231,7 +229,7 @@ class _Turn:
         """Have a container run, as far as its restart policy wants it to."""
         view = self._view(container)
         if view.running is not None:
-            self._end_if_unhealthy(container, view)
+            self._end_if_due(container, view)
         elif not view.starting and (
             self._is_first(container, view) or should_restart(self.pod, container, view)
         ):
@@ -247,58 +245,41 @@ class _Turn:
             item.name == container.name for item in self.pod.spec.init_containers or ()
         )
 
-    def _end_if_unhealthy(self, container: Container, view: ContainerView) -> None:
+    def _end_if_due(self, container: Container, view: ContainerView) -> None:
+        """End a running container whose image is another now, or which is not well."""
         found = unhealthy(container, view)
-        if found is None or view.running is None:
+        is_own = container in (self.pod.spec.containers or ())
+        if view.running is None or not (found or is_changed(container, view.running)):
             return
-        again = restarts_when_killed(self.pod, container)
+        if is_changed(container, view.running) and (is_own or container.is_sidecar):
+            what, again, grace = "definition changed", True, grace_seconds(self.pod)
+        elif found is not None:
+            what, again = f"failed {found.kind} probe", restarts_when_killed(self.pod, container)
+            grace = grace_seconds(self.pod, found)
+        else:
+            return
         kind = "Init container" if container.is_sidecar else "Container"
-        message = f"{kind} {container.name} failed {found.kind} probe"
+        message = f"{kind} {container.name} {what}"
         if again and not container.is_sidecar:
             message += ", will be restarted"
-        grace = grace_seconds(self.pod, found)
         self.actions.append(Kill(container.name, view.running.id, grace, message, restart=again))
 
     def _start_or_wait(self, container: Container, view: ContainerView) -> None:
         """A container that should run and is not being started: now, or when its back-off is over."""
         if not self.observed.volumes.mounted:
             return
-        retry_at = _retry_at(view)
-        if retry_at <= self.now:
+        due = retry_at(container, view)
+        if due <= self.now:
             self.actions.append(Start(container, 0 if view.latest is None else view.latest.number + 1))
             return
-        self.wakes.append(retry_at)
+        self.wakes.append(due)
         if view.waiting is None:
-            self.actions.append(BackOff(container.name, _crash_loop(self.pod, container, view, self.now)))
+            self.actions.append(BackOff(container.name, crash_loop(self.pod, container, view, self.now)))
         elif view.waiting.reason == "ErrImagePull":
             if self.now >= view.waiting.since + PULL_ERROR_SHOWN:
-                self.actions.append(BackOff(container.name, _pull_back_off(container, view.waiting)))
+                self.actions.append(BackOff(container.name, pull_back_off(container, view.waiting)))
             else:
                 self.wakes.append(view.waiting.since + PULL_ERROR_SHOWN)
-
-
-def _retry_at(view: ContainerView) -> float:
-    """When a container that is to start may: a failed start's own time, else the crash back-off's."""
-    if view.waiting is not None:
-        return view.waiting.retry_at
-    if view.latest is None or view.latest.exit is None:
-        return 0.0
-    finished = view.latest.exit.finished_at / SECOND
-    retry_at = view.backoff.retry_at(finished)
-    return 0.0 if retry_at == finished else retry_at
-
-
-def _crash_loop(pod: Pod, container: Container, view: ContainerView, now: float) -> Waiting:
-    """The kubelet's waiting state of a container in crash back-off."""
-    delay = go_duration(view.backoff.delay)
-    message = f"back-off {delay} restarting failed container={container.name} pod={pod_text(pod)}"
-    return Waiting("CrashLoopBackOff", message, now, _retry_at(view))
-
-
-def _pull_back_off(container: Container, failed: Waiting) -> Waiting:
-    """The kubelet's waiting state between two tries to pull an image; it keeps the last error's text."""
-    message = f'Back-off pulling image "{container.image}": {failed.reason}: {failed.message}'
-    return Waiting("ImagePullBackOff", message, failed.since, failed.retry_at)
 
 
 def _clear(pod: Pod, observed: Observed) -> tuple[Action, ...]:

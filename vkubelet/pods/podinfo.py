@@ -15,8 +15,7 @@ import msgspec
 
 from vkubelet.api.objects import Pod
 from vkubelet.api.times import rfc3339
-from vkubelet.pods.observed import ContainerView
-from vkubelet.pods.plan import SECOND
+from vkubelet.pods.observed import SECOND, ContainerView
 
 GUEST_PATH = "/.vkubelet/pod"
 """Where the toolbox looks for it."""

@@ -24,6 +24,7 @@ _IMAGE = "vkubelet.dev/image-id"
 _BACKOFF = "vkubelet.dev/backoff"
 _USER = "vkubelet.dev/user"
 _LIFE = "vkubelet.dev/life"
+_IMAGE_NAME = "vkubelet.dev/image"
 
 
 class ForeignContainerError(ValueError):
@@ -63,6 +64,7 @@ def labels(
         _CONTAINER: container.name,
         _RESTARTS: str(number),
         _IMAGE: image_id,
+        _IMAGE_NAME: container.image,
         _BACKOFF: f"{backoff.delay} {backoff.updated}",
         _USER: " ".join(map(str, (user.uid, user.gid, *user.groups))),
     }
@@ -102,6 +104,7 @@ def attempt(state: ContainerState) -> Attempt:
         exit=state.exit,
         user=_user(state.labels.get(_USER)),
         life=int(state.labels.get(_LIFE, "0")),
+        image=state.labels.get(_IMAGE_NAME, ""),
     )
 
 

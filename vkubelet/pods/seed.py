@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from providers.base import Exit, ExitReason
 from vkubelet.api import times
 from vkubelet.api.objects import ContainerStateTerminated, ContainerStatus, Pod
-from vkubelet.pods.observed import NOT_PROBED, Attempt, ContainerView, Probed
-from vkubelet.pods.plan import SECOND
+from vkubelet.pods.observed import NOT_PROBED, SECOND, Attempt, ContainerView, Probed
 from vkubelet.pods.records import Record
 from vkubelet.pods.starting_over import REASON, resumed
 

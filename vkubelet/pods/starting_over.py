@@ -13,11 +13,10 @@ from collections.abc import Iterator, Mapping
 
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
-from vkubelet.pods.observed import NO_BACKOFF, Attempt, ContainerView, Waiting
+from vkubelet.pods.observed import NO_BACKOFF, SECOND, Attempt, ContainerView, Waiting
 from vkubelet.pods.restarts import restarts_all, should_restart
 
 REASON = "RestartingAllContainers"
-SECOND = 1_000_000_000
 MESSAGE = "The container is removed because RestartAllContainers in place"
 
 

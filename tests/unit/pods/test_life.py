@@ -22,6 +22,7 @@ from vkubelet.api.objects import ObjectMeta, Pod, PodSpec, PodStatus
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.observed import (
     NOT_PROBED,
+    SECOND,
     Attempt,
     ContainerView,
     Observed,
@@ -29,7 +30,7 @@ from vkubelet.pods.observed import (
     VolumesView,
     Waiting,
 )
-from vkubelet.pods.plan import SECOND, BackOff, CancelStart, Kill, Mount, Plan, Start, StartOver, plan
+from vkubelet.pods.plan import BackOff, CancelStart, Kill, Mount, Plan, Start, StartOver, plan
 from vkubelet.pods.restarts import restarts_after
 from vkubelet.pods.starting_over import life, resumed, sources, started_over
 from vkubelet.pods.status import pod_status

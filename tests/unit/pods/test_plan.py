@@ -12,8 +12,8 @@ from providers.base import Exit, ExitReason
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import ObjectMeta, Pod, PodSpec, PodStatus
 from vkubelet.pods.backoff import Backoff
-from vkubelet.pods.observed import Attempt, ContainerView, Observed, Rejection, StopCause, Waiting
-from vkubelet.pods.plan import SECOND, BackOff, CancelStart, Kill, Start, plan
+from vkubelet.pods.observed import SECOND, Attempt, ContainerView, Observed, Rejection, StopCause, Waiting
+from vkubelet.pods.plan import BackOff, CancelStart, Kill, Start, plan
 from vkubelet.pods.restarts import should_restart
 from vkubelet.pods.status import pod_status
 

@@ -7,8 +7,17 @@ import pytest
 from providers.base import Exit, ExitReason
 from vkubelet.api.containers import Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes, Probe
 from vkubelet.api.objects import ObjectMeta, Pod, PodCondition, PodSpec, PodStatus
-from vkubelet.pods.observed import Attempt, ContainerView, Eviction, Observed, Probed, StopCause, VolumesView
-from vkubelet.pods.plan import SECOND, CancelStart, Kill, Mount, Plan, Start, plan
+from vkubelet.pods.observed import (
+    SECOND,
+    Attempt,
+    ContainerView,
+    Eviction,
+    Observed,
+    Probed,
+    StopCause,
+    VolumesView,
+)
+from vkubelet.pods.plan import CancelStart, Kill, Mount, Plan, Start, plan
 from vkubelet.pods.status import pod_status
 
 NOW = 1_000_000.0

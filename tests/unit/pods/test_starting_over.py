@@ -10,8 +10,8 @@ from providers.base import Exit, ExitReason
 from vkubelet.api.containers import Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes
 from vkubelet.api.objects import ObjectMeta, Pod, PodSpec, PodStatus
 from vkubelet.pods.backoff import Backoff
-from vkubelet.pods.observed import Attempt, ContainerView, Observed
-from vkubelet.pods.plan import SECOND, CancelStart, Kill, Plan, Start, StartOver, plan
+from vkubelet.pods.observed import SECOND, Attempt, ContainerView, Observed
+from vkubelet.pods.plan import CancelStart, Kill, Plan, Start, StartOver, plan
 from vkubelet.pods.restarts import restarts_all
 from vkubelet.pods.starting_over import MESSAGE, REASON, life, resumed, sources, started_over
 from vkubelet.pods.status import pod_status

@@ -17,8 +17,7 @@ from vkubelet.api.objects import (
     PodSpec,
     PodStatus,
 )
-from vkubelet.pods.observed import Attempt, ContainerView, Observed, Rejection, Waiting
-from vkubelet.pods.plan import SECOND
+from vkubelet.pods.observed import SECOND, Attempt, ContainerView, Observed, Rejection, Waiting
 from vkubelet.pods.qos import qos_class
 from vkubelet.pods.status import pod_status
 from vkubelet.pods.statusdiff import status_patch

@@ -12,7 +12,7 @@ from collections import defaultdict
 from providers.base import Usage
 from vkubelet.api.containers import Container
 from vkubelet.meters import Family, Sample, label_text
-from vkubelet.pods.plan import SECOND
+from vkubelet.pods.observed import SECOND
 from vkubelet.pods.resources import limit, request
 from vkubelet.server.metrics.snapshot import PodSnapshot, Snapshot
 

@@ -8,7 +8,7 @@ know requests.
 from __future__ import annotations
 
 from vkubelet.meters import Family, Sample, gauge, label_text
-from vkubelet.pods.plan import SECOND
+from vkubelet.pods.observed import SECOND
 from vkubelet.server.metrics.snapshot import Snapshot
 
 

@@ -14,7 +14,7 @@ from providers.disk import DiskUsage
 from vkubelet.api.containers import Container
 from vkubelet.api.times import rfc3339
 from vkubelet.pods.machine import FileSystemUsage, MachineUsage
-from vkubelet.pods.plan import SECOND
+from vkubelet.pods.observed import SECOND
 from vkubelet.pods.resources import limit
 from vkubelet.server.metrics.logs import LogSizes
 from vkubelet.server.metrics.snapshot import AGENT, NODE, RUNTIME, PodSnapshot, Snapshot
