@@ -196,6 +196,7 @@ class _Agent:
         static.run_with(manager)
         manager.ended, manager.known_as = static.ended, mirrors.static_uid
         await runtime.open()
+        self._node.limited(self._provider.capabilities().missing)
         observer = Observer(manager, self._provider, lambda: usage.read(config, self._node.capacity))
         certificate = ServingCertificate(config, self._client, self._node.host_ip)
         reader = LogReader()

@@ -27,6 +27,7 @@ from vkubelet.deviceplugins.manager import DeviceManager
 from vkubelet.endpoints import endpoints
 from vkubelet.node import facts, usage
 from vkubelet.node.certificates import client_kubeconfig
+from vkubelet.node.node import LIMITED_HOST, limited_text
 from vkubelet.node.serving_certificate import ServingCertificate
 from vkubelet.node.view import node_view
 from vkubelet.pods.fit import NodeView
@@ -181,6 +182,8 @@ class _Alone:
         static.run_with(runtime.manager)
         runtime.manager.ended = static.ended
         await runtime.open()
+        if missing := self._provider.capabilities().missing:
+            node.event("Warning", LIMITED_HOST, limited_text(missing))
         try:
             await self._serve(runtime, static, found, host_ip, stop)
         finally:

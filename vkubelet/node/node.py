@@ -44,6 +44,15 @@ _node_decoder = msgspec.json.Decoder(NodeObject)
 _encoder = msgspec.json.Encoder()
 
 
+LIMITED_HOST = "LimitedHost"
+"""The reason of the event that says what is not enforced here."""
+
+
+def limited_text(text: str) -> str:
+    """What people are told of a host that lacks this."""
+    return f"some limits of pods are not enforced on this host: {text}"
+
+
 class RegistrationError(Exception):
     """The API server does not take this node; one line with its reason."""
 
@@ -76,6 +85,7 @@ class Node:
         self._facts: facts.Facts | None = None
         self._host_ip = ""
         self._instance = ""
+        self._limited = ""
         self._seen: NodeObject | None = None
         self._view: tuple[NodeObject | None, NodeView] | None = None
         self._posted: Posted | None = None
@@ -146,6 +156,10 @@ class Node:
         while self._seen is None or not status.is_attached(self._seen.status, name):
             await self._shown_anew.wait()
 
+    def limited(self, text: str) -> None:
+        """Tell everybody what of pods' limits is not enforced here, and why; before `register`."""
+        self._limited = text
+
     def wake(self) -> None:
         """Report soon: the images or the readiness have changed."""
         self._wake.set()
@@ -188,6 +202,8 @@ class Node:
     async def run(self) -> NoReturn:
         """Be the node, after `register`; ends by cancellation, or by NodeNameTakenError (in a group)."""
         self.event("Normal", "Starting", "Starting kubelet.")
+        if self._limited:
+            self.event("Warning", LIMITED_HOST, limited_text(self._limited))
         lease = LeaseKeeper(
             self._client,
             self._config.node_name,
@@ -248,7 +264,7 @@ class Node:
 
     async def _create_or_adopt(self) -> None:
         wanted = self._wanted(())
-        body = _encoder.encode(status.new_node(self._config, wanted, self._instance))
+        body = _encoder.encode(status.new_node(self._config, wanted, self._annotations()))
         try:
             answer = await self._client.post(_NODES, body)
         except ApiError as error:
@@ -263,7 +279,7 @@ class Node:
         before = (found.status.node_info or {}).get("bootID")
         boot_id = self._known_facts.boot_id
         wanted = self._wanted(found.status.conditions or ())
-        patch = status.metadata_patch(status.labels(self._config), self._instance, found.metadata)
+        patch = status.metadata_patch(status.labels(self._config), self._annotations(), found.metadata)
         # Should another agent take the node over at this moment, one of the two has to look again.
         patch["resourceVersion"] = found.metadata.resource_version
         await self._patch(patch, status.status_patch(wanted, found.status, None, due=True), wanted)
@@ -283,12 +299,15 @@ class Node:
             due = time.monotonic() >= self._report_at
             patch = status.status_patch(wanted, shown.status, self._posted, due=due)
             labels = status.required_labels(self._config)
-            metadata = status.metadata_patch(labels, self._instance, shown.metadata)
+            metadata = status.metadata_patch(labels, self._annotations(), shown.metadata)
             if not patch and not metadata:
                 return
             await self._patch(metadata, patch, wanted)
             for reason in conditions.transitions(before, wanted.conditions or ()):
                 self.event("Normal", reason, f"Node {self._config.node_name} status is now: {reason}")
+
+    def _annotations(self) -> dict[str, str | None]:
+        return status.own_annotations(self._instance, self._limited)
 
     def _wanted(self, before: Iterable[conditions.NodeCondition]) -> NodeStatus:
         not_ready = self._stopping

@@ -27,6 +27,9 @@ INSTANCE = "vkubelet.dev/instance"
 ATTACHING = "volumes.kubernetes.io/controller-managed-attach-detach"
 """The annotation that has the cluster's controller attach volumes to the node."""
 
+LIMITED = "vkubelet.dev/limited"
+"""The annotation that tells what of pods' limits this host cannot enforce, and why."""
+
 IMAGES_MAXIMUM = 50
 IMAGE_NAMES_MAXIMUM = 5
 """The kubelet's nodeStatusMaxImages and its limit of names for one image."""
@@ -142,7 +145,7 @@ def new_node(config: Config, status: NodeStatus, instance: str) -> dict[str, Any
         "metadata": {
             "name": config.node_name,
             "labels": labels(config),
-            "annotations": _annotations(instance),
+            "annotations": {key: value for key, value in annotations.items() if value is not None},
         },
         "spec": spec,
         "status": _document(status),
@@ -152,17 +155,13 @@ def new_node(config: Config, status: NodeStatus, instance: str) -> dict[str, Any
 def metadata_patch(wanted: Mapping[str, str], instance: str, found: ObjectMeta) -> dict[str, Any]:
     """What an existing node lacks of the `wanted` labels and of our annotations; empty when nothing."""
     lacks = {
-        "labels": _missing(wanted, found.labels),
-        "annotations": _missing(_annotations(instance), found.annotations),
+        "labels": _missing(labels, found.labels),
+        "annotations": _missing(annotations, found.annotations),
     }
     return {field: missing for field, missing in lacks.items() if missing}
 
 
-def _annotations(instance: str) -> dict[str, str]:
-    return {INSTANCE: instance, ATTACHING: "true"}
-
-
-def _missing(wanted: Mapping[str, str], existing: Mapping[str, str] | None) -> dict[str, str]:
+def _missing(wanted: Mapping[str, str | None], existing: Mapping[str, str] | None) -> dict[str, str | None]:
     return {key: value for key, value in wanted.items() if (existing or {}).get(key) != value}
 
 

@@ -81,6 +81,8 @@ def _merge(target: dict[str, Any], patch: dict[str, Any]) -> None:
         elif key == "conditions":
             by_type = {entry["type"]: entry for entry in [*(target.get(key) or ()), *value]}
             target[key] = list(by_type.values())
+        elif value is None:
+            target.pop(key, None)
         elif isinstance(value, list):
             target[key] = [entry for entry in value if entry != {"$patch": "replace"}]
         else:

@@ -45,7 +45,7 @@ def make(now: float = NOW, facts: Facts = FACTS, **changed: Any) -> NodeStatus:
 
 
 def test_the_new_node_has_labels_taints_annotation_and_status() -> None:
-    node = status.new_node(CONFIG, make(), "instance-1")
+    node = status.new_node(CONFIG, make(), status.own_annotations("instance-1", "no cgroups"))
     assert node["metadata"] == {
         "name": "wasm-1",
         "labels": {
@@ -62,6 +62,7 @@ def test_the_new_node_has_labels_taints_annotation_and_status() -> None:
         "annotations": {
             "vkubelet.dev/instance": "instance-1",
             "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+            "vkubelet.dev/limited": "no cgroups",
         },
     }
     assert node["spec"]["taints"] == [
@@ -84,8 +85,8 @@ def test_the_new_node_has_labels_taints_annotation_and_status() -> None:
 
 def test_configured_taints_replace_the_wasm_ones() -> None:
     config = Config(node_name="n", register_with_taints=(Taint(key="k", effect="NoSchedule"),))
-    assert status.new_node(config, make(), "i")["spec"] == {"taints": [{"key": "k", "effect": "NoSchedule"}]}
-    assert status.new_node(Config(node_name="n", register_with_taints=()), make(), "i")["spec"] == {}
+    assert status.new_node(config, make(), {})["spec"] == {"taints": [{"key": "k", "effect": "NoSchedule"}]}
+    assert status.new_node(Config(node_name="n", register_with_taints=()), make(), {})["spec"] == {}
 
 
 def test_the_largest_images_are_shown_with_a_few_names() -> None:
@@ -196,12 +197,18 @@ def test_a_field_that_the_server_drops_is_sent_once() -> None:
 
 
 def test_metadata_of_an_existing_node() -> None:
-    wanted = {"a": "1", "b": "2"}
-    found = ObjectMeta(labels={"a": "1", "theirs": "x"}, annotations=status._annotations("me"))
-    assert status.metadata_patch(wanted, "me", found) == {"labels": {"b": "2"}}
+    wanted, mine = {"a": "1", "b": "2"}, status.own_annotations("me", "")
+    there = {"vkubelet.dev/instance": "me", status.ATTACHING: "true", "theirs": "x"}
+    found = ObjectMeta(labels={"a": "1", "theirs": "x"}, annotations=there)
+    assert status.metadata_patch(wanted, mine, found) == {"labels": {"b": "2"}}
     found.labels = wanted
-    assert status.metadata_patch(wanted, "me", found) == {}
-    assert status.metadata_patch(wanted, "you", found) == {"annotations": {"vkubelet.dev/instance": "you"}}
+    assert status.metadata_patch(wanted, mine, found) == {}
+    limited = status.own_annotations("you", "no cgroups")
+    assert status.metadata_patch(wanted, limited, found) == {
+        "annotations": {"vkubelet.dev/instance": "you", "vkubelet.dev/limited": "no cgroups"}
+    }
+    found.annotations = {**there, "vkubelet.dev/limited": "no cgroups"}
+    assert status.metadata_patch(wanted, mine, found) == {"annotations": {"vkubelet.dev/limited": None}}
 
 
 def test_status_is_a_function_of_its_arguments() -> None:
