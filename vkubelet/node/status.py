@@ -134,7 +134,12 @@ def required_labels(config: Config) -> dict[str, str]:
     return {name: text for name, text in labels(config).items() if name in _REQUIRED_LABELS}
 
 
-def new_node(config: Config, status: NodeStatus, instance: str) -> dict[str, Any]:
+def own_annotations(instance: str, limited: str) -> dict[str, str | None]:
+    """The annotations that are this node's; None for one that it must not have."""
+    return {INSTANCE: instance, ATTACHING: "true", LIMITED: limited or None}
+
+
+def new_node(config: Config, status: NodeStatus, annotations: Mapping[str, str | None]) -> dict[str, Any]:
     """The object to create. Taints are set here and never again: NodeRestriction forbids it."""
     spec: dict[str, Any] = {}
     if config.register_with_taints:
@@ -152,8 +157,10 @@ def new_node(config: Config, status: NodeStatus, instance: str) -> dict[str, Any
     }
 
 
-def metadata_patch(wanted: Mapping[str, str], instance: str, found: ObjectMeta) -> dict[str, Any]:
-    """What an existing node lacks of the `wanted` labels and of our annotations; empty when nothing."""
+def metadata_patch(
+    labels: Mapping[str, str], annotations: Mapping[str, str | None], found: ObjectMeta
+) -> dict[str, Any]:
+    """What an existing node lacks of these labels and annotations; empty when nothing."""
     lacks = {
         "labels": _missing(labels, found.labels),
         "annotations": _missing(annotations, found.annotations),

@@ -201,3 +201,45 @@ async def test_a_volume_is_reported_as_in_use_and_waited_for_until_it_is_attache
     node.use_volumes(frozenset())
     await node._sync()
     assert not store.objects[PATH]["status"].get("volumesInUse")
+
+
+async def test_what_the_host_lacks_is_told_until_it_does_not(
+    store: Store, make: Callable[[], Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, told = make(), []
+    monkeypatch.setattr(node, "event", lambda *event: told.append(event))
+    node.limited("no cgroups: read-only")
+    await node.register()
+    assert store.objects[PATH]["metadata"]["annotations"]["vkubelet.dev/limited"] == "no cgroups: read-only"
+    running = asyncio.create_task(node.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert told == [
+        ("Normal", "Starting", "Starting kubelet."),
+        (
+            "Warning",
+            "LimitedHost",
+            "some limits of pods are not enforced on this host: no cgroups: read-only",
+        ),
+    ]
+    await make().register()
+    assert store.objects[PATH]["metadata"]["annotations"].get("vkubelet.dev/limited") is None
+
+
+async def test_devices_of_plugins_are_the_nodes_and_fit(store: Store, make: Callable[[], Node]) -> None:
+    node = make()
+    await node.prepare()
+    node.offer({"example.com/widget": 3}, {"example.com/widget": 2})
+    await node.register()
+    status = store.objects[PATH]["status"]
+    assert (status["capacity"]["example.com/widget"], status["allocatable"]["example.com/widget"]) == (
+        "3",
+        "2",
+    )
+    assert node.view().allocatable["example.com/widget"] == 2
+    node.offer({"example.com/widget": 3}, {"example.com/widget": 0})
+    # What the API server still shows is not what is here.
+    assert node.view().allocatable["example.com/widget"] == 0
+    await node.mark_not_ready()
+    assert store.objects[PATH]["status"]["allocatable"]["example.com/widget"] == "0"
