@@ -177,6 +177,8 @@ class _Agent:
         )
         static = StaticPods(self._reporter, mirrors)
         devices = DeviceManager(config, self._node.offer)
+        if devices.is_new:
+            self._node.recreated()
         runtime = PodRuntime(
             config,
             self._provider,
