@@ -221,6 +221,7 @@ class Setting:
     told: Told
     manager: PodManager
     watched: Watched
+    allocations: Allocations
 
     def phase(self, uid: str = "u") -> str:
         return self.told.statuses[uid].phase if uid in self.told.statuses else ""
@@ -283,7 +284,7 @@ async def pods_of_a_node(
     task = asyncio.create_task(manager.run())
     await asyncio.sleep(0)
     try:
-        yield Setting(provider, told, manager, watched)
+        yield Setting(provider, told, manager, watched, services.allocations)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -53,6 +53,8 @@ class DeviceManager:
         self._configured = config.extended_resources
         self._directory = Path(config.device_plugin_dir or Path(config.root_dir) / "device-plugins")
         self._file = CheckpointFile(Path(config.root_dir) / CHECKPOINT)
+        self.is_new = not self._file.exists
+        """No agent ran here before: what the node's object says of devices is another one's."""
         kept = self._file.read()
         self._ledger = Ledger(kept.allocations)
         names = [name for name in kept.resources if name not in self._configured]
@@ -63,6 +65,7 @@ class DeviceManager:
         self._watches: dict[DevicePlugin, asyncio.Task[None]] = {}
         self._stopped = asyncio.Event()
         self._publish()
+        self._keep()
 
     async def run(self) -> NoReturn:
         """Take plugins in, until cancelled."""

@@ -86,6 +86,7 @@ class Node:
         self._host_ip = ""
         self._instance = ""
         self._limited = ""
+        self._recreated = False
         self._seen: NodeObject | None = None
         self._view: tuple[NodeObject | None, NodeView] | None = None
         self._posted: Posted | None = None
@@ -155,6 +156,13 @@ class Node:
         """Wait until the node's object says that the volume is in use and attached; see AttachingNode."""
         while self._seen is None or not status.is_attached(self._seen.status, name):
             await self._shown_anew.wait()
+
+    def recreated(self) -> None:
+        """This is another node than one that had its name before, and has none of its devices.
+
+        To be told before `register`.
+        """
+        self._recreated = True
 
     def limited(self, text: str) -> None:
         """Tell everybody what of pods' limits is not enforced here, and why; before `register`."""
@@ -282,7 +290,11 @@ class Node:
         patch = status.metadata_patch(status.labels(self._config), self._annotations(), found.metadata)
         # Should another agent take the node over at this moment, one of the two has to look again.
         patch["resourceVersion"] = found.metadata.resource_version
-        await self._patch(patch, status.status_patch(wanted, found.status, None, due=True), wanted)
+        changes = status.status_patch(wanted, found.status, None, due=True)
+        if self._recreated:
+            changes = status.without_extended(changes, wanted, found.status)
+        await self._patch(patch, changes, wanted)
+        self._recreated = False
         log.info("node %s was registered before: taken over", self._config.node_name)
         if before and before != boot_id:
             text = f"Node {self._config.node_name} has been rebooted, boot id: {boot_id}"

@@ -254,6 +254,17 @@ def is_attached(shown: ShownStatus, volume: str) -> bool:
     return volume in (shown.volumes_in_use or ()) and volume in attached
 
 
+def without_extended(patch: Mapping[str, Any], wanted: NodeStatus, shown: NodeStatus) -> dict[str, Any]:
+    """The patch that also takes from the node what others gave to the one that had its name before.
+
+    It is shown as nothing rather than removed, as a kubelet does (reconcileExtendedResource).
+    """
+    own = own_resources(wanted)
+    others = {name: "0" for name in shown.capacity or () if is_extended(name) and name not in own}
+    amounts = {field: {**patch.get(field, {}), **others} for field in ("capacity", "allocatable") if others}
+    return {**patch, **amounts}
+
+
 def own_resources(wanted: NodeStatus) -> frozenset[str]:
     """The resources that this node speaks for; others may give it extended ones (through its capacity)."""
     return frozenset(wanted.capacity or ())

@@ -424,6 +424,12 @@ async def test_an_agent_knows_what_the_one_before_gave(world: World) -> None:
             assert (await manager.equip(make_pod("v"), container())).env == {"DEVICES": "d2"}
 
 
+async def test_a_node_is_new_until_an_agent_ran_on_it(world: World) -> None:
+    for is_new in (True, False):
+        async with world.agent() as manager:
+            assert manager.is_new is is_new
+
+
 async def test_a_checkpoint_that_cannot_be_read_stops_nobody(world: World) -> None:
     (Path(world.config.root_dir) / manager_module.CHECKPOINT).write_text("{")
     async with world.agent() as manager, running(world.plugin()):

@@ -227,6 +227,23 @@ async def test_what_the_host_lacks_is_told_until_it_does_not(
     assert store.objects[PATH]["metadata"]["annotations"].get("vkubelet.dev/limited") is None
 
 
+async def test_what_another_node_of_the_name_had_is_not_this_ones(
+    store: Store, make: Callable[[], Node]
+) -> None:
+    await make().register()
+    kept = store.objects[PATH]["status"]
+    for field in ("capacity", "allocatable"):
+        kept[field]["example.com/widget"] = "4"
+    await make().register()
+    assert store.objects[PATH]["status"]["capacity"]["example.com/widget"] == "4"
+    node = make()
+    node.recreated()
+    await node.register()
+    shown = store.objects[PATH]["status"]
+    assert (shown["capacity"]["example.com/widget"], shown["allocatable"]["example.com/widget"]) == ("0", "0")
+    assert node.view().allocatable["example.com/widget"] == 0
+
+
 async def test_devices_of_plugins_are_the_nodes_and_fit(store: Store, make: Callable[[], Node]) -> None:
     node = make()
     await node.prepare()
