@@ -101,13 +101,18 @@ def settings(
 
 
 def group_settings(version: int, controller: str, group: Group) -> tuple[Setting, ...]:
-    """What one controller is told of a group, in this order: of its memory the runtime's is a part."""
+    """What one controller is told of a group, in this order."""
     if controller == "pids":
         return ()
-    limits = Limits(group.memory_limit, group.cpu_limit, group.cpu_request, None)
+    limits = Limits(group_memory(group), group.cpu_limit, group.cpu_request, None)
     told = settings(version, controller, limits, overhead=0)
     # Of a group that lacks memory one process has to go, not all of them.
     return told[:1] if controller == "memory" else told
+
+
+def group_memory(group: Group) -> int | None:
+    """Bytes that all processes of a group may use, the runtime's own included."""
+    return None if group.memory_limit is None else group.memory_limit + group.runtimes * OVERHEAD
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class Cgroups:
                 if not directory.is_dir():
                     continue
                 if "memory" in hierarchy.controllers:
-                    _check_memory(hierarchy.version, directory, group.memory_limit)
+                    _check_memory(hierarchy.version, directory, cgroupfs.group_memory(group))
                 _limit_group(hierarchy, group)
         except OSError as error:
             raise ProviderError(f"changing the group's cgroup: {hierarchies.reason(error)}") from error

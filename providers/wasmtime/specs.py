@@ -46,6 +46,7 @@ _OF_GROUP = (
     ("Y", "memory_limit"),
     ("X", "cpu_limit"),
     ("Q", "cpu_request"),
+    ("K", "runtimes"),
 )
 
 

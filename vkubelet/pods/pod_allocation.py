@@ -19,7 +19,7 @@ from vkubelet.pods.fit import Demand, demand
 from vkubelet.pods.observed import Rejection, ResizeView
 from vkubelet.pods.resize import Step, Update, resources_of, summary, with_resources
 from vkubelet.pods.resources import Applied, applied
-from vkubelet.pods.sharing import shared
+from vkubelet.pods.sharing import shared, widest
 
 if TYPE_CHECKING:
     from vkubelet.pods.allocations import Allocations
@@ -113,10 +113,12 @@ class PodAllocation:
     def starting(self, pod: Pod, container: Container) -> Applied:
         """A container of the pod, as it was granted then, is about to be started: it will be held to that.
 
-        Returns what it shares with the others; to be told to `started`, whatever comes of it.
+        Returns what it shares with the others, for now no less than they had or shall have; to be told to
+        `started`, whatever comes of it.
         """
         self._note(container.name, applied(pod, container))
-        return self._shared or shared(pod)
+        wanted = shared(pod)
+        return wanted if self._shared is None else widest(self._shared, wanted)
 
     def started(self, sharing: Applied) -> None:
         """A container was started so that it shares as much with the others.

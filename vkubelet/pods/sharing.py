@@ -1,7 +1,8 @@
 """What the containers of a pod share beside what each may use: the group that a provider bounds; pure.
 
-It exists because spec.resources bounds all of them together, and because pods compete for processors as
-wholes: the rules are those of ResourceConfigForPod (pkg/kubelet/cm). It must not know how that is done.
+It exists because spec.resources bounds all of them together, because pods compete for processors as wholes,
+and because what has no limits of its own, an ephemeral container, must not go beyond its pod's: the rules are
+those of ResourceConfigForPod (pkg/kubelet/cm). It must not know how that is done.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 from providers.base import Group
 from vkubelet.api.objects import Pod
 from vkubelet.pods.qos import BEST_EFFORT, qos_class
-from vkubelet.pods.resources import POD_LEVEL, Applied, counted, pod_limits, pod_requests
+from vkubelet.pods.resources import POD_LEVEL, Applied, counted, limit, pod_limits, pod_requests
+from vkubelet.pods.text import quantity
 
 
 def shared(pod: Pod) -> Applied:
-    """What the pod's containers may use together.
-
-    Limits of containers are not summed up: each of them is held to its own, with room for the runtime's own
-    memory, of which a sum would know nothing.
-    """
-    named = (pod.spec.resources.limits if pod.spec.resources is not None else None) or {}
-    limits = {name: amount for name, amount in pod_limits(pod).items() if name in named and name in POD_LEVEL}
+    """What the pod's containers may use together: where all of them have a limit, or the whole pod has one."""
+    limits = {
+        name: amount
+        for name, amount in pod_limits(pod).items()
+        if name in POD_LEVEL and (_whole_limit(pod, name) or _all_limited(pod, name))
+    }
     return Applied(
         memory_limit=counted("memory", limits["memory"]) if "memory" in limits else 0,
         cpu_limit=counted("cpu", limits["cpu"]) if "cpu" in limits else 0,
@@ -45,12 +46,29 @@ def lowers_memory(before: Applied, after: Applied) -> bool:
 
 
 def group(pod: Pod, bounds: Applied) -> Group | None:
-    """The pod's group with these bounds; None for a pod that asks for nothing: it gets what others leave."""
+    """The pod's group with these bounds; None for a pod that asks for nothing: it gets what others leave.
+
+    A limit of the whole pod means what Linux means by it. In a sum of limits, as in each of them, the runtime's
+    own memory is not thought of.
+    """
     if qos_class(pod) == BEST_EFFORT:
         return None
+    runtimes = 0 if _whole_limit(pod, "memory") else len(pod.spec.all_containers())
     return Group(
         f"pod{pod.metadata.uid}",
         memory_limit=bounds.memory_limit or None,
         cpu_limit=bounds.cpu_limit or None,
         cpu_request=bounds.cpu_request,
+        runtimes=runtimes if bounds.memory_limit else 0,
     )
+
+
+def _whole_limit(pod: Pod, name: str) -> bool:
+    limits = pod.spec.resources.limits if pod.spec.resources is not None else None
+    return bool(quantity((limits or {}).get(name, 0)))
+
+
+def _all_limited(pod: Pod, name: str) -> bool:
+    """Whether each container has a limit; ephemeral ones can have none."""
+    containers = (*(pod.spec.init_containers or ()), *(pod.spec.containers or ()))
+    return all(limit(container, name) for container in containers)

@@ -145,6 +145,7 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
     case 'Y':
     case 'X':
     case 'Q':
+    case 'K':
         return NULL;
     default:
         if (flag(spec, tag) == NULL)

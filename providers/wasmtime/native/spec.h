@@ -25,6 +25,7 @@
 //   G  the guest's path of it             z  number of processes and threads
 //   N  name of the group it is in, if it is in one, and what all in it may use:
 //   Y  memory in bytes   X  processor time, in thousandths   Q  the same that is requested
+//   K  number of containers for whose runtime there is room beside Y
 //
 // and of those that say all by being there, with nothing behind them,
 //

@@ -317,6 +317,15 @@ async def test_what_containers_share_follows_when_it_is_carried_out(world: World
     assert world.pod(make_pod("one", "2", 2)).sharing() is None
 
 
+async def test_a_start_meanwhile_has_room_for_what_was_and_what_will_be(world: World) -> None:
+    one = await world.admitted("one", "2")
+    for cores in ("3", "1"):
+        one.update(make_pod("one", cores, 2))
+        sharing = one.starting(one.pod, (one.pod.spec.containers or [])[0])
+        assert sharing == Applied(cpu_request=3000 if cores == "3" else 2000)
+        one.started(Applied(cpu_request=2000))
+
+
 async def test_a_start_may_bring_back_what_was_shared_before(world: World) -> None:
     one = await world.admitted("one", "1")
     sharing = one.starting(one.pod, (one.pod.spec.containers or [])[0])

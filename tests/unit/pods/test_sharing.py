@@ -43,7 +43,14 @@ def asks(
     [
         (make_pod(asks()), Applied()),
         (make_pod(asks({"cpu": "100m"}), asks({"cpu": "250m"})), Applied(cpu_request=350)),
-        (make_pod(asks(limits={"cpu": "1", "memory": "1Mi"})), Applied()),
+        (
+            make_pod(asks(limits={"cpu": "1", "memory": "1Mi"}), asks(limits={"cpu": "500m"})),
+            Applied(cpu_limit=1500),
+        ),
+        (
+            make_pod(asks(limits={"memory": "1Mi"}), asks(limits={"memory": "2Mi", "cpu": "1"})),
+            Applied(memory_limit=3 * MIB),
+        ),
         (
             make_pod(asks({"cpu": "100m"}), whole=asks({"cpu": "1"}, {"cpu": "2", "memory": "64Mi"})),
             Applied(memory_limit=64 * MIB, cpu_limit=2000, cpu_request=1000),
@@ -54,7 +61,10 @@ def asks(
             ),
             Applied(memory_limit=65 * MIB, cpu_request=100),
         ),
-        (make_pod(asks(limits={"memory": "5Mi"}), whole=asks({"memory": "9Mi"})), Applied()),
+        (
+            make_pod(asks(limits={"memory": "5Mi"}), whole=asks({"memory": "9Mi"})),
+            Applied(memory_limit=5 * MIB),
+        ),
     ],
 )
 def test_what_containers_share(pod: Pod, expected: Applied) -> None:
@@ -66,7 +76,12 @@ def test_a_pod_that_asks_for_nothing_has_no_group() -> None:
     pod = make_pod(asks({"cpu": "100m"}), asks())
     assert group(pod, shared(pod)) == Group("pod1-2", cpu_request=100)
     bounds = Applied(memory_limit=5, cpu_limit=6, cpu_request=7)
-    assert group(pod, bounds) == Group("pod1-2", memory_limit=5, cpu_limit=6, cpu_request=7)
+    assert group(pod, bounds) == Group("pod1-2", memory_limit=5, cpu_limit=6, cpu_request=7, runtimes=2)
+
+
+def test_a_limit_of_the_whole_pod_has_the_runtime_in_it() -> None:
+    pod = make_pod(asks(), asks(), whole=asks(limits={"memory": "64Mi"}))
+    assert group(pod, shared(pod)) == Group("pod1-2", memory_limit=64 * MIB, cpu_request=0)
 
 
 amounts = st.integers(0, 5)

@@ -335,6 +335,13 @@ def test_what_a_controller_is_told_of_a_group(version: int, controller: str, tol
     assert {setting.file: setting.value for setting in found} == told
 
 
+def test_a_group_has_room_for_as_many_runtimes_as_it_says() -> None:
+    (setting,) = cgroupfs.group_settings(2, "memory", Group("pod1", 100 * MIB, runtimes=3))
+    assert setting.value == str(100 * MIB + 3 * cgroupfs.OVERHEAD)
+    (setting,) = cgroupfs.group_settings(2, "memory", Group("pod1", runtimes=3))
+    assert setting.value == "max"
+
+
 def test_one_in_a_group_has_its_own_share() -> None:
     assert Limits.of(spec_with(group=GROUP)) == Limits(None, None, 0, None)
     assert Limits.of(spec_with(group=GROUP, cpu_request=7)) == Limits(None, None, 7, None)
