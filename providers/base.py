@@ -89,8 +89,8 @@ class Group:
     """Containers that may use so much together, as far as this host can enforce it.
 
     `name` has letters, digits, `-` and `_`. `memory_limit` is in bytes of all that their processes use, the
-    runtime's own included, but for `runtimes` of them, for each of which there is as much room beside as for a
-    container that has a limit of its own; the others are as those of ContainerSpec. None is for no limit.
+    runtime's own included, but for `runtimes` of them, for each of which there is as much room beside as for
+    a container that has a limit of its own; the others are as those of ContainerSpec. None is for no limit.
     """
 
     name: str

@@ -15,7 +15,7 @@ from vkubelet.pods.text import quantity
 
 
 def shared(pod: Pod) -> Applied:
-    """What the pod's containers may use together: where all of them have a limit, or the whole pod has one."""
+    """What the pod's containers may use together: limits where all of them have one, or the whole pod."""
     limits = {
         name: amount
         for name, amount in pod_limits(pod).items()
@@ -48,8 +48,8 @@ def lowers_memory(before: Applied, after: Applied) -> bool:
 def group(pod: Pod, bounds: Applied) -> Group | None:
     """The pod's group with these bounds; None for a pod that asks for nothing: it gets what others leave.
 
-    A limit of the whole pod means what Linux means by it. In a sum of limits, as in each of them, the runtime's
-    own memory is not thought of.
+    A limit of the whole pod means what Linux means by it. In a sum of limits, as in each of them, the memory of
+    the runtime is not thought of.
     """
     if qos_class(pod) == BEST_EFFORT:
         return None
