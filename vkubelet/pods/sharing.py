@@ -48,8 +48,8 @@ def lowers_memory(before: Applied, after: Applied) -> bool:
 def group(pod: Pod, bounds: Applied) -> Group | None:
     """The pod's group with these bounds; None for a pod that asks for nothing: it gets what others leave.
 
-    A limit of the whole pod means what Linux means by it. In a sum of limits, as in each of them, nobody thinks
-    of the memory of the runtime.
+    A limit of the whole pod means what Linux means by it. In a sum of limits, as in each of them, nobody has
+    thought of the runtime's own memory.
     """
     if qos_class(pod) == BEST_EFFORT:
         return None
