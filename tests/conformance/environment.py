@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.conformance import images, programs
+from tests.conformance import images, private_registry, programs
 from vkubelet.dev import build, cluster, kubectl, node
 from vkubelet.dev.report import Report
 
@@ -79,7 +79,8 @@ def running(cache: Path, directory: Path, report: Report, node_options: list[str
             NODE,
             [f"--register-with-taints={TAINT}", f"--node-labels={LABEL}", *node_options],
         )
-        yield environment
+        with private_registry.listening(ready.registry, report):
+            yield environment
     finally:
         os.close(theirs)
         node.stop(directory / "node")

@@ -45,6 +45,7 @@ IMAGES = (
     Named(f"{PROMOTED}/nonroot", "1.5", ("id",), ("-u",), user="1234"),
     Named(f"{PROMOTED}/nonewprivs", "1.4", ("/agnhost", "nonewprivs")),
     Named("pause", "3.10.2", ("/agnhost",), ("pause",)),
+    Named("pause", "testing", ("/agnhost",), ("pause",)),
 )
 
 

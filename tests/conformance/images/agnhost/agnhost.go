@@ -15,11 +15,12 @@ import (
 const misused = 2
 
 var commands = map[string]func(args []string) int{
-	"entrypoint-tester": entryPointTester,
-	"etc-hosts":         etcHosts,
-	"mounttest":         mountTest,
-	"nonewprivs":        noNewPrivileges,
-	"pause":             pause,
+	"entrypoint-tester":    entryPointTester,
+	"etc-hosts":            etcHosts,
+	"fake-registry-server": fakeRegistryServer,
+	"mounttest":            mountTest,
+	"nonewprivs":           noNewPrivileges,
+	"pause":                pause,
 }
 
 // Run is the program with its arguments, its own name first; it returns the exit status.

@@ -18,6 +18,12 @@ func pause([]string) int {
 	return untilStopped()
 }
 
+// fakeRegistryServer stands where the registry would be. A module cannot listen: who runs the suite does in its place.
+func fakeRegistryServer([]string) int {
+	fmt.Println("Not listening")
+	return untilStopped()
+}
+
 // untilStopped waits for the request to end where there is one, else for ever, and leaves agnhost's message.
 func untilStopped() int {
 	for {
