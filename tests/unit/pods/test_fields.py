@@ -43,10 +43,6 @@ def container(**fields: Any) -> dict[str, Any]:
         ({"runtimeClassName": "runc"}, "spec.runtimeClassName"),
         ({"resourceClaims": [{"name": "gpu"}]}, "spec.resourceClaims"),
         (
-            {"securityContext": {"windowsOptions": {"hostProcess": True}}},
-            "spec.securityContext.windowsOptions",
-        ),
-        (
             {"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x"}}},
             "spec.securityContext.seccompProfile",
         ),

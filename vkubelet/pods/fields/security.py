@@ -47,17 +47,11 @@ def _proc_mount(value: str, _: Where) -> str | None:
     return "a wasm guest has no /proc to unmask; remove it" if value == "Unmasked" else None
 
 
-def _host_process(value: dict[str, Any], _: Where) -> str | None:
-    return "hostProcess: this is no Windows node; remove it" if value.get("hostProcess") else None
-
-
 _SECCOMP = applied("the node's own filter is in force whatever it says; Localhost is refused", but=_profile)
 _APPARMOR = applied(
     "no profile is loaded: the sandbox confines the process; Localhost is refused", but=_profile
 )
-_WINDOWS = applied(
-    "meaningless: they are for Windows nodes, as on a Linux node; hostProcess is refused", but=_host_process
-)
+_WINDOWS = applied("meaningless: they are for Windows nodes, as on a Linux node")
 _SELINUX = applied("meaningless: a guest reaches nothing but what it mounts; volumes are not relabelled")
 
 POD_SECURITY_CONTEXT: Fields = {
