@@ -1,4 +1,4 @@
-"""Finding storage drivers by the sockets that they put into the node's plugin directory.
+"""Taking storage drivers by the sockets that they put into the node's plugin directory.
 
 It exists to hold the kubelet's plugin registration (pkg/kubelet/pluginmanager): a socket that appears is
 asked who it is, taken or refused, and told so; a socket that is gone takes its driver with it; one made anew
@@ -11,14 +11,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import os
-import stat
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from vkubelet.api.backoff import Backoff
 from vkubelet.csi import versions
+from vkubelet.csi.directory import Identity
 from vkubelet.csi.drivers import Driver, Drivers
 from vkubelet.csi.node_info import NodeInfo, NodeInfoError
 from vkubelet.csi.protocol import (
@@ -29,7 +27,6 @@ from vkubelet.csi.protocol import (
     PluginInfo,
     RegistrationStatus,
 )
-from vkubelet.inotify import IN_MOVED_FROM, WRITTEN, DirectoryWatcher, Watch
 from vkubelet.rpc.client import RpcError, call
 
 logger = logging.getLogger(__name__)
@@ -38,9 +35,6 @@ CSI_PLUGIN = "CSIPlugin"
 INFO_TIMEOUT, NOTIFY_TIMEOUT, DRIVER_TIMEOUT = 10.0, 5.0, 120.0
 """Seconds; the kubelet's."""
 RETRY_FIRST, RETRY_LIMIT = 0.5, 122.0
-
-Identity = tuple[int, int, int]
-"""Device, inode and time of a socket's making: one that was made anew is told by it."""
 
 
 class RegistrationError(Exception):
@@ -57,56 +51,33 @@ class _Socket:
 
 
 class Registration:
-    """Watches one directory. Use from one event loop."""
+    """One for the node. Use from one event loop."""
 
-    def __init__(self, directory: Path, drivers: Drivers, node_info: NodeInfo | None) -> None:
+    def __init__(self, drivers: Drivers, node_info: NodeInfo | None) -> None:
         """`node_info` is None where there is no cluster to be told."""
-        self._directory = directory
         self._drivers = drivers
         self._node_info = node_info
         self._sockets: dict[Path, _Socket] = {}
+        self._found: dict[Path, Identity] | None = None
+        self._group: asyncio.TaskGroup | None = None
         self._telling = asyncio.Lock()
 
     async def run(self) -> NoReturn:
         """Register what comes and forget what goes, until cancelled."""
-        try:
-            watcher = DirectoryWatcher(WRITTEN | IN_MOVED_FROM)
-        except OSError as error:
-            logger.error("storage drivers cannot register at %s: %s", self._directory, error)  # noqa: TRY400
-            self._drivers.looked.set()
+        async with asyncio.TaskGroup() as self._group:
+            self._settle()
             await asyncio.get_running_loop().create_future()
-            raise AssertionError("only cancellation ends it") from error
-        try:
-            async with asyncio.TaskGroup() as group:
-                await self._watch(watcher, group)
-        finally:
-            watcher.close()
         raise AssertionError("only cancellation ends it")
 
-    async def _watch(self, watcher: DirectoryWatcher, group: asyncio.TaskGroup) -> NoReturn:
-        watches: dict[Path, Watch] = {}
-        pauses = Backoff(RETRY_FIRST, RETRY_LIMIT)
-        while True:
-            # First armed, then looked at: nothing is missed in between.
-            try:
-                armed = [watch.arm() for watch in watches.values()]
-                directories, found = await asyncio.to_thread(look, self._directory)
-            except OSError as error:
-                logger.error("storage drivers cannot register: %s", error)  # noqa: TRY400
-                self._drivers.looked.set()
-                await asyncio.sleep(pauses.delay())
-                continue
-            pauses.reset()
-            for path in watches.keys() - directories:
-                watches.pop(path).close()
-            fresh = directories - watches.keys()
-            watches |= {path: watcher.watch(path) for path in fresh}
-            self._follow(found, group)
-            if all(armed) and not fresh:
-                await _any(watches.values())
+    def follow(self, found: dict[Path, Identity]) -> None:
+        """These sockets are there now, and no others."""
+        self._found = found
+        self._settle()
 
-    def _follow(self, found: dict[Path, Identity], group: asyncio.TaskGroup) -> None:
-        """Take note of the sockets that are there now."""
+    def _settle(self) -> None:
+        found, group = self._found, self._group
+        if found is None or group is None:
+            return
         for path, socket in list(self._sockets.items()):
             if found.get(path) == socket.identity:
                 continue
@@ -232,38 +203,3 @@ def _problem(info: PluginInfo, known: Driver | None) -> versions.Version | str:
             f'"{versions.shown(known.version)}"'
         )
     return version
-
-
-def look(directory: Path) -> tuple[set[Path], dict[Path, Identity]]:
-    """The directory, which is made if need be, with all below it, and the sockets there. Blocks."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o750)
-    directories, sockets = {directory}, {}
-    for path, found in _walk(directory):
-        if stat.S_ISDIR(found.st_mode):
-            directories.add(path)
-        elif stat.S_ISSOCK(found.st_mode):
-            sockets[path] = (found.st_dev, found.st_ino, found.st_mtime_ns)
-    return directories, sockets
-
-
-def _walk(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    for parent, inner, files in os.walk(directory):
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        for name in (*inner, *files):
-            path = Path(parent, name)
-            try:
-                found = path.lstat()
-            except FileNotFoundError:
-                continue
-            if not name.startswith("."):
-                yield path, found
-
-
-async def _any(watches: Iterable[Watch]) -> None:
-    """Until something changes in one of the directories."""
-    waiting = [asyncio.ensure_future(watch.wait()) for watch in watches]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for one in waiting:
-            one.cancel()

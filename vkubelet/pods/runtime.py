@@ -36,7 +36,7 @@ from vkubelet.pods.reporter import StatusSink
 from vkubelet.pods.services import Services
 from vkubelet.pods.sources import Environments, ServiceSource
 from vkubelet.pods.starter import Starter
-from vkubelet.pods.volumes.csi.attachments import AttachingNode
+from vkubelet.pods.volumes.attaching import AttachingNode
 from vkubelet.pods.volumes.manager import VolumeManager
 from vkubelet.toolbox import Toolbox
 

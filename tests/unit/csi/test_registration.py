@@ -18,10 +18,11 @@ from storage_api import CSI_NODE, StorageApi, storage_api
 from vkubelet.api.client import ApiClient
 from vkubelet.api.credentials import Credentials
 from vkubelet.csi import registration
+from vkubelet.csi.directory import Identity, PluginDirectory, look
 from vkubelet.csi.drivers import Driver, DriverNotFoundError, Drivers
 from vkubelet.csi.node_info import NodeInfo
 from vkubelet.csi.protocol import GET_INFO, Empty, PluginInfo
-from vkubelet.csi.registration import Registration, RegistrationError, accepted, look
+from vkubelet.csi.registration import Registration, RegistrationError, accepted
 from vkubelet.rpc.client import call
 
 
@@ -64,12 +65,19 @@ async def node(root: Path, api: StorageApi, monkeypatch: pytest.MonkeyPatch) -> 
 @contextlib.asynccontextmanager
 async def running(root: Path, info: NodeInfo | None) -> AsyncIterator[Node]:
     made = Node()
-    task = asyncio.create_task(Registration(root / "plugins_registry", made.drivers, info).run())
+    taking = Registration(made.drivers, info)
+
+    async def look(sockets: dict[Path, Identity]) -> None:
+        taking.follow(sockets)
+
+    watching = PluginDirectory(root / "plugins_registry", look)
+    tasks = [asyncio.create_task(part) for part in (taking.run(), watching.run())]
     try:
         yield made
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_driver_that_comes_is_known_to_node_and_cluster(

@@ -19,10 +19,10 @@ from vkubelet.api.references import References
 from vkubelet.config import Config
 from vkubelet.pods.allocations import NodeSource
 from vkubelet.pods.phase import TERMINAL_PHASES
+from vkubelet.pods.volumes.attaching import AttachingNode
 from vkubelet.pods.volumes.claims import Claims
 from vkubelet.pods.volumes.content import Collector
-from vkubelet.pods.volumes.csi.attachments import AttachingNode
-from vkubelet.pods.volumes.csi.composition import csi_volumes
+from vkubelet.pods.volumes.csi.on_demand import CsiOnDemand
 from vkubelet.pods.volumes.emptydir import EmptyDir
 from vkubelet.pods.volumes.files import PLUGINS, Files
 from vkubelet.pods.volumes.hostpath import HostPath
@@ -65,7 +65,7 @@ class VolumeManager:
         self._renewal = Renewal()
         self._group: asyncio.TaskGroup | None = None
         self._pods: dict[str, PodVolumes] = {}
-        self._csi = csi_volumes(
+        self._csi = CsiOnDemand(
             config,
             layout,
             client=client,

@@ -16,7 +16,7 @@ from vkubelet.api.storage import LocalVolumeSource
 from vkubelet.api.volumes import Volume
 from vkubelet.pods.volumes import hostpath, nfs, ownership
 from vkubelet.pods.volumes.claims import Bound, Claims
-from vkubelet.pods.volumes.csi.volumes import CsiVolumes
+from vkubelet.pods.volumes.csi.on_demand import CsiOnDemand
 from vkubelet.pods.volumes.errors import SetUpError, os_text
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.layout import Layout
@@ -29,7 +29,7 @@ class Persistent:
 
     renewed = False
 
-    def __init__(self, claims: Claims, layout: Layout, csi: CsiVolumes) -> None:
+    def __init__(self, claims: Claims, layout: Layout, csi: CsiOnDemand) -> None:
         self._claims = claims
         self._csi = csi
         self._layout = layout

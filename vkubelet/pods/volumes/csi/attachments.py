@@ -7,31 +7,19 @@ and waits until the controller says that one is attached. It must not know how a
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 import msgspec
 
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
-from vkubelet.api.storage import VolumeAttachment
+from vkubelet.api.drivers import VolumeAttachment
 from vkubelet.pods.volumes.asking import patiently
+from vkubelet.pods.volumes.attaching import AttachingNode
 from vkubelet.pods.volumes.csi.wanted import Wanted, attachment_name, unique_name
 from vkubelet.pods.volumes.errors import UNATTACHED, SetUpError
 
 _PATH = "/apis/storage.k8s.io/v1/volumeattachments"
 TIMEOUT = 123.0
 """Seconds after which people are told that a volume is not attached yet: the kubelet's."""
-
-
-class AttachingNode(Protocol):
-    """The node's object, as far as it tells of volumes."""
-
-    def use_volumes(self, names: frozenset[str]) -> None:
-        """Report these volumes as in use, and no others."""
-        ...
-
-    async def attached(self, name: str) -> None:
-        """Wait until the cluster sees that a volume is in use and says that it is attached."""
-        ...
 
 
 class Attachments:

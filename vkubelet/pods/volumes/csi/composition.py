@@ -15,7 +15,8 @@ from vkubelet.config import Config
 from vkubelet.csi.drivers import Drivers
 from vkubelet.csi.node_info import NodeInfo
 from vkubelet.csi.registration import Registration
-from vkubelet.pods.volumes.csi.attachments import AttachingNode, Attachments
+from vkubelet.pods.volumes.attaching import AttachingNode
+from vkubelet.pods.volumes.csi.attachments import Attachments
 from vkubelet.pods.volumes.csi.objects import DriverObjects
 from vkubelet.pods.volumes.csi.publishing import Publishing
 from vkubelet.pods.volumes.csi.records import Records
@@ -23,9 +24,6 @@ from vkubelet.pods.volumes.csi.staging import Staging
 from vkubelet.pods.volumes.csi.volumes import CsiVolumes
 from vkubelet.pods.volumes.layout import Layout
 from vkubelet.pods.volumes.tokens import Tokens
-
-REGISTRY = "plugins_registry"
-"""The kubelet's name of the directory that plugins put their sockets into."""
 
 
 def csi_volumes(
@@ -47,7 +45,7 @@ def csi_volumes(
     attachments = Attachments(client, node, config.node_name)
     return CsiVolumes(
         drivers=drivers,
-        registration=Registration(root / REGISTRY, drivers, info),
+        registration=Registration(drivers, info),
         objects=DriverObjects(client),
         records=records,
         attachments=attachments,

@@ -9,8 +9,8 @@ import asyncio
 from typing import NoReturn
 
 from vkubelet.api.client import ApiClient
+from vkubelet.api.drivers import CSIDriver, CSIDriverSpec
 from vkubelet.api.informer import Informer
-from vkubelet.api.storage import CSIDriver, CSIDriverSpec
 
 _PATH = "/apis/storage.k8s.io/v1/csidrivers"
 _SYNC_TIMEOUT = 10.0

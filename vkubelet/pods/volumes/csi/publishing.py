@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 
 from vkubelet.api import times
+from vkubelet.api.drivers import CSIDriverSpec
 from vkubelet.api.objects import Pod
 from vkubelet.api.references import ReferenceFailedError, References
-from vkubelet.api.storage import CSIDriverSpec
 from vkubelet.api.volumes import SecretReference, ServiceAccountTokenProjection
 from vkubelet.csi.drivers import PREFIX, Driver, DriverNotFoundError, Drivers
 from vkubelet.csi.protocol import NODE_PUBLISH, NODE_STAGE, STAGE_UNSTAGE_VOLUME, VOLUME_MOUNT_GROUP

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from vkubelet.api.backoff import Backoff
+from vkubelet.api.drivers import CSIDriverSpec
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference
-from vkubelet.api.storage import CSIDriverSpec, PersistentVolume
+from vkubelet.api.storage import PersistentVolume
 from vkubelet.api.volumes import CSIVolumeSource, Volume
+from vkubelet.csi.directory import Identity
 from vkubelet.csi.drivers import PREFIX, DriverNotFoundError, Drivers
 from vkubelet.csi.protocol import NODE_UNPUBLISH, NodeUnpublishVolumeRequest
 from vkubelet.csi.registration import Registration
@@ -77,6 +79,10 @@ class CsiVolumes:
     def recover(self) -> None:
         """Count what was found as in use; before `run`, and before the cluster is told what is."""
         self._staging.recover(*self._left)
+
+    def follow(self, sockets: dict[Path, Identity]) -> None:
+        """These sockets of plugins are there now, and no others."""
+        self._registration.follow(sockets)
 
     async def run(self) -> NoReturn:
         """Do what goes on while pods run, until cancelled."""

@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from vkubelet.api.drivers import CSIDriverSpec
 from vkubelet.api.objects import Pod
-from vkubelet.api.storage import CSIDriverSpec, CSIPersistentVolumeSource, PersistentVolume
+from vkubelet.api.storage import CSIPersistentVolumeSource, PersistentVolume
 from vkubelet.api.volumes import CSIVolumeSource, SecretReference
 from vkubelet.csi import protocol
 from vkubelet.csi.protocol import (

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -467,7 +469,7 @@ async def test_an_end_waits_for_a_driver_that_is_gone(root: Path, lonely: CsiNod
         await driver.registered()
         made = await mount(node, pod())
     ending = asyncio.create_task(made.unmount())
-    await node.until(lambda: node.manager._csi._drivers.known(NAME) is None)
+    await node.until(lambda: node.manager._csi._volumes._drivers.known(NAME) is None)
     assert (node.target("u", "pv") / "volume").exists()
     assert not ending.done()
     async with driver.serving():
@@ -617,3 +619,19 @@ async def test_a_node_alone_has_inline_volumes_too(root: Path, driver: FakeDrive
         await made.unmount()
         text = await refusal(node, pod("x", {"name": "v", "csi": {"driver": "none"}}))
         assert text.endswith("driver name none not found in the list of registered CSI drivers")
+
+
+def test_a_node_that_meets_no_driver_has_nothing_of_what_speaks_with_one() -> None:
+    code = (
+        "import sys, vkubelet.agent\n"
+        "found = [name for name in sys.modules if name.startswith('vkubelet.pods.volumes.csi.')]\n"
+        "assert found == ['vkubelet.pods.volumes.csi.on_demand'], found\n"
+        "assert 'vkubelet.csi.protocol' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+async def test_what_speaks_with_drivers_is_there_once_a_pod_wants_a_volume_of_one(lonely: CsiNode) -> None:
+    assert lonely.manager._csi._volumes is None
+    await refusal(lonely, pod("u", inline()))
+    assert lonely.manager._csi._volumes is not None
