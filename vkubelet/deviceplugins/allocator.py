@@ -42,8 +42,16 @@ class Allocator:
         for resource, number in self.wanted(container):
             held = self._ledger.find(uid, container.name, resource)
             self._check(uid, container, resource, number, held)
+            plugin = self._pool.plugin(resource)
+            if plugin is None:
+                raise DeviceError(f"unknown Device Plugin {resource}")
             if held is None:
-                await self._give_of(uid, container, resource, number, reusable.get(resource, set()))
+                own = chosen(number, sorted(reusable.get(resource, ())))
+                devices = await self._choose(plugin, number, own)
+                # Nothing is awaited from the choice on.
+                await self._ask(plugin, uid, container, devices)
+            elif held.response is None:
+                await self._ask(plugin, uid, container, list(held.devices))
 
     def _check(
         self, uid: str, container: Container, resource: str, number: int, held: Allocation | None
@@ -65,14 +73,9 @@ class Allocator:
                 f"{resource}"
             )
 
-    async def _give_of(
-        self, uid: str, container: Container, resource: str, number: int, reusable: set[str]
-    ) -> None:
-        plugin = self._pool.plugin(resource)
-        if plugin is None:
-            raise DeviceError(f"unknown Device Plugin {resource}")
-        own = chosen(number, sorted(reusable))
-        preferred: list[str] = []
+    async def _choose(self, plugin: DevicePlugin, number: int, own: list[str]) -> list[str]:
+        """So many devices, the pod's `own` first. Raises DeviceError."""
+        resource, preferred = plugin.resource, list[str]()
         if len(own) < number:
             free = self._free(resource)
             _enough(resource, number - len(own), free)
@@ -80,16 +83,19 @@ class Allocator:
         # Only now, as others may have been given some meanwhile.
         free = self._free(resource)
         _enough(resource, number - len(own), free)
-        devices = chosen(number, own, (one for one in preferred if one in free), sorted(free))
+        return chosen(number, own, (one for one in preferred if one in free), sorted(free))
+
+    async def _ask(self, plugin: DevicePlugin, uid: str, container: Container, devices: list[str]) -> None:
+        """Have the plugin give these. Raises DeviceError."""
         began = time.monotonic()
-        with self._ledger.choosing(resource, devices):
+        with self._ledger.choosing(plugin.resource, devices):
             response = await plugin.allocate(devices)
-            telemetry.DEVICE_ALLOCATION_DURATION.observe(time.monotonic() - began, resource)
+            telemetry.DEVICE_ALLOCATION_DURATION.observe(time.monotonic() - began, plugin.resource)
             self._ledger.give(
                 Allocation(
                     pod=uid,
                     container=container.name,
-                    resource=resource,
+                    resource=plugin.resource,
                     devices=tuple(devices),
                     response=response,
                 )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from providers.base import FileMount, Preopen
 from vkubelet.deviceplugins.ledger import Allocation
+from vkubelet.deviceplugins.messages import ContainerAllocateResponse
 from vkubelet.pods.devices import DeviceError, Equipment
 
 logger = logging.getLogger(__name__)
@@ -40,15 +41,16 @@ def equipment(allocations: Iterable[Allocation]) -> Equipment:
     env: dict[str, str] = {}
     places: dict[str, tuple[str, bool]] = {}
     for allocation in sorted(allocations, key=lambda one: one.resource):
-        for name, value in allocation.response.envs.items():
+        response = allocation.response or ContainerAllocateResponse()
+        for name, value in response.envs.items():
             if not name or "=" in name or "\0" in name + value:
                 raise DeviceError(f"{_plugin(allocation)}: {name!r} is no environment variable")
             if env.setdefault(name, value) != value:
                 logger.warning("%s: variable %s has another value already", _plugin(allocation), name)
-        for place, host, read_only in _files(allocation):
+        for place, host, read_only in _files(response):
             if places.setdefault(place, (host, read_only))[0] != host:
                 logger.warning("%s: %s is %s already", _plugin(allocation), place, places[place][0])
-        for device in allocation.response.cdi_devices:
+        for device in response.cdi_devices:
             raise DeviceError(f'{_plugin(allocation)}: CDI device "{device.name}": {_NO_CDI}')
     shown = [_shown(host, place, read_only) for place, (host, read_only) in places.items()]
     return Equipment(
@@ -58,11 +60,11 @@ def equipment(allocations: Iterable[Allocation]) -> Equipment:
     )
 
 
-def _files(allocation: Allocation) -> Iterator[tuple[str, str, bool]]:
+def _files(response: ContainerAllocateResponse) -> Iterator[tuple[str, str, bool]]:
     """Places in the guest, what of the host is to be there, and whether it is only to be read."""
-    for device in allocation.response.devices:
+    for device in response.devices:
         yield device.container_path, device.host_path, "w" not in device.permissions
-    for mount in allocation.response.mounts:
+    for mount in response.mounts:
         yield mount.container_path, mount.host_path, mount.read_only
 
 

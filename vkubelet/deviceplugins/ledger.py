@@ -15,13 +15,16 @@ from vkubelet.deviceplugins.messages import ContainerAllocateResponse
 
 
 class Allocation(Struct):
-    """Devices of one resource that a container has, and what their plugin said of their use."""
+    """Devices of one resource that a container has, and what their plugin said of their use.
+
+    `response` is None where only the pod's status tells of it: the plugin must be asked again.
+    """
 
     pod: str
     container: str
     resource: str
     devices: tuple[str, ...]
-    response: ContainerAllocateResponse
+    response: ContainerAllocateResponse | None
 
 
 class Ledger:

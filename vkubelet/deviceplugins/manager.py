@@ -21,7 +21,7 @@ from vkubelet.config import Config
 from vkubelet.deviceplugins.allocator import Allocator
 from vkubelet.deviceplugins.checkpoint import Checkpoint, CheckpointFile
 from vkubelet.deviceplugins.equipment import equipment
-from vkubelet.deviceplugins.ledger import Ledger
+from vkubelet.deviceplugins.ledger import Allocation, Ledger
 from vkubelet.deviceplugins.messages import HEALTHY, UNHEALTHY, VERSION, Device, RegisterRequest
 from vkubelet.deviceplugins.plugin import DevicePlugin
 from vkubelet.deviceplugins.pool import Pool
@@ -105,6 +105,26 @@ class DeviceManager:
             self.release(uid)
             raise
 
+    def adopt(self, pod: Pod) -> None:
+        """See Devices."""
+        uid, before = pod.metadata.uid, len(self._ledger.of_pod(pod.metadata.uid))
+        for container in pod.status.container_statuses or ():
+            for one in container.allocated_resources_status or ():
+                if not _is_resource_name(one.name) or self._ledger.find(uid, container.name, one.name):
+                    continue
+                self._ledger.give(
+                    Allocation(
+                        pod=uid,
+                        container=container.name,
+                        resource=one.name,
+                        devices=tuple(device.resource_id for device in one.resources),
+                        response=None,
+                    )
+                )
+        if len(self._ledger.of_pod(uid)) > before:
+            logger.warning("pod %s: which devices it has, only its status tells", pod.key)
+            self._keep()
+
     def taken(self, uid: str) -> Mapping[str, int]:
         """See Devices."""
         return self._ledger.counts() if self._ledger.of_pod(uid) else {}
@@ -124,7 +144,8 @@ class DeviceManager:
         wanted, uid = dict(self._allocator.wanted(container)), pod.metadata.uid
         for resource in wanted:
             await self._allocator.pre_start(uid, container, resource)
-        if any(self._ledger.find(uid, container.name, resource) is None for resource in wanted):
+        held = [self._ledger.find(uid, container.name, resource) for resource in wanted]
+        if any(one is None or one.response is None for one in held):
             await self._allocator.give(uid, container, {})
         allocations = self._ledger.of_container(uid, container.name)
         return await asyncio.to_thread(equipment, allocations) if allocations else NO_EQUIPMENT

@@ -7,7 +7,6 @@ to be a failure with a text. It must not know what is done with the answers.
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from vkubelet.deviceplugins.messages import (
     PreStartContainerRequest,
 )
 from vkubelet.pods.devices import DeviceError
-from vkubelet.rpc.client import OPTIONS, RpcError, call, rpc_error
+from vkubelet.rpc.client import OPTIONS, RpcError, call, library, rpc_error
 from vkubelet.rpc.messages import DecodeError, decode, encode
 
 CONNECT_TIMEOUT = 10.0
@@ -48,7 +47,7 @@ class DevicePlugin:
 
     async def connect(self) -> None:
         """Find out what calls it wants. Raises DeviceError."""
-        aio = await asyncio.to_thread(importlib.import_module, "grpc.aio")
+        aio = await library()
         deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
         async with aio.insecure_channel(f"unix:{self.socket}", options=OPTIONS) as channel:
             try:
@@ -64,7 +63,7 @@ class DevicePlugin:
 
     async def watch(self) -> AsyncIterator[ListAndWatchResponse]:
         """All its devices, again with each change, until it is gone, which raises RpcError if it says how."""
-        aio = await asyncio.to_thread(importlib.import_module, "grpc.aio")
+        aio = await library()
         async with aio.insecure_channel(f"unix:{self.socket}", options=OPTIONS) as channel:
             try:
                 async for data in channel.unary_stream(LIST_AND_WATCH.path)(encode(Empty())):

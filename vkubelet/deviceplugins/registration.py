@@ -21,6 +21,7 @@ from typing import Any
 
 from vkubelet.deviceplugins.messages import REGISTER, Empty, RegisterRequest
 from vkubelet.pods.devices import DeviceError
+from vkubelet.rpc.client import library
 from vkubelet.rpc.messages import DecodeError, decode, encode
 
 logger = logging.getLogger(__name__)
@@ -105,9 +106,8 @@ class RegistrationServer:
         async with self._starting:
             if self._server is not None:
                 return
-            grpc = await asyncio.to_thread(importlib.import_module, "grpc")
-            aio = await asyncio.to_thread(importlib.import_module, "grpc.aio")
-            server = aio.server()
+            server = (await library()).server()
+            grpc = importlib.import_module("grpc")
             _, service, name = REGISTER.path.split("/")
             method = grpc.unary_unary_rpc_method_handler(self._serve)
             handler = grpc.method_handlers_generic_handler(service, {name: method})

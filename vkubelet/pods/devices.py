@@ -65,6 +65,10 @@ class Devices(Protocol):
         """Give the pod's containers all that they ask for, or nothing. Raises DeviceError."""
         ...
 
+    def adopt(self, pod: Pod) -> None:
+        """The pod runs: what its status says that it has is not anybody else's, if nothing else is known."""
+        ...
+
     def taken(self, uid: str) -> Mapping[str, int]:
         """How many devices of each resource all pods have; nothing for a pod that has none itself."""
         ...
@@ -92,6 +96,9 @@ class NoDevices:
     """Where there are no plugins; implements Devices."""
 
     async def allocate(self, pod: Pod) -> None:
+        """See Devices."""
+
+    def adopt(self, pod: Pod) -> None:
         """See Devices."""
 
     def taken(self, uid: str) -> Mapping[str, int]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import importlib
+import os
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from vkubelet.rpc.codes import go_code
 from vkubelet.rpc.messages import DecodeError, Message, decode, encode
@@ -44,11 +45,18 @@ class RpcError(Exception):
         self.details = details
 
 
+async def library() -> Any:
+    """gRPC's interface for asyncio, imported by the first who asks."""
+    # Else it tells on standard error, in a form of its own, what its callers are told by exceptions.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    return await asyncio.to_thread(importlib.import_module, "grpc.aio")
+
+
 async def call(
     socket: Path, method: Method[Request, Response], request: Request, *, timeout: float
 ) -> Response:
     """Call once; `timeout` seconds are for all of it. Raises RpcError."""
-    aio = await asyncio.to_thread(importlib.import_module, "grpc.aio")
+    aio = await library()
     async with aio.insecure_channel(f"unix:{socket}", options=OPTIONS) as channel:
         ask = channel.unary_unary(method.path)
         try:

@@ -13,7 +13,7 @@ import pytest
 from device_plugin import FakePlugin, running
 
 from vkubelet.api.containers import Container, ResourceRequirements
-from vkubelet.api.objects import ObjectMeta, Pod, PodSpec
+from vkubelet.api.objects import ContainerStatus, ObjectMeta, Pod, PodSpec, ResourceStatus
 from vkubelet.config import Config
 from vkubelet.deviceplugins import manager as manager_module
 from vkubelet.deviceplugins import plugin as plugin_module
@@ -436,6 +436,33 @@ async def test_a_checkpoint_that_cannot_be_read_stops_nobody(world: World) -> No
         await world.has(2, 2)
         await manager.allocate(make_pod("u"))
         assert (Path(world.config.root_dir) / f"{manager_module.CHECKPOINT}.corrupt").exists()
+
+
+async def test_when_nothing_else_is_known_the_pods_status_tells_what_it_has(world: World) -> None:
+    pod = make_pod("u")
+    async with world.agent() as manager, running(world.plugin()):
+        await world.has(2, 2)
+        await manager.allocate(pod)
+        status = ContainerStatus(name="main", allocated_resources_status=manager.health("u")["main"])
+    (Path(world.config.root_dir) / manager_module.CHECKPOINT).unlink()
+    claim = ResourceStatus(name="claim:other", resources=[])
+    assert status.allocated_resources_status
+    status.allocated_resources_status = [*status.allocated_resources_status, claim]
+    pod.status.container_statuses = [status, ContainerStatus(name="other")]
+    async with world.agent() as manager:
+        manager.adopt(pod)
+        with pytest.raises(DeviceError, match=f"for a registered resource: {R}"):
+            await manager.equip(pod, container())
+        async with running(world.plugin()) as plugin:
+            await world.has(2, 2)
+            with pytest.raises(DeviceError, match="Available: 1"):
+                await manager.allocate(make_pod("v", container(number=2)))
+            await manager.allocate(make_pod("v"))
+            assert (await manager.equip(pod, container())).env == {"DEVICES": "d1"}
+            assert (await manager.equip(pod, container())).env == {"DEVICES": "d1"}
+            assert plugin.allocated == [["d2"], ["d1"]]
+            manager.adopt(pod)
+            assert manager.taken("u") == {R: 2}
 
 
 async def test_a_device_that_cannot_be_written_down_is_not_given(world: World) -> None:

@@ -39,6 +39,9 @@ class Devices:
             raise self.refusal
         self.number += 1
 
+    def adopt(self, pod: Pod) -> None:
+        self.calls.append(f"adopt {pod.metadata.uid}")
+
     def taken(self, uid: str) -> Mapping[str, int]:
         return {R: self.number} if self.number else {}
 
@@ -90,7 +93,7 @@ async def test_devices_are_chosen_before_all_else_and_what_is_held_fits(tmp_path
     taken = allocations(tmp_path, devices).pod(pod(), lambda: None)
     assert await taken.admit() is None
     taken.release()
-    assert devices.calls == ["allocate u", "release u"]
+    assert devices.calls == ["allocate u", "adopt u", "release u"]
 
 
 async def test_a_pod_that_gets_no_device_is_refused_in_the_kubelets_words(tmp_path: Path) -> None:

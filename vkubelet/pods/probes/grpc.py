@@ -8,7 +8,6 @@ code. It must not know who asks. Every failure is a result, with the texts of pk
 from __future__ import annotations
 
 import asyncio
-import importlib
 from typing import Any
 
 from vkubelet.pods.backoff import go_duration
@@ -16,6 +15,7 @@ from vkubelet.pods.probes.connection import join
 from vkubelet.pods.probes.http_request import VERSION
 from vkubelet.pods.probes.outcome import Outcome, Result
 from vkubelet.pods.text import quoted
+from vkubelet.rpc.client import library
 from vkubelet.rpc.codes import go_code
 
 _METHOD = "/grpc.health.v1.Health/Check"
@@ -32,7 +32,7 @@ _OPTIONS = (
 
 async def check(host: str, port: int, service: str, timeout: int) -> Outcome:
     """Ask the server at an address for the health of `service`; `timeout` seconds are for all of it."""
-    aio = await asyncio.to_thread(importlib.import_module, "grpc.aio")
+    aio = await library()
     family = "ipv6" if ":" in host else "ipv4"
     deadline = asyncio.get_running_loop().time() + timeout
     async with aio.insecure_channel(f"{family}:{join(host, port)}", options=_OPTIONS) as channel:
