@@ -56,6 +56,7 @@ class PodAllocation:
 
     def hold(self) -> None:
         """Count the pod without asking: it runs already, or has just been admitted."""
+        self._node.devices.adopt(self._wanted)
         if self._counted is None:
             self._count(demand(self.pod))
         if not self._kept and not self._resources.is_empty:
