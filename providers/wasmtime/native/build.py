@@ -24,7 +24,9 @@ LAUNCHER = NATIVE.parent / "bin" / "vkubelet-launcher"
 SOURCES = (
     "launcher.c",
     "attach.c",
+    "blocking.c",
     "children.c",
+    "code.c",
     "connection.c",
     "container.c",
     "guest.c",

@@ -24,8 +24,16 @@ enum { DIRECTORY = 3, SOCKET };
 static struct log container_log; // zero pages until they are used
 static int records = DIRECTORY;  // where its end is recorded
 
-// Nothing of the launcher's stays: no file but the container's directory (without streams of its own, standard
-// error is the launcher's, for what the library says when it fails), no session, no signal or mask. The
+// Close all files from the number `first` on, but for the one that is `kept`; -1 for none.
+static bool close_others(int first, int kept) {
+    if (kept < first)
+        return syscall(SYS_close_range, first, ~0U, 0U) == 0;
+    return (kept == first || syscall(SYS_close_range, first, kept - 1, 0U) == 0) &&
+           syscall(SYS_close_range, kept + 1, ~0U, 0U) == 0;
+}
+
+// Nothing of the launcher's stays: no file but the container's directory and its code (without streams of its own,
+// standard error is the launcher's, for what the library says when it fails), no session, no signal or mask. The
 // handlers that the engine installed for traps do stay.
 static const char *part(int directory, struct given given) {
     for (int fd = STDIN_FILENO; given.streams != NULL && fd <= STDERR_FILENO; fd++)
@@ -37,7 +45,7 @@ static const char *part(int directory, struct given given) {
         return "keeping the container's directory open";
     if (given.listener >= 0 && given.listener != SOCKET && dup2(given.listener, SOCKET) < 0)
         return "keeping the socket for those who attach open";
-    if (syscall(SYS_close_range, given.listener >= 0 ? SOCKET + 1U : DIRECTORY + 1U, ~0U, 0U) < 0)
+    if (!close_others(given.listener >= 0 ? SOCKET + 1 : DIRECTORY + 1, given.code != NULL ? given.code->file : -1))
         return "closing the launcher's files";
     if (setsid() < 0)
         return "making a session";
@@ -144,7 +152,7 @@ static void run(const struct runtime *runtime, struct given given, struct ending
     _Static_assert(DIRECTORY == 3, "the path of the root directory names it");
     // All that is opened by its path is, before the process becomes whom the spec says; threads come after that.
     struct log *output = spec.terminal ? NULL : log;
-    if (!wasi_prepare(runtime, &spec, spec.root != NULL ? spec.root : root, output, ending))
+    if (!wasi_prepare(runtime, &spec, given.code, spec.root != NULL ? spec.root : root, output, ending))
         return;
     wrong = sandbox_enter(&spec);
     if (wrong != NULL) {

@@ -22,6 +22,7 @@
 
 #include "attach.h"
 #include "children.h"
+#include "code.h"
 #include "connection.h"
 #include "container.h"
 #include "library.h"
@@ -73,6 +74,7 @@ static void start(const char *request, const char *id, struct given given, bool 
     }
     uint64_t started_at = now();
     struct child *child = child_new(id, started_at, given.streams != NULL);
+    given.code = code_keep(&launcher.runtime, directory);
     int cgroup = openat(directory, "cgroup", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     pid_t pid = child == NULL ? -1 : child_fork(cgroup, &given.is_in_cgroup);
     if (pid == 0)

@@ -1,10 +1,12 @@
 #include "library.h"
+#include "blocking.h"
 #include "system.h"
 #include "terminal.h"
 
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +50,8 @@ const char *runtime_open(struct runtime *runtime, const char *path) {
     // processor if it is not told otherwise. A guest waits for each of its calls: it needs one.
     if (setenv("TOKIO_WORKER_THREADS", "1", 1) < 0)
         return "setting TOKIO_WORKER_THREADS";
+    // What the runtime's threads allocate is little: no memory of its own for each of them.
+    mallopt(M_ARENA_MAX, 1);
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL)
         return dlerror();
@@ -78,6 +82,7 @@ const char *runtime_open(struct runtime *runtime, const char *path) {
         failed = system_define(runtime->linker);
     if (failed != NULL)
         return failed;
+    blocking_find();
     runtime->component_linker = wasmtime_component_linker_new(runtime->engine);
     if (wasmtime_component_linker_add_wasip2(runtime->component_linker) != NULL)
         return "WASI preview 2 cannot be linked";

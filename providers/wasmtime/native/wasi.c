@@ -1,6 +1,7 @@
 #include "wasi.h"
 
 #include "attach.h"
+#include "blocking.h"
 #include "limits.h"
 #include "network.h"
 #include "system.h"
@@ -41,8 +42,7 @@ static void cannot_run(struct ending *ending, const char *step, struct wasmtime_
 
 // The guest: a module or a component, and its store. Where its standard streams go, once there is one.
 static struct wasmtime_store *store;
-static struct wasmtime_module *module;
-static struct wasmtime_component_t *component;
+static struct code code;
 static struct log *guest_log;
 
 // The library's own way to standard output that is not a file's hands every 4 KiB to a thread and waits
@@ -86,6 +86,7 @@ static bool directory_beneath(struct wasi_config_t *config, struct preopen *preo
 // it may. NULL with the failed step in `step`.
 static struct wasi_config_t *world(const struct spec *spec, char *root, const char **step) {
     struct wasi_config_t *config = wasi_config_new();
+    blocking_allow(config);
     *step = "passing arguments (they must be UTF-8)";
     if (!wasi_config_set_argv(config, spec->argument_count, spec->arguments))
         return NULL;
@@ -175,12 +176,16 @@ static void not_instantiated(struct ending *ending, const char *step, struct was
     cannot_run(ending, step, error);
 }
 
-static bool load(const struct runtime *runtime, const struct spec *spec, struct ending *ending) {
-    struct wasmtime_error *error = spec->is_component
-        ? wasmtime_component_deserialize_file(runtime->engine, spec->code, &component)
-        : wasmtime_module_deserialize_file(runtime->engine, spec->code, &module);
+static bool load(const struct runtime *runtime, const struct spec *spec, const struct code *kept,
+                 struct ending *ending) {
+    code = (struct code){.path = spec->code, .is_component = spec->is_component};
+    if (kept != NULL && kept->is_component == code.is_component && strcmp(kept->path, code.path) == 0) {
+        code = *kept;
+        return true;
+    }
+    struct wasmtime_error *error = code_load(runtime, &code);
     if (error != NULL)
-        cannot_run(ending, spec->is_component ? "loading the compiled component" : "loading the compiled module", error);
+        cannot_run(ending, code.is_component ? "loading the compiled component" : "loading the compiled module", error);
     return error == NULL;
 }
 
@@ -204,7 +209,10 @@ static void run_module(const struct runtime *runtime, struct wasmtime_context *c
     struct wasmtime_extern start;
     struct wasm_trap_t *trap = NULL;
     static char name[] = "_start";
-    struct wasmtime_error *error = wasmtime_linker_instantiate(runtime->linker, context, module, &instance, &trap);
+    struct wasmtime_error *error =
+        code.instance != NULL
+            ? wasmtime_instance_pre_instantiate(code.instance, context, &instance, &trap)
+            : wasmtime_linker_instantiate(runtime->linker, context, code.module, &instance, &trap);
     bool instantiated = error == NULL && trap == NULL;
     if (instantiated) {
         if (!wasmtime_instance_export_get(context, &instance, name, strlen(name), &start) ||
@@ -241,11 +249,11 @@ static bool find_run(struct wasmtime_context *context, struct wasmtime_component
                      struct wasmtime_component_func *function) {
     static char interface[] = "wasi:cli/run@0.2.0", name[] = "run";
     struct wasmtime_component_export_index_t *outer =
-        wasmtime_component_get_export_index(component, NULL, interface, strlen(interface));
+        wasmtime_component_get_export_index(code.component, NULL, interface, strlen(interface));
     if (outer == NULL)
         return false;
     struct wasmtime_component_export_index_t *inner =
-        wasmtime_component_get_export_index(component, outer, name, strlen(name));
+        wasmtime_component_get_export_index(code.component, outer, name, strlen(name));
     return inner != NULL && wasmtime_component_instance_get_func(instance, context, inner, function);
 }
 
@@ -255,7 +263,7 @@ static void run_component(const struct runtime *runtime, struct wasmtime_context
     struct wasmtime_component_func run;
     struct wasmtime_component_val result = {.kind = WASMTIME_COMPONENT_RESULT};
     struct wasmtime_error *error =
-        wasmtime_component_linker_instantiate(runtime->component_linker, context, component, &instance);
+        wasmtime_component_linker_instantiate(runtime->component_linker, context, code.component, &instance);
     bool instantiated = error == NULL;
     if (instantiated) {
         if (!find_run(context, &instance, &run)) {
@@ -280,8 +288,8 @@ static void run_component(const struct runtime *runtime, struct wasmtime_context
     }
 }
 
-bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, char *root, struct log *log,
-                  struct ending *ending) {
+bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, const struct code *kept, char *root,
+                  struct log *log, struct ending *ending) {
     const char *step;
     guest_log = log;
     struct wasi_config_t *config = world(spec, root, &step);
@@ -298,12 +306,12 @@ bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, char *
     struct wasmtime_error *error = wasmtime_context_set_wasi(wasmtime_store_context(store), config);
     if (error != NULL)
         cannot_run(ending, "preparing WASI", error);
-    return error == NULL && load(runtime, spec, ending);
+    return error == NULL && load(runtime, spec, kept, ending);
 }
 
 void wasi_run(const struct runtime *runtime, struct log *log, struct ending *ending) {
     struct wasmtime_context *context = wasmtime_store_context(store);
-    if (component != NULL)
+    if (code.component != NULL)
         run_component(runtime, context, log, ending);
     else
         run_module(runtime, context, log, ending);

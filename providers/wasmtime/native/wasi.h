@@ -1,15 +1,16 @@
 // Running a guest: code, WASI, limits, entry point, and what its end means.
 #pragma once
+#include "code.h"
 #include "library.h"
 #include "logs.h"
 #include "records.h"
 #include "spec.h"
 
-// Make all ready that takes the rights of whoever made the container: the guest's code and what it sees of the
-// world, with `root` as its root directory, and its output in `log`, or in the process' standard files if that is
-// NULL. False if it cannot run, and then `ending` says why.
-bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, char *root, struct log *log,
-                  struct ending *ending);
+// Make all ready that takes the rights of whoever made the container: the guest's code, which may be `kept`, and
+// what it sees of the world, with `root` as its root directory, and its output in `log`, or in the process' standard
+// files if that is NULL. False if it cannot run, and then `ending` says why.
+bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, const struct code *kept, char *root,
+                  struct log *log, struct ending *ending);
 
 // Run it to its end; fills in `ending`'s code, reason, message, and `started_at` with 0 if the guest was never
 // reached.
