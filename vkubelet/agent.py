@@ -248,7 +248,9 @@ class _Agent:
                             "node": self._node.run(),
                             "informer": informer.run(),
                             "client certificate": client_certificate.run(),
-                            "serving certificate": certificate.run(),
+                            "serving certificate": certificate.run(
+                                lambda tls: server.use_tls(harden(tls)), self._node.event
+                            ),
                             "readiness": self._become_ready(informer, watcher, manager, mirrors),
                         }
                     )

@@ -150,14 +150,16 @@ HELP: Mapping[str, str] = {
     "kubeconfig they are all that the node runs.",
     "address": "The address that the kubelet API listens on.",
     "port": "The port of the kubelet API; 0 takes a free one.",
-    "client_ca_file": "The CA whose clients may call the kubelet API; the kubeconfig's CA when empty.",
+    "client_ca_file": "The CA whose clients may call the kubelet API; the kubeconfig's CA when empty. "
+    "It is read again when it changes.",
     "anonymous_auth": "Let callers without credentials ask as system:anonymous.",
     "authentication_token_webhook": "Believe bearer tokens that the API server vouches for (TokenReview).",
     "authentication_token_webhook_cache_ttl": "Seconds that its word on a token holds.",
     "authorization_mode": "Webhook asks the API server what a caller may do; AlwaysAllow asks nobody.",
     "authorization_webhook_cache_authorized_ttl": "Seconds that a permission holds.",
     "authorization_webhook_cache_unauthorized_ttl": "Seconds that a refusal holds.",
-    "tls_cert_file": "A serving certificate of your own, instead of one the cluster signs.",
+    "tls_cert_file": "A serving certificate of your own, instead of one the cluster signs; read again "
+    "when it changes.",
     "tls_private_key_file": "The key of tls-cert-file.",
     "cluster_domain": "The cluster's DNS domain, in which pods with a subdomain have their names.",
     "cluster_dns": "Addresses of the cluster's DNS servers, which pods find in their /etc/resolv.conf.",

@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from oci.images import ImageStore
 from providers.wasmtime.provider import WasmtimeProvider
@@ -162,7 +163,7 @@ class _Alone:
         host_ip = await asyncio.to_thread(facts.host_ip, config, "")
         await asyncio.to_thread(self._images.open)
         static = StaticPods(Nobody(), NoMirrors())
-        node = LocalNode(config, found, self._recorder)
+        self._node = node = LocalNode(config, found, self._recorder)
         self._devices = DeviceManager(config, node.offer)
         runtime = PodRuntime(
             config,
@@ -199,15 +200,13 @@ class _Alone:
     ) -> None:
         """Run and answer until told to stop."""
         config = self._config
-        async with self._served(runtime, found, host_ip) as certificate:
+        async with self._served(runtime, found, host_ip) as parts:
             footprint.settle()
             watcher = manifest_watcher(config, static, lambda text: logger.error("static pods: %s", text))
             async with asyncio.TaskGroup() as group:
-                parts = {**runtime.tasks(), "devices": self._devices.run()}
+                parts = {**parts, **runtime.tasks(), "devices": self._devices.run()}
                 if watcher is not None:
                     parts |= {"static pods": watcher.run(), "readiness": self._become_ready(watcher, runtime)}
-                if certificate is not None:
-                    parts["serving certificate"] = certificate.run()
                 tasks = [group.create_task(part, name=name) for name, part in parts.items()]
                 await stop.wait()
                 logger.info("shutting down")
@@ -220,8 +219,11 @@ class _Alone:
     @contextlib.asynccontextmanager
     async def _served(
         self, runtime: PodRuntime, found: facts.Facts, host_ip: str
-    ) -> AsyncIterator[ServingCertificate | None]:
-        """Serve the kubelet API: to this user, and to those whom the configuration lets in."""
+    ) -> AsyncIterator[Mapping[str, Coroutine[Any, Any, None]]]:
+        """Serve the kubelet API: to this user, and to those whom the configuration lets in.
+
+        Gives what must run meanwhile, by name.
+        """
         config = self._config
         observer = Observer(runtime.manager, self._provider, lambda: usage.read(config, found.capacity))
         reader = LogReader()
@@ -247,7 +249,7 @@ class _Alone:
             )
             await local.start()
             ends.push_async_callback(local.close)
-            certificate = None
+            parts: dict[str, Coroutine[Any, Any, None]] = {}
             if config.tls_cert_file:
                 certificate = ServingCertificate(config, None, host_ip)
                 door = KubeletServer(
@@ -261,9 +263,12 @@ class _Alone:
                 port = await door.start()
                 ends.push_async_callback(door.close)
                 logger.info("the kubelet API listens on port %d and at %s", port, where)
+                parts["serving certificate"] = certificate.run(
+                    lambda tls: door.use_tls(harden(tls)), self._node.event
+                )
             else:
                 logger.info("the kubelet API is at %s", where)
-            yield certificate
+            yield parts
 
     async def _become_ready(self, watcher: ManifestWatcher, runtime: PodRuntime) -> None:
         """Ready once the files have been read; what runs for none of them is ended."""

@@ -350,7 +350,7 @@ async def test_the_serving_certificate_is_signed_by_the_cluster(join: Callable[.
 
     server = await asyncio.start_server(bye, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
-    renewing = asyncio.create_task(serving.run())
+    renewing = asyncio.create_task(serving.run(lambda _: None, lambda *_: None))
     try:
         async with server, asyncio.timeout(60):
             while not await trusted(port, one.config.node_name):  # noqa: ASYNC110  only a handshake can tell

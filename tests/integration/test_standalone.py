@@ -8,9 +8,10 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from authority import Authority
+from exchanging import by_renaming, by_swapping_the_link
 from guests import push_guest
 from waiting import eventually
 
@@ -225,15 +227,52 @@ def test_over_tls_it_answers_those_whom_the_ca_vouches_for(alone: Alone, tmp_pat
     )
     found = re.search(r"listens on port (\d+)", alone.log)
     assert found is not None
-    answers = []
-    for files in (authority.issue("somebody"), None):
-        connection = http.client.HTTPSConnection(
-            "127.0.0.1", int(found[1]), context=authority.client(files), timeout=30
-        )
+    port = int(found[1])
+    somebody, nobody = authority.client(authority.issue("somebody")), authority.client(None)
+    assert [asked(port, context) for context in (somebody, nobody)] == [200, 401]
+
+
+@pytest.mark.parametrize("exchange", [by_renaming, by_swapping_the_link])
+def test_over_tls_another_client_ca_is_believed_without_a_restart(
+    alone: Alone, tmp_path: Path, exchange: Callable[[Path, str], None]
+) -> None:
+    former, later = (Authority(tmp_path, name) for name in ("former", "later"))
+    certificate, key = former.issue("node", serving=True)
+    (tmp_path / "ca").mkdir()
+    exchange(tmp_path / "ca" / "ca.pem", former.pem)
+    alone.start(
+        f"--tls-cert-file={certificate}",
+        f"--tls-private-key-file={key}",
+        f"--client-ca-file={tmp_path / 'ca' / 'ca.pem'}",
+        "--authorization-mode=AlwaysAllow",
+        "--address=127.0.0.1",
+        "--port=0",
+    )
+    found = re.search(r"listens on port (\d+)", alone.log)
+    assert found is not None
+    port = int(found[1])
+    old, new = (former.client(authority.issue("somebody")) for authority in (former, later))
+    assert [asked(port, context) for context in (old, new)] == [200, None]
+    (tmp_path / "broken").write_text("no certificate")
+    (tmp_path / "broken").rename(tmp_path / "ca" / "ca.pem")
+    eventually(lambda: "InvalidClientCA" in alone.log, "what is wrong with it")
+    assert [asked(port, context) for context in (old, new)] == [200, None]
+    (tmp_path / "ca" / "ca.pem").unlink()
+    exchange(tmp_path / "ca" / "ca.pem", later.pem)
+    eventually(lambda: asked(port, new) == 200, "the new CA's client let in")
+    assert asked(port, old) is None
+
+
+def asked(port: int, context: ssl.SSLContext) -> int | None:
+    """How it is answered over TLS; None for whom the handshake refuses."""
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=30)
+    try:
         connection.request("GET", "/pods")
-        answers.append(connection.getresponse().status)
+        return connection.getresponse().status
+    except OSError:
+        return None
+    finally:
         connection.close()
-    assert answers == [200, 401]
 
 
 def test_static_pods_run_while_the_api_server_cannot_be_reached(alone: Alone, guest: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -14,3 +15,10 @@ def eventually(condition: Callable[[], object], what: str, timeout: float = 30.0
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
         pause.wait(0.02)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """The same, while other tasks go on."""
+    async with asyncio.timeout(30):
+        while not true():  # noqa: ASYNC110  what is waited for is a file or a server's memory
+            await asyncio.sleep(0.01)

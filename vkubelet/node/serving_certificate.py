@@ -1,8 +1,8 @@
-"""The certificate that the node shows to the callers of its API.
+"""What the node's API is served with: the certificate that callers see, and the CA that vouches for callers.
 
-It exists so that one TLS context is served whose certificate changes while it is: signed by the cluster and
-renewed, or read from files. The rules are the kubelet's (serverTLSBootstrap, rotation). It must not know what
-is served.
+It exists so that both can change while they are in use: a certificate is signed by the cluster and renewed,
+or read from files again; the CA's file is read again when it is another. The rules are the kubelet's
+(serverTLSBootstrap, rotation, DynamicFileCAContent). It must not know what is served.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import os
 import random
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 from vkubelet import telemetry
 from vkubelet.api.backoff import Backoff
@@ -24,13 +23,16 @@ from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.config import Config, ConfigError
 from vkubelet.node import csr, durable
 from vkubelet.node.csr import CertificateError
+from vkubelet.node.followed_files import follow
 from vkubelet.node.keystore import KeyStore, Pair, self_signed
 from vkubelet.node.renewal import RENEWAL_TIMEOUT, renew, sleep_until
 
 log = logging.getLogger(__name__)
 
-_FILE_CHECK = 60.0
 _SELF_SIGNED_LIFE = 365 * 86400.0
+
+Tell = Callable[[str, str, str], None]
+"""Tells people of the node's affairs: an event's type, reason and message."""
 
 
 class ServingCertificate:
@@ -56,9 +58,10 @@ class ServingCertificate:
         self._directory = Path(config.root_dir) / "pki"
         self._store = KeyStore(self._directory, "kubelet-server")
         self._pair: Pair | None = None
-        self._times: list[int] = []
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._context = _fresh(ssl.CERT_NONE)
+        self._shown = (b"", b"")
+        self._ca = b""
+        self._complaints: dict[str, str] = {}
         self._chance = random.Random()  # noqa: S311  spreads load, guards nothing
 
     async def context(self, client_auth: ssl.VerifyMode) -> ssl.SSLContext:
@@ -67,17 +70,32 @@ class ServingCertificate:
         Their certificates must be of the configured client CA, or of the cluster's. Raises ConfigError for
         files that cannot be used.
         """
-        await self._load()
+        if self._config.tls_cert_file:
+            await self._serve_files()
+        else:
+            await self._serve(await asyncio.to_thread(self._own))
         if client_auth != ssl.CERT_NONE:
-            await asyncio.to_thread(self._load_client_ca)
+            self._ca = await self._read_ca()
+            self._context = self._believing(self._ca)
         self._context.verify_mode = client_auth
         return self._context
 
-    async def run(self) -> None:
-        """Obtain and renew for as long as the node lives."""
-        client = self._client
-        if self._config.tls_cert_file or client is None:
-            await self._follow_files()
+    async def run(self, use: Callable[[ssl.SSLContext], None], tell: Tell) -> None:
+        """Obtain, renew and follow for as long as the node lives.
+
+        `use` gets the context to serve with from now on whenever another CA is to be believed. `tell` is told
+        of a file of that CA which cannot be used: the former one stays.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_pair())
+            if self._ca and self._config.client_ca_file:
+                files = [Path(self._config.client_ca_file)]
+                group.create_task(follow(files, lambda: self._look_at_ca(use, tell)))
+
+    async def _keep_pair(self) -> None:
+        config, client = self._config, self._client
+        if config.tls_cert_file or client is None:
+            await follow([Path(config.tls_cert_file), Path(config.tls_private_key_file)], self._look_at_pair)
         backoff = Backoff(2.0, 300.0)
         while True:
             if self._pair is not None:
@@ -93,76 +111,113 @@ class ServingCertificate:
                     dns_names=self._dns_names,
                     addresses=self._addresses,
                 )
-                await self._serve(self._store.current, self._store.current)
+                await self._serve(await asyncio.to_thread(self._store.current.read_bytes))
                 backoff.reset()
             except (CertificateError, ApiError, ApiUnavailableError) as error:
                 log.warning("serving certificate not signed by the cluster: %s", error)
                 await asyncio.sleep(backoff.delay())
 
-    async def _follow_files(self) -> NoReturn:
-        while True:
-            await asyncio.sleep(_FILE_CHECK)
-            if await asyncio.to_thread(self._file_times) == self._times:
-                continue
-            try:
-                await self._load()
+    async def _look_at_pair(self) -> None:
+        try:
+            if await self._serve_files():
                 log.info("serving certificate read again from %s", self._config.tls_cert_file)
-            except ConfigError as error:
-                # Half of the pair may be there already: the old one is served until both are.
+            self._complaints.pop("pair", None)
+        except ConfigError as error:
+            # Half of the pair may be there already: the old one is served until both are.
+            if self._is_new("pair", str(error)):
                 log.warning("serving certificate not read again: %s", error)
 
-    def _file_times(self) -> list[int]:
-        paths = (Path(self._config.tls_cert_file), Path(self._config.tls_private_key_file))
-        return [path.stat().st_mtime_ns if path.exists() else 0 for path in paths]
-
-    async def _load(self) -> None:
-        if not self._config.tls_cert_file:
-            own = await asyncio.to_thread(self._own)
-            await self._serve(own, own)
-            return
-        times = await asyncio.to_thread(self._file_times)
-        certificate, key = Path(self._config.tls_cert_file), Path(self._config.tls_private_key_file)
+    async def _look_at_ca(self, use: Callable[[ssl.SSLContext], None], tell: Tell) -> None:
         try:
-            await self._serve(certificate, key)
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"tls_cert_file, tls_private_key_file ({certificate}, {key}): {error}"
-            ) from error
-        self._times = times
+            ca = await self._read_ca()
+            if ca != self._ca:
+                self._context = self._believing(ca)
+                self._ca = ca
+                use(self._context)
+                log.info("client CA read again from %s", self._config.client_ca_file)
+            self._complaints.pop("ca", None)
+        except ConfigError as error:
+            if self._is_new("ca", str(error)):
+                log.warning("client CA not read again: %s", error)
+                tell("Warning", "InvalidClientCA", f"the former client CA stays in use: {error}")
 
-    def _own(self) -> Path:
+    def _is_new(self, kind: str, text: str) -> bool:
+        """Whether people have not been told of this already."""
+        former, self._complaints[kind] = self._complaints.get(kind), text
+        return former != text
+
+    def _own(self) -> bytes:
         """The pair that the cluster signed, if it still serves, or else one made now."""
         pair = self._store.load()
         if pair and pair.valid(time.time()) and pair.covers(set(self._dns_names), set(self._addresses)):
             self._pair = pair
-            return self._store.current
-        own = self._directory / "kubelet-self-signed.pem"
+            return self._store.current.read_bytes()
         names = csr.alternative_names(self._dns_names, self._addresses)
-        durable.write(own, self_signed(self._config.node_name, names, time.time(), _SELF_SIGNED_LIFE))
+        own = self_signed(self._config.node_name, names, time.time(), _SELF_SIGNED_LIFE)
+        durable.write(self._directory / "kubelet-self-signed.pem", own)
         return own
 
-    async def _serve(self, certificate: Path, key: Path) -> None:
-        """Show this pair from the next handshake on. Raises OSError or ValueError: the former one goes on.
-
-        A context that refuses a pair is left without the one that it had, so another context tries a copy of
-        it first. Then it is changed in the event loop's thread, where no handshake can begin meanwhile.
-        """
-        contents = await asyncio.to_thread(lambda: (certificate.read_bytes(), key.read_bytes()))
-        with _in_memory(contents[0]) as chain, _in_memory(contents[1]) as secret:
-            trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            await asyncio.to_thread(trial.load_cert_chain, chain, secret, _no_password)
-            self._context.load_cert_chain(chain, secret, _no_password)
-
-    def _load_client_ca(self) -> None:
-        if self._config.client_ca_file:
+    async def _read_ca(self) -> bytes:
+        """What the configured client CA is, or else the cluster's. Raises ConfigError."""
+        file = self._config.client_ca_file
+        if file:
             try:
-                self._context.load_verify_locations(self._config.client_ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"client_ca_file {self._config.client_ca_file}: {error}") from error
-        elif self._client is not None and self._client.ca_data is not None:
-            self._context.load_verify_locations(cadata=self._client.ca_data.decode())
-        else:
-            raise ConfigError("client_ca_file: needed, since the kubeconfig names no CA")
+                return await asyncio.to_thread(Path(file).read_bytes)
+            except OSError as error:
+                raise ConfigError(f"client_ca_file {file}: {error}") from error
+        if self._client is not None and self._client.ca_data is not None:
+            return self._client.ca_data
+        raise ConfigError("client_ca_file: needed, since the kubeconfig names no CA")
+
+    async def _serve_files(self) -> bool:
+        """Show the configured pair; False if it is shown already. Raises ConfigError: the former goes on."""
+        names = Path(self._config.tls_cert_file), Path(self._config.tls_private_key_file)
+        try:
+            pair = await asyncio.to_thread(lambda: (names[0].read_bytes(), names[1].read_bytes()))
+            if pair == self._shown:
+                return False
+            await self._serve(*pair)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"tls_cert_file, tls_private_key_file ({names[0]}, {names[1]}): {error}"
+            ) from error
+        return True
+
+    async def _serve(self, certificate: bytes, key: bytes | None = None) -> None:
+        """Show this pair, perhaps in one, from the next handshake on. Raises OSError or ValueError.
+
+        A context that refuses a pair is left without the one that it had, so another context tries it first.
+        Then it is changed in the event loop's thread, where no handshake can begin meanwhile.
+        """
+        pair = certificate, certificate if key is None else key
+        await asyncio.to_thread(_load_pair, _fresh(ssl.CERT_NONE), pair)
+        _load_pair(self._context, pair)
+        self._shown = pair
+
+    def _believing(self, ca: bytes) -> ssl.SSLContext:
+        """Another context: with the pair that is shown now, for clients of this CA. Raises ConfigError."""
+        context = _fresh(self._context.verify_mode)
+        _load_pair(context, self._shown)
+        with _in_memory(ca) as path:
+            try:
+                context.load_verify_locations(path)
+            except OSError as error:
+                file = self._config.client_ca_file
+                raise ConfigError(f"client_ca_file {file or 'of the kubeconfig'}: {error}") from error
+        return context
+
+
+def _fresh(client_auth: ssl.VerifyMode) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = client_auth
+    return context
+
+
+def _load_pair(context: ssl.SSLContext, pair: tuple[bytes, bytes]) -> None:
+    """Raises OSError or ValueError, and leaves the context without a pair then."""
+    with _in_memory(pair[0]) as chain, _in_memory(pair[1]) as secret:
+        context.load_cert_chain(chain, secret, _no_password)
 
 
 @contextlib.contextmanager

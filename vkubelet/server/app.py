@@ -128,7 +128,7 @@ class KubeletServer:
         """
         self._tls = tls
         if self._listener is not None:
-            self._listener.tls = tls
+            self._listener.use_tls(tls)
         if self._runner is not None and self._runner.server is not None:
             for connection in self._runner.server.connections:
                 if isinstance(connection, Connection):

@@ -40,7 +40,7 @@ class Listener:
         It calls the first when its client is no stranger any more, the second when it is over. No more than
         half of the process's descriptors go to connections.
         """
-        self.tls = tls
+        self._tls = tls
         self._listening = listening
         self._limits = limits
         self._most = min(limits.connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
@@ -49,6 +49,7 @@ class Listener:
         self._open: set[int] = set()
         self._room = asyncio.Event()
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[None]] = set()
         self._accepting: asyncio.Task[None] | None = None
         self._accepted = 0
 
@@ -61,6 +62,12 @@ class Listener:
         """Accept from now on."""
         self._listening.setblocking(False)
         self._accepting = asyncio.ensure_future(self._accept())
+
+    def use_tls(self, tls: ssl.SSLContext) -> None:
+        """Speak TLS with another context; handshakes under way, which believe as the former one does, end."""
+        self._tls = tls
+        for handshake in self._begun:
+            handshake.cancel()
 
     async def close(self) -> None:
         """Accept no more and end the handshakes; connections that stand stay. May be called twice."""
@@ -107,15 +114,18 @@ class Listener:
         handshake = asyncio.ensure_future(self._shake_hands(number, connection))
         self._handshakes.add(handshake)
         handshake.add_done_callback(self._handshakes.discard)
+        handshake.add_done_callback(self._begun.discard)
 
     async def _shake_hands(self, number: int, connection: socket.socket) -> None:
+        # From here on it can be cancelled: a task that has not begun would leave its connection open.
+        self._begun |= self._handshakes & {asyncio.current_task()}
         protocol = self._make(lambda: self._known(number), lambda: self._ended(number))
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: protocol,
                 connection,
-                ssl=self.tls,
-                ssl_handshake_timeout=None if self.tls is None else self._limits.handshake,
+                ssl=self._tls,
+                ssl_handshake_timeout=None if self._tls is None else self._limits.handshake,
             )
         except BaseException as error:
             self._ended(number)

@@ -1,8 +1,10 @@
 """An API server that keeps what it is given, over real sockets; any request can be made to fail."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,18 @@ async def client(store: Store, tmp_path: Path) -> AsyncIterator[ApiClient]:
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     return Config(node_name="wasm-1", root_dir=str(tmp_path / "root"))
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Callable[[Any], asyncio.Task[Any]]]:
+    tasks: list[asyncio.Task[Any]] = []
+
+    def start(coroutine: Any) -> asyncio.Task[Any]:
+        tasks.append(asyncio.create_task(coroutine))
+        return tasks[-1]
+
+    yield start
+    for task in tasks:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

@@ -4,57 +4,25 @@ import asyncio
 import base64
 import json
 import random
-import ssl
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Signer, left, pair_of
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from waiting import until
 
 from vkubelet import telemetry
 from vkubelet.api.client import ApiClient, KubeconfigError
-from vkubelet.config import Config, ConfigError
-from vkubelet.meters import Deadline
+from vkubelet.config import Config
 from vkubelet.node import csr
 from vkubelet.node.certificates import CertificateError, ClientCertificate, ensure_client
-from vkubelet.node.keystore import KeyStore, Pair, self_signed
-from vkubelet.node.serving_certificate import ServingCertificate
+from vkubelet.node.keystore import KeyStore, self_signed
 
 Store = Any
-PEM = serialization.Encoding.PEM
-
-
-class Signer:
-    """A CA that signs whatever it is asked; the certificates live from `start` to `end` hours from now."""
-
-    def __init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.start, self.end = -1.0, 24.0
-        self.requests: list[x509.CertificateSigningRequest] = []
-
-    def __call__(self, pem: bytes) -> bytes:
-        request = x509.load_pem_x509_csr(pem)
-        self.requests.append(request)
-        now = datetime.now(UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(request.subject)
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca")]))
-            .public_key(request.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now + timedelta(hours=self.start))
-            .not_valid_after(now + timedelta(hours=self.end))
-        )
-        for extension in request.extensions:
-            builder = builder.add_extension(extension.value, extension.critical)
-        return builder.sign(self.key, hashes.SHA256()).public_bytes(PEM)
 
 
 @pytest.fixture
@@ -241,10 +209,6 @@ def test_corrupt_files_are_set_aside(tmp_path: Path) -> None:
     ]
 
 
-def pair_of(pem: bytes) -> Pair:
-    return Pair(x509.load_pem_x509_certificates(pem)[0])
-
-
 def test_renewal_is_at_70_to_90_percent_of_the_life() -> None:
     pair = pair_of(self_signed("n", csr.alternative_names(["n"], []), 1_000_000, 940))
     times = [pair.renewal_at(random.Random(seed)) for seed in range(100)]  # noqa: S311
@@ -257,32 +221,6 @@ def test_names_that_a_certificate_covers() -> None:
     assert pair.covers({"n"}, {"10.0.0.1"})
     assert not pair.covers({"n"}, {"10.0.0.2"})
     assert not pair.covers({"m"}, set())
-
-
-@pytest.fixture
-async def running() -> AsyncIterator[Callable[[Any], asyncio.Task[Any]]]:
-    tasks: list[asyncio.Task[Any]] = []
-
-    def start(coroutine: Any) -> asyncio.Task[Any]:
-        tasks.append(asyncio.create_task(coroutine))
-        return tasks[-1]
-
-    yield start
-    for task in tasks:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not true():  # noqa: ASYNC110  what is waited for is a file or a server's memory
-            await asyncio.sleep(0.01)
-
-
-def left(deadline: Deadline) -> float:
-    """What is shown of a certificate's life; 0 while nothing is."""
-    return sum(sample.value for sample in deadline.family().samples)
 
 
 async def test_the_client_certificate_is_renewed_when_due(
@@ -306,125 +244,3 @@ async def test_the_client_certificate_is_renewed_when_due(
 async def test_credentials_of_others_are_not_renewed(bootstrap: Path, client: ApiClient) -> None:
     config = Config(kubeconfig=str(bootstrap))
     await asyncio.wait_for(ClientCertificate(config, client, bootstrap).run(), 10)
-
-
-async def served(context: ssl.SSLContext) -> x509.Certificate:
-    """The certificate that a client of the context gets to see."""
-
-    async def bye(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-
-    server = await asyncio.start_server(bye, "127.0.0.1", 0, ssl=context)
-    async with server:
-        port = server.sockets[0].getsockname()[1]
-        pem = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))
-    return x509.load_pem_x509_certificate(pem.encode())
-
-
-async def served_after(context: ssl.SSLContext, former: x509.Certificate) -> x509.Certificate:
-    async with asyncio.timeout(30):
-        while (now := await served(context)) == former:  # noqa: ASYNC110  only a handshake can tell
-            await asyncio.sleep(0.01)
-    return now
-
-
-async def test_serving_goes_from_self_signed_to_signed_in_one_context(
-    config: Config, client: ApiClient, store: Store, running: Callable[[Any], asyncio.Task[Any]]
-) -> None:
-    serving = ServingCertificate(config, client, "10.0.0.1")
-    context = await serving.context(ssl.CERT_NONE)
-    first = await served(context)
-    assert first.issuer == first.subject
-    store.sign = Signer()
-    running(serving.run())
-    await until(lambda: bool(store.sign.requests))
-    second = await served_after(context, first)
-    expires_at = second.not_valid_after_utc.timestamp()
-    await until(lambda: 0 < left(telemetry.SERVING_CERTIFICATE_TTL) <= expires_at - time.time() + 1)
-    assert second.subject.rfc4514_string() == "CN=system:node:wasm-1,O=system:nodes"
-    assert pair_of(second.public_bytes(PEM)).covers({"wasm-1"}, {"10.0.0.1"})
-    again = ServingCertificate(config, client, "10.0.0.1")
-    assert await served(await again.context(ssl.CERT_NONE)) == second, "kept for the next start"
-    moved = ServingCertificate(config, client, "10.0.0.2")
-    assert await served(await moved.context(ssl.CERT_NONE)) != second, "not for another address"
-
-
-async def test_configured_files_are_served_and_read_again(
-    tmp_path: Path,
-    client: ApiClient,
-    monkeypatch: pytest.MonkeyPatch,
-    running: Callable[[Any], asyncio.Task[Any]],
-) -> None:
-    monkeypatch.setattr("vkubelet.node.serving_certificate._FILE_CHECK", 0.01)
-    file = tmp_path / "tls.pem"
-    file.write_bytes(self_signed("one", csr.alternative_names(["one"], []), 2_000_000_000, 60))
-    config = Config(root_dir=str(tmp_path), tls_cert_file=str(file), tls_private_key_file=str(file))
-    serving = ServingCertificate(config, client, "10.0.0.1")
-    context = await serving.context(ssl.CERT_NONE)
-    first = await served(context)
-    assert "one@" in first.subject.rfc4514_string()
-    running(serving.run())
-    file.write_bytes(b"half")
-    file.write_bytes(self_signed("two", csr.alternative_names(["two"], []), 2_000_000_000, 60))
-    second = await served_after(context, first)
-    assert "two@" in second.subject.rfc4514_string()
-
-
-@pytest.mark.parametrize("half", ["the certificate alone", "another's key", "nothing yet"])
-async def test_the_former_pair_is_served_until_both_halves_of_the_next_are_there(
-    tmp_path: Path,
-    client: ApiClient,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    running: Callable[[Any], asyncio.Task[Any]],
-    half: str,
-) -> None:
-    monkeypatch.setattr("vkubelet.node.serving_certificate._FILE_CHECK", 0.01)
-    one, two = (
-        self_signed(name, csr.alternative_names([name], []), 2_000_000_000, 60) for name in ("one", "two")
-    )
-    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    certificate.write_bytes(one)
-    key.write_bytes(one)
-    config = Config(root_dir=str(tmp_path), tls_cert_file=str(certificate), tls_private_key_file=str(key))
-    serving = ServingCertificate(config, client, "10.0.0.1")
-    context = await serving.context(ssl.CERT_NONE)
-    first = await served(context)
-    running(serving.run())
-    certificate.write_bytes(two)
-    if half == "the certificate alone":
-        key.unlink()
-    elif half == "nothing yet":
-        key.write_bytes(b"")
-    await until(lambda: "serving certificate not read again" in caplog.text)
-    assert await served(context) == first
-    key.write_bytes(two)
-    assert "two@" in (await served_after(context, first)).subject.rfc4514_string()
-
-
-async def test_a_key_with_a_password_is_refused(tmp_path: Path, client: ApiClient) -> None:
-    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
-    certificate.write_bytes(self_signed("one", csr.alternative_names(["one"], []), 2_000_000_000, 60))
-    encrypted = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(b"secret"),
-    )
-    key.write_bytes(encrypted)
-    config = Config(root_dir=str(tmp_path), tls_cert_file=str(certificate), tls_private_key_file=str(key))
-    with pytest.raises(ConfigError, match="the key is encrypted"):
-        await ServingCertificate(config, client, "10.0.0.1").context(ssl.CERT_NONE)
-
-
-async def test_files_that_cannot_be_served_are_named(tmp_path: Path, client: ApiClient) -> None:
-    with pytest.raises(ConfigError, match="give both or none"):
-        ServingCertificate(Config(tls_cert_file="x"), client, "10.0.0.1")
-    config = Config(root_dir=str(tmp_path), tls_cert_file="/no", tls_private_key_file="/no")
-    with pytest.raises(ConfigError, match=r"tls_cert_file, tls_private_key_file \(/no, /no\)"):
-        await ServingCertificate(config, client, "10.0.0.1").context(ssl.CERT_NONE)
-    with pytest.raises(ConfigError, match="client_ca_file: needed"):
-        await ServingCertificate(Config(root_dir=str(tmp_path)), client, "1.2.3.4").context(ssl.CERT_OPTIONAL)
-    with pytest.raises(ConfigError, match="client_ca_file /no"):
-        await ServingCertificate(
-            Config(root_dir=str(tmp_path), client_ca_file="/no"), client, "1.2.3.4"
-        ).context(ssl.CERT_OPTIONAL)

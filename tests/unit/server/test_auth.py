@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import gc
 import logging
 import ssl
@@ -444,6 +445,47 @@ async def test_a_stream_outlives_the_token_and_the_permission_it_began_with(star
         assert (await kubelet.ask("/stats/summary"))[0] == 401
         await socket.send_bytes(b"still")
         assert await socket.receive_bytes() == b"still"
+
+
+async def test_another_ca_ends_handshakes_that_began_under_the_former(
+    start, stranger, server_files, eventually
+):
+    kubelet = await start(authorizer=AlwaysAllow())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*server_files)
+    context.load_verify_locations(cadata=stranger.pem)
+    ours = kubelet.authority.client(kubelet.authority.issue("ann"))
+    port = int(kubelet.url.rpartition(":")[2])
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    await eventually(lambda: kubelet.server.connections == 1)
+    kubelet.server.use_tls(harden(context))
+    with pytest.raises((ConnectionError, ssl.SSLError)):
+        async with asyncio.timeout(30):
+            await writer.start_tls(ours, server_hostname="127.0.0.1")
+    writer.close()
+    await eventually(lambda: kubelet.server.connections == 0)
+
+
+async def test_another_ca_leaves_nobody_waiting_who_has_just_come(start, stranger, server_files, eventually):
+    kubelet = await start(authorizer=AlwaysAllow())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*server_files)
+    context.load_verify_locations(cadata=stranger.pem)
+    theirs = kubelet.authority.client(stranger.issue("ben"))
+    port = int(kubelet.url.rpartition(":")[2])
+    for turns in range(4):
+        before = kubelet.server.connections
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        while kubelet.server.connections == before:  # noqa: ASYNC110  the very moment, not soon after it
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        kubelet.server.use_tls(harden(context))
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            async with asyncio.timeout(10):
+                await writer.start_tls(theirs, server_hostname="127.0.0.1")
+        writer.close()
+    await eventually(lambda: kubelet.server.connections == 0)
 
 
 async def test_another_ca_ends_idle_connections_and_spares_streams(start, stranger, server_files, eventually):
