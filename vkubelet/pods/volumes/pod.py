@@ -197,10 +197,10 @@ class PodVolumes:
         self._node.renewal.forget(self)
         self._node.objects.use(self._owner, ())
         async with self._one_at_a_time:
-            self._node.tokens.forget(self._pod.metadata.uid)
             self._node.forget(self._pod.metadata.uid)
             self._mounted.clear()
             await self._node.release(self._pod.metadata.uid)
+            self._node.tokens.forget(self._pod.metadata.uid)
             await to_its_end(self._remove)
 
     @property

@@ -33,6 +33,7 @@ from vkubelet.pods.volumes.csi.staging import Staging
 from vkubelet.pods.volumes.csi.wanted import PERSISTENT, Wanted, gives_group, inline, persistent
 from vkubelet.pods.volumes.errors import SetUpError, os_text
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
+from vkubelet.pods.volumes.layout import component
 from vkubelet.rpc.client import RpcError
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ class CsiVolumes:
         self._staging.settle()
 
     async def _show(self, pod: Pod, wanted: Wanted) -> Callable[[], Mounted]:
+        component(wanted.driver, "the driver's name")
         spec = await self._spec(wanted)
         context: Mapping[str, str] = {}
         if wanted.lifecycle == PERSISTENT:
