@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -29,7 +30,7 @@ def build_guest(name: str) -> Path:
     target = CACHE / f"{name}-{digest}.wasm"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_suffix(".new")
+        fresh = target.with_suffix(f".{os.getpid()}")  # another process may make it too
         if world.exists():
             components.compile_core(source, fresh)
             fresh.write_bytes(components.component(world.read_text(), fresh.read_bytes()))

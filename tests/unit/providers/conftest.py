@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import hashlib
 import secrets
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -88,7 +89,9 @@ def assemble(text: str) -> Path:
     binary = bytes(wasmtime.wat2wasm(text))
     path = BUILT / f"{hashlib.sha256(binary).hexdigest()[:16]}.wasm"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(binary)
+    fresh = path.with_suffix(f".{os.getpid()}")  # another process may make it too
+    fresh.write_bytes(binary)
+    fresh.replace(path)
     return path
 
 
