@@ -291,6 +291,8 @@ def test_what_the_node_cannot_keep_is_refused_with_its_field(space: Namespace, a
     assert status["reason"] == "UnsupportedPodSpec"
     assert "spec.containers{main}.securityContext.privileged" in status["message"]
     assert space.wait_event("asks", "UnsupportedPodSpec")
+    complaint = space.kubectl("logs", "asks", check=False)
+    assert 'container "main" in pod "asks" is not available' in complaint
 
 
 def end_process(pid: int, number: signal.Signals) -> None:

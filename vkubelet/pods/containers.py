@@ -20,6 +20,7 @@ from vkubelet.pods import podinfo, termination
 from vkubelet.pods.container_status import terminated_reason
 from vkubelet.pods.directory import ContainerNotFoundError, ContainerNotReadyError, LogSource
 from vkubelet.pods.observed import Attempt, ContainerView
+from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.records import Record, attempt, record
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.seed import seed
@@ -49,6 +50,9 @@ class PodContainers:
         completed = [dataclasses.replace(item, attempt=self._attempt(item.state)) for item in found]
         self._views = seed(pod, completed, time.time())
         self.life = life(self._views)
+        listed = found or pod.status.container_statuses
+        self.unlisted = pod.status.phase in TERMINAL_PHASES and not listed
+        """Whether the pod's status names no containers: the node has refused it."""
 
     @property
     def views(self) -> Mapping[str, ContainerView]:
@@ -124,6 +128,8 @@ class PodContainers:
         wanted = view.latest
         if previous and not (wanted is not None and wanted.exit is not None and view.waiting is not None):
             wanted = view.previous  # else it waits to be restarted: what ran last is the previous one
+        if self.unlisted:
+            raise ContainerNotReadyError.unavailable(container, pod)
         if wanted is None:
             if previous:
                 raise ContainerNotReadyError.no_previous(container, pod)

@@ -255,6 +255,7 @@ class PodWorker:
         rejection = self._rejection = admit(self.pod, host, own_identity()) or await self._allocation.admit()
         self._active = rejection is None
         if rejection is not None:
+            self.containers.unlisted = True
             telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
             reference = pod_reference(self.pod)
             self._services.recorder.event(reference, "Warning", rejection.reason, rejection.message)

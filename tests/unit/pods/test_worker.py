@@ -15,6 +15,7 @@ from fake_node import Setting, pods_of_a_node
 from providers.base import ContainerSpec, Preopen, ProviderError
 from vkubelet.api.objects import Pod
 from vkubelet.pods import worker as module
+from vkubelet.pods.directory import ContainerNotFoundError, ContainerNotReadyError
 
 
 @pytest.fixture
@@ -127,6 +128,23 @@ async def test_a_pod_deleted_while_it_starts_is_ended_and_not_lost(setting: Sett
     go.set()
     await setting.told.until(lambda: setting.told.finished)
     assert all(state.exit is not None for state in setting.provider.states.values())
+
+
+@pytest.mark.parametrize("by", ["this agent", "an earlier one"])
+async def test_a_pod_that_was_refused_has_no_containers_with_logs(setting: Setting, by: str) -> None:
+    refused = pod()
+    if by == "this agent":
+        refused.spec.host_pid = True
+        setting.manager.on_change(refused)
+        await setting.told.until(lambda: setting.phase() == "Failed")
+    else:
+        refused.status.phase = "Failed"
+        setting.manager.on_change(refused)
+    for previous in (False, True):
+        with pytest.raises(ContainerNotReadyError, match=r'^container "a" in pod "p" is not available$'):
+            setting.manager.log_file("ns", "p", "a", uid=None, previous=previous)
+    with pytest.raises(ContainerNotFoundError, match=r'^container "b" not found in pod "p"$'):
+        setting.manager.log_file("ns", "p", "b", uid=None, previous=False)
 
 
 async def test_a_pod_that_vanishes_is_ended_and_reported_no_more(setting: Setting) -> None:
