@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-import secrets
 import os
+import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
