@@ -26,7 +26,7 @@ from vkubelet.api.informer import PodInformer
 from vkubelet.api.objects import ObjectReference
 from vkubelet.api.references import ObjectReferences
 from vkubelet.config import Config, ConfigError
-from vkubelet.deviceplugins.manager import DeviceManager
+from vkubelet.deviceplugins.on_demand import DevicesOnDemand
 from vkubelet.endpoints import endpoints
 from vkubelet.node import usage
 from vkubelet.node.certificates import (
@@ -176,7 +176,7 @@ class _Agent:
             self._client, self._reporter, config.node_name, lambda: self._node.uid, self._complain
         )
         static = StaticPods(self._reporter, mirrors)
-        devices = DeviceManager(config, self._node.offer)
+        devices = DevicesOnDemand(config, self._node.offer)
         if devices.is_new:
             self._node.recreated()
         runtime = PodRuntime(

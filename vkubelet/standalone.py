@@ -24,7 +24,7 @@ from vkubelet.api.local_events import LoggedEvents
 from vkubelet.api.objects import ObjectReference, Pod, PodStatus
 from vkubelet.api.references import NoReferences
 from vkubelet.config import Config, ConfigError
-from vkubelet.deviceplugins.manager import DeviceManager
+from vkubelet.deviceplugins.on_demand import DevicesOnDemand
 from vkubelet.endpoints import endpoints
 from vkubelet.node import facts, usage
 from vkubelet.node.certificates import client_kubeconfig
@@ -164,7 +164,7 @@ class _Alone:
         await asyncio.to_thread(self._images.open)
         static = StaticPods(Nobody(), NoMirrors())
         self._node = node = LocalNode(config, found, self._recorder)
-        self._devices = DeviceManager(config, node.offer)
+        self._devices = DevicesOnDemand(config, node.offer)
         runtime = PodRuntime(
             config,
             self._provider,

@@ -33,11 +33,6 @@ class CheckpointFile:
         self._path = path
         self._written: bytes | None = None
 
-    @property
-    def exists(self) -> bool:
-        """Whether an earlier agent of this node left one."""
-        return self._path.exists()
-
     def read(self) -> Checkpoint:
         """What an earlier agent knew; nothing if there was none. Raises OSError."""
         try:

@@ -20,12 +20,13 @@ from vkubelet.api.objects import Pod, ResourceHealth, ResourceStatus
 from vkubelet.config import Config
 from vkubelet.deviceplugins.allocator import Allocator
 from vkubelet.deviceplugins.checkpoint import Checkpoint, CheckpointFile
+from vkubelet.deviceplugins.door import SOCKET
 from vkubelet.deviceplugins.equipment import equipment
 from vkubelet.deviceplugins.ledger import Allocation, Ledger
 from vkubelet.deviceplugins.messages import HEALTHY, UNHEALTHY, VERSION, Device, RegisterRequest
 from vkubelet.deviceplugins.plugin import DevicePlugin
 from vkubelet.deviceplugins.pool import Pool
-from vkubelet.deviceplugins.registration import SOCKET, RegistrationServer
+from vkubelet.deviceplugins.registration import RegistrationServer
 from vkubelet.pods.devices import NO_EQUIPMENT, DeviceError, Equipment
 from vkubelet.pods.manifests.problems import Problems
 from vkubelet.pods.resources import is_extended
@@ -34,54 +35,57 @@ from vkubelet.rpc.client import RpcError
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = "devices.json"
-"""The file in the root directory."""
 Offer = Callable[[Mapping[str, int], Mapping[str, int]], None]
 """Takes what the node has of each resource, and what pods may have together."""
 
 
 class DeviceManager:
-    """One for the node; implements Devices.
+    """One for the node; implements Devices."""
 
-    `changed` is called with the uid of a pod when the health of its devices has changed.
-    """
+    def __init__(
+        self,
+        config: Config,
+        checkpoint: Path,
+        offer: Offer,
+        *,
+        place: Callable[[str], Path],
+        changed: Callable[[str], None],
+    ) -> None:
+        """`offer` is told at once, and whenever that changes. Raises OSError.
 
-    def __init__(self, config: Config, offer: Offer) -> None:
-        """`offer` is told at once, and whenever that changes. Raises OSError."""
-        self.changed: Callable[[str], None] = _nobody
+        `checkpoint` is the file of what an earlier agent knew, `place` tells the path of a plugin's socket,
+        `changed` hears the uid of each pod when the health of its devices has changed.
+        """
         self._offer = offer
+        self._place = place
+        self._changed = changed
         self._configured = config.extended_resources
-        self._directory = Path(config.device_plugin_dir or Path(config.root_dir) / "device-plugins")
-        self._file = CheckpointFile(Path(config.root_dir) / CHECKPOINT)
-        self.is_new = not self._file.exists
-        """No agent ran here before: what the node's object says of devices is another one's."""
+        self._file = CheckpointFile(checkpoint)
         kept = self._file.read()
         self._ledger = Ledger(kept.allocations)
         names = [name for name in kept.resources if name not in self._configured]
         self._pool: Pool[DevicePlugin] = Pool(names, time.monotonic())
         self._allocator = Allocator(self._pool, self._ledger, self._write)
-        self._door = RegistrationServer(self._directory, Path(config.run_dir), self._register)
+        self._server = RegistrationServer(Path(config.run_dir), self._register)
         self._group: asyncio.TaskGroup | None = None
         self._watches: dict[DevicePlugin, asyncio.Task[None]] = {}
         self._stopped = asyncio.Event()
         self._publish()
-        self._keep()
 
     async def run(self) -> NoReturn:
-        """Take plugins in, until cancelled."""
+        """Follow the plugins that register, until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 group.create_task(self._expire())
-                try:
-                    await self._door.open()
-                except OSError as error:
-                    # Nothing else of the node needs them.
-                    logger.error("no device plugin can register: %s: %s", self._directory / SOCKET, error)  # noqa: TRY400
         finally:
             self._group = None
-            await self._door.close()
+            await self._server.close()
         raise AssertionError("the task that waits for grace periods never ends")
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """A plugin that registers has connected. Raises OSError."""
+        await self._server.serve(reader, writer)
 
     async def allocate(self, pod: Pod) -> None:
         """See Devices."""
@@ -177,9 +181,9 @@ class DeviceManager:
         if name in self._configured:
             raise DeviceError(f"the resource {name} is given by the node's configuration, extended_resources")
         if endpoint in ("", ".", "..", SOCKET) or "/" in endpoint or "\0" in endpoint:
-            raise DeviceError(f"the Endpoint {quoted(endpoint)} is no name of a socket in {self._directory}")
+            raise DeviceError(f"the Endpoint {quoted(endpoint)} is no name of a plugin's socket")
         telemetry.DEVICE_PLUGIN_REGISTRATIONS.inc(name)
-        plugin = DevicePlugin(name, self._door.place(endpoint))
+        plugin = DevicePlugin(name, self._place(endpoint))
         await plugin.connect()
         if self._group is None:
             raise DeviceError("the node agent is shutting down")
@@ -209,7 +213,7 @@ class DeviceManager:
         self._keep()
         self._publish()
         for uid in self._ledger.holders(resource, changed):
-            self.changed(uid)
+            self._changed(uid)
 
     async def _expire(self) -> NoReturn:
         """Forget what is of plugins that have not come back."""
@@ -237,7 +241,7 @@ class DeviceManager:
         try:
             self._file.write(Checkpoint(resources=self._pool.names(), allocations=self._ledger.allocations()))
         except OSError as error:
-            raise DeviceError(f"failed to write checkpoint file {quoted(CHECKPOINT)}: {error}") from error
+            raise DeviceError(f"failed to write checkpoint file: {error}") from error
 
 
 def _is_resource_name(name: str) -> bool:
@@ -245,7 +249,3 @@ def _is_resource_name(name: str) -> bool:
     problems = Problems()
     problems.qualified("", f"requests.{name}")
     return is_extended(name) and not problems.found
-
-
-def _nobody(uid: str) -> None:
-    """Nobody waits for news of a pod's devices."""

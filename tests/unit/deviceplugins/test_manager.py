@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -15,10 +17,8 @@ from device_plugin import FakePlugin, running
 from vkubelet.api.containers import Container, ResourceRequirements
 from vkubelet.api.objects import ContainerStatus, ObjectMeta, Pod, PodSpec, ResourceStatus
 from vkubelet.config import Config
-from vkubelet.deviceplugins import manager as manager_module
 from vkubelet.deviceplugins import plugin as plugin_module
 from vkubelet.deviceplugins import pool as pool_module
-from vkubelet.deviceplugins.manager import DeviceManager
 from vkubelet.deviceplugins.messages import (
     ALLOCATE,
     GET_OPTIONS,
@@ -27,6 +27,7 @@ from vkubelet.deviceplugins.messages import (
     ContainerAllocateResponse,
     DevicePluginOptions,
 )
+from vkubelet.deviceplugins.on_demand import CHECKPOINT, DevicesOnDemand
 from vkubelet.pods.devices import DeviceError
 from vkubelet.rpc.client import RpcError
 
@@ -56,8 +57,8 @@ class World:
         self.news.set()
 
     @contextlib.asynccontextmanager
-    async def agent(self) -> AsyncIterator[DeviceManager]:
-        manager = DeviceManager(self.config, self.offer)
+    async def agent(self) -> AsyncIterator[DevicesOnDemand]:
+        manager = DevicesOnDemand(self.config, self.offer)
         manager.changed = self.on_change
         task = asyncio.create_task(manager.run())
         try:
@@ -126,9 +127,9 @@ async def test_a_plugin_registers_and_its_devices_are_the_nodes(world: World) ->
         ({"resource_name": "example.com/a b"}, 'the ResourceName "example.com/a b" is invalid'),
         ({"resource_name": "Example.com/a"}, 'the ResourceName "Example.com/a" is invalid'),
         ({"resource_name": ""}, 'the ResourceName "" is invalid'),
-        ({"endpoint": ""}, 'the Endpoint "" is no name of a socket'),
-        ({"endpoint": "../other.sock"}, 'the Endpoint "../other.sock" is no name of a socket'),
-        ({"endpoint": "kubelet.sock"}, 'the Endpoint "kubelet.sock" is no name of a socket'),
+        ({"endpoint": ""}, 'the Endpoint "" is no name of a plugin'),
+        ({"endpoint": "../other.sock"}, 'the Endpoint "../other.sock" is no name of a plugin'),
+        ({"endpoint": "kubelet.sock"}, 'the Endpoint "kubelet.sock" is no name of a plugin'),
     ],
 )
 async def test_what_cannot_be_a_plugin_is_told_why(world: World, changes: dict[str, str], text: str) -> None:
@@ -178,6 +179,33 @@ async def test_nonsense_in_the_stream_ends_a_plugin(world: World) -> None:
         plugin.raw[LIST_AND_WATCH.path] = b"\x0a\xff"
         await plugin.update({"d1": "Healthy"})
         await world.has(2, 0)
+
+
+async def test_a_node_without_plugins_has_nothing_that_speaks_with_them(tmp_path: Path) -> None:
+    script = """
+import asyncio, sys
+from pathlib import Path
+from vkubelet.config import Config
+from vkubelet.deviceplugins.on_demand import DevicesOnDemand
+
+async def main(directory):
+    for _ in range(2):
+        config = Config(root_dir=directory, run_dir=directory)
+        task = asyncio.create_task(DevicesOnDemand(config, print).run())
+        while not (Path(directory) / "device-plugins" / "kubelet.sock").exists():
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+asyncio.run(main(sys.argv[1]))
+print(*sorted(name for name in sys.modules if "grpc" in name or "deviceplugins." in name))
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    ran = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == (
+        "vkubelet.deviceplugins.door vkubelet.deviceplugins.on_demand\n",
+        "",
+    )
 
 
 async def test_bytes_that_are_no_registration_harm_nobody(world: World) -> None:
@@ -431,11 +459,11 @@ async def test_a_node_is_new_until_an_agent_ran_on_it(world: World) -> None:
 
 
 async def test_a_checkpoint_that_cannot_be_read_stops_nobody(world: World) -> None:
-    (Path(world.config.root_dir) / manager_module.CHECKPOINT).write_text("{")
+    (Path(world.config.root_dir) / CHECKPOINT).write_text("{")
     async with world.agent() as manager, running(world.plugin()):
         await world.has(2, 2)
         await manager.allocate(make_pod("u"))
-        assert (Path(world.config.root_dir) / f"{manager_module.CHECKPOINT}.corrupt").exists()
+        assert (Path(world.config.root_dir) / f"{CHECKPOINT}.corrupt").exists()
 
 
 async def test_when_nothing_else_is_known_the_pods_status_tells_what_it_has(world: World) -> None:
@@ -444,7 +472,7 @@ async def test_when_nothing_else_is_known_the_pods_status_tells_what_it_has(worl
         await world.has(2, 2)
         await manager.allocate(pod)
         status = ContainerStatus(name="main", allocated_resources_status=manager.health("u")["main"])
-    (Path(world.config.root_dir) / manager_module.CHECKPOINT).unlink()
+    (Path(world.config.root_dir) / CHECKPOINT).unlink()
     claim = ResourceStatus(name="claim:other", resources=[])
     assert status.allocated_resources_status
     status.allocated_resources_status = [*status.allocated_resources_status, claim]
@@ -468,7 +496,7 @@ async def test_when_nothing_else_is_known_the_pods_status_tells_what_it_has(worl
 async def test_a_device_that_cannot_be_written_down_is_not_given(world: World) -> None:
     async with world.agent() as manager, running(world.plugin()) as plugin:
         await world.has(2, 2)
-        fresh = Path(world.config.root_dir) / f".{manager_module.CHECKPOINT}"
+        fresh = Path(world.config.root_dir) / f".{CHECKPOINT}"
         fresh.mkdir()
         with pytest.raises(DeviceError, match="failed to write checkpoint file"):
             await manager.allocate(make_pod("u"))
@@ -492,7 +520,7 @@ async def test_a_node_whose_directory_cannot_be_made_runs_without_plugins(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.plugins.write_text("in the way")
-    manager = DeviceManager(world.config, world.offer)
+    manager = DevicesOnDemand(world.config, world.offer)
     task = asyncio.create_task(manager.run())
     async with asyncio.timeout(10):
         while "no device plugin can register" not in caplog.text:  # noqa: ASYNC110  nobody tells of it
