@@ -42,7 +42,10 @@ CONTAINER: Fields = {
     "ports": applied("they inform; guests share the node's network, and only with hostNetwork"),
     "readinessProbe": works(),
     "resizePolicy": works(),
-    "resources": works("the guest finds its limits where Linux has them, in /sys/fs/cgroup"),
+    "resources": works(
+        "the guest finds its limits where Linux has them, in /sys/fs/cgroup; of devices it gets what their "
+        "plugin names: variables, directories and regular files, but no file of a device and no CDI device"
+    ),
     "restartPolicy": works(),
     "restartPolicyRules": works(),
     "securityContext": works(),
