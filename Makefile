@@ -49,7 +49,7 @@ $(LAUNCHER): $(NATIVE) | $(STAMP)
 
 toolbox: $(TOOLBOX)
 
-$(TOOLBOX): $(shell find deploy/toolbox -type f) vkubelet/dev/toolbox.py | $(STAMP)
+$(TOOLBOX): $(shell find deploy/toolbox -type f) vkubelet/dev/toolbox.py vkubelet/dev/snapshot.py | $(STAMP)
 	$(BIN)/python -m vkubelet.dev.toolbox
 
 bench: $(LAUNCHER) $(TOOLBOX)

@@ -19,12 +19,14 @@ import (
 // name is what the toolbox itself is called.
 const name = "toolbox"
 
+// box has all applets.
+var box = shell.New(applets.All, archive.Applets)
+
 func main() {
 	os.Exit(run(os.Args))
 }
 
 func run(args []string) int {
-	box := shell.New(applets.All, archive.Applets)
 	if len(args) > 0 && (path.Base(args[0]) == name || box.Applet(path.Base(args[0])) == nil) {
 		args = args[1:]
 		if len(args) > 0 && args[0] == "--list" {

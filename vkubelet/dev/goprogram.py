@@ -38,7 +38,8 @@ class Program:
     `announcement` is said before a build. `kept` is how many results stay in the cache. `target` are the
     variables that name a system which is not this one. `prepared` gives the directory to build in, where that
     is not the sources' own. `more` are directories of other modules that it is built from. `package` is what
-    is built, which may be of a module that the sources require.
+    is built, which may be of a module that the sources require. `finished` makes the program's file of what
+    the compiler wrote. `version` names what these functions do.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Program:
     prepared: Callable[[Path, Run], AbstractContextManager[Path]] | None = None
     more: tuple[Path, ...] = ()
     package: str = "."
+    finished: Callable[[bytes], bytes] | None = None
+    version: str = ""
 
 
 def built(program: Program, go: Toolchain, cache: Path, report: Report) -> Path:
@@ -72,7 +75,8 @@ def identity(program: Program, go: Toolchain) -> str:
     target = [f"{name}={value}" for name, value in sorted(program.target.items())]
     more = [key(sources, go, []) for sources in program.more]
     package = [] if program.package == "." else [program.package]
-    return key(program.sources, go, [*program.flags, *target, *more, *package])
+    version = [program.version] if program.version else []
+    return key(program.sources, go, [*program.flags, *target, *more, *package, *version])
 
 
 def required(module: str, pattern: str) -> str:
@@ -142,6 +146,8 @@ def _build(program: Program, go: Toolchain, binary: Path, report: Report) -> Non
                 with report.bar("Compiling packages", packages) as advance:
                     command = [go.go, "build", "-v", *program.flags, f"-o={temporary}", program.package]
                     _compile(command, environment, sources, output, lambda done: advance(min(done, packages)))
+        if program.finished is not None:
+            temporary.write_bytes(program.finished(temporary.read_bytes()))
         temporary.replace(binary)
     except subprocess.CalledProcessError as error:
         raise DevError(f"building {program.title} failed; all of it is in {log}\n{tail(log)}") from error

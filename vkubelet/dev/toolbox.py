@@ -4,10 +4,15 @@ It exists because the module is no part of the repository: `make toolbox`, the w
 tests come here, `python -m vkubelet.dev.toolbox` builds it in place. The shell that it is made with has
 in-process pipes for one kind of WebAssembly and those of a system for all else. WASI has no pipes: a
 copy of that package, made for each build and never kept, gets our pipes for WASI in place of the system's.
+
+The module is a snapshot of the program when Go's runtime and all packages have begun, which takes longer than
+most commands do. Go's runtime and its package syscall get a file each (an overlay), by which they begin again
+with what differs from one instance to the next.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -22,11 +27,16 @@ import wasmtime
 from vkubelet.dev.goprogram import Program, Run, built, required
 from vkubelet.dev.layout import DevError, default_cache
 from vkubelet.dev.report import Report
+from vkubelet.dev.snapshot import SnapshotError, snapshot
 from vkubelet.dev.toolchain import toolchain
 from vkubelet.toolbox import DESCRIPTION, MODULE, PACKAGE, Toolbox, ToolboxError
 
 SOURCES = Path(__file__).parents[2] / "deploy" / "toolbox"
 KEPT = 3
+_MADE_BY = (Path(__file__), Path(__file__).with_name("snapshot.py"))
+_OVERLAY = "overlay.json"
+_AWAKENED = ("runtime", "syscall")
+"""Packages of Go's own that get a file of ours."""
 _INTERPRETER = Path("vendor/mvdan.cc/sh/v3/interp")
 _EDITS = (
     # The system's pipes are not for WASI, which gets the files of `vendored/interp`.
@@ -45,17 +55,26 @@ def build(directory: Path = PACKAGE, report: Report | None = None, cache: Path |
         raise DevError("the toolbox is built from a source tree of vkubelet; this is none")
     report = report or Report()
     cache = cache or Path(os.environ.get("VKUBELET_CACHE_DIR") or default_cache())
+    go = toolchain(cache, required((SOURCES / "go.mod").read_text(), r"^go (\S+)$"), report)
     program = Program(
         name="toolbox",
         title="the toolbox",
         announcement="Building the toolbox: less than a minute, then cached.",
         sources=SOURCES,
-        flags=("-trimpath", "-buildvcs=false", "-ldflags=-s -w"),
+        flags=(
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags=-s -w",
+            "-buildmode=c-shared",
+            "-tags=snapshot",
+            f"-overlay={_OVERLAY}",
+        ),
         kept=KEPT,
         target={"GOOS": "wasip1", "GOARCH": "wasm"},
-        prepared=vendored,
+        prepared=functools.partial(vendored, Path(go.root)),
+        finished=_finished,
+        version=hashlib.sha256(b"".join(file.read_bytes() for file in _MADE_BY)).hexdigest(),
     )
-    go = toolchain(cache, required((SOURCES / "go.mod").read_text(), r"^go (\S+)$"), report)
     module = built(program, go, cache, report).read_bytes()
     digest = f"sha256:{hashlib.sha256(module).hexdigest()}"
     try:
@@ -101,13 +120,29 @@ def _refused(*_: int) -> int:
 
 
 @contextmanager
-def vendored(sources: Path, run: Run) -> Iterator[Path]:
-    """A copy of the sources with the modules that they need, and our changes to one of those."""
+def vendored(root: Path, sources: Path, run: Run) -> Iterator[Path]:
+    """A copy of the sources with the modules that they need, and our changes to one of those and to Go's own.
+
+    Go is in the directory `root`.
+    """
     with tempfile.TemporaryDirectory(prefix="vkubelet-toolbox-") as temporary:
         directory = Path(temporary) / "toolbox"
         shutil.copytree(sources, directory)
         vendor(directory, run)
+        added = {
+            str(root / "src" / package / file.name): str(file)
+            for package in _AWAKENED
+            for file in (directory / "vendored" / package).iterdir()
+        }
+        (directory / _OVERLAY).write_text(json.dumps({"Replace": added}))
         yield directory
+
+
+def _finished(module: bytes) -> bytes:
+    try:
+        return snapshot(module, "_initialize", "wake")
+    except SnapshotError as error:
+        raise DevError(f"the toolbox cannot be made to begin later: {error}") from error
 
 
 def vendor(directory: Path, run: Run) -> None:

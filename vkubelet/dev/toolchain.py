@@ -24,12 +24,13 @@ REQUIREMENTS = Path(__file__).with_name("go-requirements.txt")
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A `go` command, its version (like `1.26.6`), target, and the variables it is to run with."""
+    """A `go` command, its version (like `1.26.6`), target, the variables to run it with, its directory."""
 
     go: str
     version: str
     target: str
     environment: dict[str, str] = field(hash=False)
+    root: str = ""
 
 
 def toolchain(cache: Path, minimum: str, report: Report) -> Toolchain:
@@ -70,7 +71,7 @@ def _inspect(go: str, settings: dict[str, str]) -> Toolchain:
     environment = {**os.environ, **settings}
     try:
         answer = subprocess.run(
-            [go, "env", "-json", "GOVERSION", "GOOS", "GOARCH"],
+            [go, "env", "-json", "GOVERSION", "GOOS", "GOARCH", "GOROOT"],
             env=environment,
             capture_output=True,
             text=True,
@@ -79,7 +80,8 @@ def _inspect(go: str, settings: dict[str, str]) -> Toolchain:
         )
         facts = json.loads(answer.stdout)
         version = facts["GOVERSION"].removeprefix("go").split()[0]
-        return Toolchain(go, version, f"{facts['GOOS']}-{facts['GOARCH']}", environment)
+        target = f"{facts['GOOS']}-{facts['GOARCH']}"
+        return Toolchain(go, version, target, environment, facts["GOROOT"])
     except subprocess.CalledProcessError as error:
         raise DevError(f"{go} does not work: {error.stderr.strip()}") from error
     except (OSError, subprocess.TimeoutExpired, ValueError, LookupError) as error:

@@ -87,13 +87,30 @@ func New(ctx context.Context, applet *Applet, args []string, dir string, env []s
 		stdout:   files.Stdout,
 		stderr:   files.Stderr,
 	}
-	c.Out = bufio.NewWriterSize(outputOf{c}, 64<<10)
+	c.Out = newWriter(outputOf{c})
 	c.Stdin = inputOf{c, files.Stdin}
 	return c
 }
 
 // ended is how a call ends from within: a status.
 type ended int
+
+// outputSize is how much of an applet's output is held back.
+const outputSize = 64 << 10
+
+// prepared is the first call's buffer. It is made before there is any call, so that of its pages none is touched but
+// those that are written to.
+var prepared = bufio.NewWriterSize(nil, outputSize)
+
+func newWriter(to io.Writer) *bufio.Writer {
+	writer := prepared
+	if writer == nil {
+		return bufio.NewWriterSize(to, outputSize)
+	}
+	prepared = nil
+	writer.Reset(to)
+	return writer
+}
 
 // Main runs the applet and returns its exit status. What it wrote has been flushed.
 //

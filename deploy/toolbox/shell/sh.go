@@ -26,12 +26,12 @@ func (b *Box) own() []*call.Applet {
 		Run:   b.sh,
 	}}
 	for name, usage := range map[string]string{
-		"[":      "EXPRESSION ]",
-		"echo":   "[-neE] [ARG...]",
-		"false":  "",
-		"pwd":    "[-LP]",
-		"test":   "EXPRESSION",
-		"true":   "",
+		"[":     "EXPRESSION ]",
+		"echo":  "[-neE] [ARG...]",
+		"false": "",
+		"pwd":   "[-LP]",
+		"test":  "EXPRESSION",
+		"true":  "",
 	} {
 		applets = append(applets, &call.Applet{Name: name, Usage: usage, Run: b.builtin})
 	}
@@ -193,8 +193,14 @@ func (o *oneByOne) Read(data []byte) (int, error) {
 	return n, err
 }
 
-// builtin runs a builtin of the interpreter as an applet.
+// builtin runs a builtin of the interpreter as an applet. Some need no interpreter.
 func (b *Box) builtin(c *call.Call) int {
+	switch c.Name {
+	case "true":
+		return 0
+	case "false":
+		return 1
+	}
 	runner, err := b.runner(c, nil, nil)
 	if err != nil {
 		c.Die(1, "%v", err)

@@ -22,7 +22,7 @@ FAKE_GO = """#!/bin/sh
 # The parts of `go` that a build uses. A real one cannot be made to fail, or to count, on demand.
 echo "$@" >> "$FAKE_LOG"
 case "$1" in
-env) echo '{"GOVERSION": "'${FAKE_VERSION:-go1.99.0}'", "GOOS": "linux", "GOARCH": "amd64"}' ;;
+env) echo '{"GOVERSION": "'${FAKE_VERSION:-go1.99.0}'", "GOOS": "linux", "GOARCH": "amd64", "GOROOT": "/"}' ;;
 list) printf 'one\\ntwo\\n\\n' ;;
 build)
     echo one >&2
