@@ -31,7 +31,7 @@ class Failed(Exception):  # noqa: N818  what the test makes of it
 
 
 class Driver:
-    """A driver, and the registry that knows it; `faults` are outcomes of its next calls: False is a failure."""
+    """A driver, and the registry that knows it. `faults` are how its next calls end: False is a failure."""
 
     name = "d"
 
