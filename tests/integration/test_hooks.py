@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from namespaces import Namespace
 
@@ -19,8 +22,25 @@ def test_a_post_start_hook_runs_in_the_container(space: Namespace, actor: str) -
 def test_a_post_start_hook_that_fails_ends_its_container(space: Namespace, actor: str) -> None:
     hook = {"exec": {"command": ["actor", "exit", "3"]}}
     space.pod("unhooked", actor, "sleep", "1000", container={"lifecycle": {"postStart": hook}})
+    reason = "{.status.containerStatuses[0].state.waiting.reason}"
+    shown = space.kubectl(
+        "wait",
+        "pod/unhooked",
+        f"--for=jsonpath={reason}=PostStartHookError",
+        "--timeout=60s",
+        "--output=json",
+    )
+    state = json.loads(shown)["status"]["containerStatuses"][0]["state"]["waiting"]
+    assert re.fullmatch(
+        r'Exec lifecycle hook \(\[actor exit 3\]\) for Container "main" in Pod "unhooked_.*" failed'
+        r" - error: command 'actor exit 3' exited with 3: .*, message: .*",
+        state["message"],
+    )
     assert space.wait_event("unhooked", "FailedPostStartHook") == "PostStartHook failed"
+    assert space.wait_event("unhooked", "Killing") == "FailedPostStartHook"
     space.wait("pod/unhooked", "jsonpath={.status.containerStatuses[0].restartCount}=1")
+    space.wait_reason("unhooked", "CrashLoopBackOff")
+    assert space.status("unhooked")["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 137
 
 
 def test_a_pre_stop_hook_has_its_time_before_the_container_ends(space: Namespace, actor: str) -> None:

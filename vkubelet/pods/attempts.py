@@ -7,6 +7,7 @@ know when a container should start or what follows from a failure.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
@@ -31,7 +32,7 @@ from vkubelet.pods.sharing import group as pod_group
 from vkubelet.pods.starter import StartError, container_reference, log_file
 from vkubelet.pods.stopper import Stopper
 from vkubelet.pods.volumes.pod import PodVolumes
-from vkubelet.pods.waits import is_changed
+from vkubelet.pods.waits import hook_failed, is_changed
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 TARGET_ROOT = "/proc/1/root"
 # After a defect of our own in a start, the pause before the container is tried again.
 DEFECT_PAUSE = 10.0
+# Seconds that the end of a container may take beyond its grace period before it is asked for again.
+STOP_PAUSE = 10.0
 
 
 class Attempts:
@@ -163,22 +166,36 @@ class Attempts:
     async def _begin(self, pod: Pod, container: Container, group: asyncio.TaskGroup) -> None:
         """What follows once there is a process: the postStart hook, then the probes."""
         running = self._containers.running(container.name)
-        lifecycle = container.lifecycle
-        if running is not None and lifecycle is not None and lifecycle.post_start is not None:
+        handler = container.lifecycle.post_start if container.lifecycle is not None else None
+        waiting = None
+        if running is not None and handler is not None:
             try:
-                await self._services.hooks.run(pod, container, running, lifecycle.post_start)
+                await self._services.hooks.run(pod, container, running, handler)
             except HookError as error:
-                logger.warning("pod %s: container %s: postStart hook: %s", pod.key, container.name, error)
-                reference = container_reference(pod, container.name)
-                self._services.recorder.event(
-                    reference, "Warning", "FailedPostStartHook", "PostStartHook failed"
-                )
-                kill = Kill(container.name, running.state.id, grace_seconds(pod), "FailedPostStartHook")
-                self._stopper.stop(pod, kill, group)
-                await running.end.wait()
-        self._containers.set(container.name, starting=False)
+                # The container's end is no failure of a sleep: a kubelet's goes on.
+                if handler.sleep is None or not running.end.is_set():
+                    waiting = await self._end_for_hook(pod, running, str(error), group)
+        self._containers.set(container.name, starting=False, waiting=waiting)
         if running is not None and not running.end.is_set():
             self._probe(pod, running)
+
+    async def _end_for_hook(
+        self, pod: Pod, running: RunningContainer, message: str, group: asyncio.TaskGroup
+    ) -> Waiting:
+        """End a container whose postStart hook failed; what is shown of it then, if it is started again."""
+        name = running.spec.name
+        logger.warning("pod %s: container %s: postStart hook: %s", pod.key, name, message)
+        # The hook's message is no event's, so that secrets in it do not get about.
+        reference = container_reference(pod, name)
+        self._services.recorder.event(reference, "Warning", "FailedPostStartHook", "PostStartHook failed")
+        kill = Kill(name, running.state.id, grace_seconds(pod), "FailedPostStartHook")
+        while not running.end.is_set():  # an end that the provider could not bring about is asked for again
+            self._stopper.stop(pod, kill, group)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(kill.grace + STOP_PAUSE):
+                    await running.end.wait()
+        telemetry.STARTED_CONTAINER_ERRORS.inc(self._containers.kind(name), "PostStartHookError")
+        return hook_failed(running.spec, self._containers.views[name], message, time.time())
 
     def _probe(self, pod: Pod, running: RunningContainer) -> None:
         """Have the container's probes made until it ends."""

@@ -19,10 +19,8 @@ from vkubelet.pods.observed import ContainerView, Observed, StopCause, Waiting
 from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.restarts import restarts_when_killed, should_restart
 from vkubelet.pods.starting_over import sources
-from vkubelet.pods.waits import crash_loop, is_changed, pull_back_off, retry_at
+from vkubelet.pods.waits import ERROR_SHOWN, crash_loop, is_changed, pull_back_off, retry_at
 
-# How long a failed pull is shown as ErrImagePull before it turns to ImagePullBackOff: one sync of a kubelet.
-PULL_ERROR_SHOWN = 1.0
 _NOT_SEEN = ContainerView()
 
 
@@ -273,13 +271,15 @@ class _Turn:
             self.actions.append(Start(container, 0 if view.latest is None else view.latest.number + 1))
             return
         self.wakes.append(due)
-        if view.waiting is None:
+        waiting = view.waiting
+        if waiting is not None and waiting.reason not in ("ErrImagePull", "PostStartHookError"):
+            return
+        if waiting is not None and self.now < waiting.since + ERROR_SHOWN:
+            self.wakes.append(waiting.since + ERROR_SHOWN)
+        elif waiting is not None and waiting.reason == "ErrImagePull":
+            self.actions.append(BackOff(container.name, pull_back_off(container, waiting)))
+        else:
             self.actions.append(BackOff(container.name, crash_loop(self.pod, container, view, self.now)))
-        elif view.waiting.reason == "ErrImagePull":
-            if self.now >= view.waiting.since + PULL_ERROR_SHOWN:
-                self.actions.append(BackOff(container.name, pull_back_off(container, view.waiting)))
-            else:
-                self.wakes.append(view.waiting.since + PULL_ERROR_SHOWN)
 
 
 def _clear(pod: Pod, observed: Observed) -> tuple[Action, ...]:

@@ -7,11 +7,17 @@ image is another container, and waits for nothing.
 
 from __future__ import annotations
 
+import dataclasses
+
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods.backoff import go_duration
 from vkubelet.pods.observed import SECOND, Attempt, ContainerView, Waiting
 from vkubelet.pods.text import pod_text
+
+# How long ErrImagePull and PostStartHookError are shown before the container is tried again, or backs off: one
+# sync of a kubelet.
+ERROR_SHOWN = 1.0
 
 
 def is_changed(container: Container, attempt: Attempt) -> bool:
@@ -36,6 +42,12 @@ def crash_loop(pod: Pod, container: Container, view: ContainerView, now: float) 
     delay = go_duration(view.backoff.delay)
     message = f"back-off {delay} restarting failed container={container.name} pod={pod_text(pod)}"
     return Waiting("CrashLoopBackOff", message, now, retry_at(container, view), container.image)
+
+
+def hook_failed(container: Container, view: ContainerView, message: str, now: float) -> Waiting:
+    """The kubelet's waiting state of a container that was ended because its postStart hook failed."""
+    due = retry_at(container, dataclasses.replace(view, waiting=None))
+    return Waiting("PostStartHookError", message, now, max(due, now + ERROR_SHOWN), container.image)
 
 
 def pull_back_off(container: Container, failed: Waiting) -> Waiting:

@@ -16,6 +16,7 @@ from vkubelet.pods.observed import SECOND, Attempt, ContainerView, Observed, Rej
 from vkubelet.pods.plan import BackOff, CancelStart, Kill, Start, plan
 from vkubelet.pods.restarts import should_restart
 from vkubelet.pods.status import pod_status
+from vkubelet.pods.waits import hook_failed
 
 NOW = 1_000_000.0
 
@@ -103,6 +104,28 @@ def test_a_pull_error_becomes_a_back_off_and_is_tried_again() -> None:
     assert action.waiting.message == 'Back-off pulling image "x": ErrImagePull: no such tag'
     later = plan(make_pod(), observe(ContainerView(waiting=action.waiting)), NOW + 10)
     assert isinstance(later.actions[0], Start)
+
+
+@pytest.mark.parametrize(("restarts", "due"), [(0, NOW + 1), (1, NOW + 10)])
+def test_a_failed_post_start_hook_is_shown_and_then_backs_off_as_a_crash(restarts: int, due: float) -> None:
+    backoff = Backoff(10.0, NOW - 5) if restarts else Backoff()
+    killed = ContainerView(ended(137, number=restarts), backoff=backoff)
+    waiting = hook_failed(Container(name="a", image="x"), killed, "no such command", NOW)
+    assert (waiting.reason, waiting.message) == ("PostStartHookError", "no such command")
+    view = dataclasses.replace(killed, waiting=waiting)
+    shown = plan(make_pod(), observe(view), NOW)
+    assert shown.actions == ()
+    assert shown.wake_at == NOW + 1
+    if restarts:
+        (action,) = plan(make_pod(), observe(view), NOW + 1).actions
+        assert isinstance(action, BackOff)
+        assert action.waiting.reason == "CrashLoopBackOff"
+        assert action.waiting.message.startswith("back-off 10s restarting failed container=a ")
+        view = dataclasses.replace(killed, waiting=action.waiting)
+        assert plan(make_pod(), observe(view), due - 0.1).actions == ()
+    (start,) = plan(make_pod(), observe(view), due).actions
+    assert isinstance(start, Start)
+    assert start.number == restarts + 1
 
 
 def deleted(pod: Pod) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from fake_node import Setting, pods_of_a_node
 
+from providers.base import ProviderError
 from vkubelet.api.containers import LifecycleHandler
 from vkubelet.api.objects import Pod
 from vkubelet.pods.probes.state import ProbeKind
@@ -129,9 +130,62 @@ async def test_a_container_whose_post_start_hook_fails_is_ended_and_restarted(se
 
     setting.watched.hook = fail
     setting.manager.on_change(pod(POST_START))
-    await setting.told.until(lambda: len(setting.provider.started) == 2)
-    assert "FailedPostStartHook" in reasons(setting)
+    await setting.told.until(lambda: setting.told.waiting() == "PostStartHookError")
+    (shown,) = setting.told.statuses["u"].container_statuses or ()
+    assert shown.state.waiting is not None
+    assert shown.state.waiting.message == "no such command"
+    assert shown.last_state.terminated is not None
+    assert ("FailedPostStartHook", "PostStartHook failed") in setting.told.events
     assert ("Killing", "FailedPostStartHook") in setting.told.events
+    await setting.told.until(lambda: len(setting.provider.started) == 2)
+    await setting.told.until(lambda: setting.told.waiting() == "PostStartHookError")
+    await setting.told.until(lambda: setting.told.waiting() == "CrashLoopBackOff")
+    assert len(setting.provider.started) == 2
+
+
+async def test_a_failed_post_start_hook_of_what_is_not_restarted_shows_how_it_ended(setting: Setting) -> None:
+    def fail(handler: LifecycleHandler, found: RunningContainer) -> None:
+        raise HookError("no such command")
+
+    setting.watched.hook = fail
+    setting.manager.on_change(pod(POST_START, restartPolicy="Never"))
+    await setting.told.until(lambda: setting.phase() == "Failed")
+    (shown,) = setting.told.statuses["u"].container_statuses or ()
+    assert shown.state.terminated is not None
+    assert shown.state.terminated.exit_code == 137
+
+
+async def test_a_container_that_ends_by_itself_while_its_hook_sleeps_has_not_failed(setting: Setting) -> None:
+    def end(handler: LifecycleHandler, found: RunningContainer) -> None:
+        setting.provider.end(found.state.id, 0)
+        raise HookError("container terminated before sleep hook finished")
+
+    setting.watched.hook = end
+    setting.manager.on_change(pod(POST_START, restartPolicy="Never"))
+    await setting.told.until(lambda: setting.phase() == "Succeeded")
+    assert "FailedPostStartHook" not in reasons(setting)
+
+
+async def test_an_end_for_a_failed_hook_is_asked_for_until_it_comes(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(handler: LifecycleHandler, found: RunningContainer) -> None:
+        raise HookError("no such command")
+
+    stop, asked = setting.provider.stop, []
+
+    async def refuse_once(container_id: str, grace_seconds: float) -> None:
+        asked.append(container_id)
+        if len(asked) == 1:
+            raise ProviderError("no launcher")
+        await stop(container_id, grace_seconds)
+
+    monkeypatch.setattr("vkubelet.pods.attempts.STOP_PAUSE", 0.01)
+    setting.provider.stop = refuse_once  # type: ignore[method-assign]
+    setting.watched.hook = fail
+    setting.manager.on_change(pod(POST_START, restartPolicy="Never", terminationGracePeriodSeconds=0))
+    await setting.told.until(lambda: setting.phase() == "Failed")
+    assert len(asked) == 2
 
 
 async def test_a_container_that_fails_its_liveness_probe_is_restarted(setting: Setting) -> None:
