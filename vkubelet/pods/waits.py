@@ -15,8 +15,8 @@ from vkubelet.pods.backoff import go_duration
 from vkubelet.pods.observed import SECOND, Attempt, ContainerView, Waiting
 from vkubelet.pods.text import pod_text
 
-# How long ErrImagePull and PostStartHookError are shown before the container is tried again, or backs off: one
-# sync of a kubelet.
+# How long ErrImagePull and PostStartHookError are shown before the container is tried again, or backs off:
+# one sync of a kubelet.
 ERROR_SHOWN = 1.0
 
 
