@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -22,6 +23,7 @@ CONNECTIONS = 16
 """At a time: each is a plugin that registers."""
 LONGEST = 60.0
 """Seconds that one may stay."""
+ANSWER_TIMEOUT = 5.0
 
 
 class Door:
@@ -38,12 +40,12 @@ class Door:
         self._free = asyncio.Semaphore(CONNECTIONS)
 
     async def open(self) -> None:
-        """Listen. Raises OSError.
+        """Listen. Raises OSError, also where another kubelet listens.
 
         Sockets of before are removed: a plugin whose socket is gone, or who sees ours made, registers anew.
         """
-        await asyncio.to_thread(_clear, self._directory)
-        self._descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._descriptor = await asyncio.to_thread(_made, self._directory)
+        await asyncio.to_thread(_clear, self._directory, self.place(SOCKET))
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(self.place(SOCKET)))
         self._listener = await asyncio.start_unix_server(self._accept, sock=self._socket)
@@ -74,9 +76,29 @@ class Door:
             writer.close()
 
 
-def _clear(directory: Path) -> None:
-    """Make the directory, or remove the sockets in it."""
+def _is_served(place: Path) -> bool:
+    """Whether somebody listens at a socket: the sockets beside it are those of another's plugins."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(ANSWER_TIMEOUT)
+        try:
+            asking.connect(str(place))
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def _made(directory: Path) -> int:
+    """A descriptor of the directory, made if need be."""
     directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+    return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _clear(directory: Path, own: Path) -> None:
+    """Remove the sockets in the directory, unless another has it."""
+    if _is_served(own):
+        raise OSError(errno.EADDRINUSE, "another kubelet listens there")
     for entry in os.scandir(directory):
         if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
             with contextlib.suppress(FileNotFoundError):

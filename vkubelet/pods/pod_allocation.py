@@ -42,6 +42,7 @@ class PodAllocation:
         self._shared = kept.shared if kept is not None else shared(pod)
         self._kept = kept is not None
         self._counted: Demand | None = None
+        self._devices: Mapping[str, list[ResourceStatus]] = {}
         self.pod = with_resources(pod, self._resources)
         known = {condition.type: condition for condition in pod.status.conditions or ()}
         self._pending = known.get(PENDING)
@@ -141,8 +142,9 @@ class PodAllocation:
         return ResizeView(self._applied, self._whole, conditions)
 
     def devices(self) -> Mapping[str, list[ResourceStatus]]:
-        """How the devices of its containers are."""
-        return self._node.devices.health(self._wanted.metadata.uid)
+        """How the devices of its containers are, or were when it let go of them."""
+        self._devices = self._node.devices.health(self._wanted.metadata.uid) or self._devices
+        return self._devices
 
     def steps(self, running: Iterable[str]) -> list[Step]:
         """What is to be done for the running containers to be held to what was granted."""

@@ -516,6 +516,22 @@ async def test_sockets_of_before_are_removed_and_nothing_else(world: World) -> N
     assert {path.name for path in world.plugins.iterdir()} == {"file", "pipe"}
 
 
+async def test_the_sockets_of_another_kubelets_plugins_are_left_alone(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world.agent(), running(world.plugin()):
+        await world.has(2, 2)
+        other = DevicesOnDemand(world.config, lambda capacity, allocatable: None)
+        task = asyncio.create_task(other.run())
+        async with asyncio.timeout(10):
+            while "another kubelet listens there" not in caplog.text:  # noqa: ASYNC110  nobody tells of it
+                await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (world.plugins / "kubelet.sock").exists()
+        assert len(list(world.plugins.iterdir())) == 2
+
+
 async def test_a_node_whose_directory_cannot_be_made_runs_without_plugins(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

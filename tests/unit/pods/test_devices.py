@@ -144,9 +144,13 @@ async def test_equipment_and_health_reach_the_guest_and_the_status(tmp_path: Pat
         assert msgspec.to_builtins(shown)["allocatedResourcesStatus"] == [
             {"name": R, "resources": [{"resourceID": "7", "health": "Unhealthy"}]}
         ]
+        devices.health_of = {}
         setting.manager.on_change(pod(deletionTimestamp="2026-01-01T00:00:00Z"))
         await setting.told.until(lambda: setting.told.finished)
         assert "release u" in devices.calls
+        # The last status tells what it had.
+        (shown,) = setting.told.statuses["u"].container_statuses or ()
+        assert shown.allocated_resources_status == [_status("Unhealthy")]
 
 
 async def test_a_container_waits_for_devices_that_cannot_be_had(tmp_path: Path) -> None:
