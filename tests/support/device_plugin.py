@@ -1,8 +1,8 @@
 """A device plugin that does as a test says: in the test's process, or as one of its own that reads commands.
 
-As a process: `python device_plugin.py DIRECTORY RESOURCE ENDPOINT [KEY=VALUE...]`. Each line of its standard
-input is a JSON object of devices and their health, which replaces those it has; its output is a line for each
-thing that happens. Variables of the guest are KEY=VALUE, and RESOURCE's devices.
+As a process: `python device_plugin.py DIRECTORY RESOURCE ENDPOINT ANSWER`. Each line of its standard input is
+a JSON object of devices and their health, which replaces those it has; its output is a line for each thing
+that happens. ANSWER, in JSON, is what Allocate answers, with the devices in the variable DEVICES.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import msgspec
 
 from vkubelet.deviceplugins.messages import (
     ALLOCATE,
@@ -161,13 +162,13 @@ async def running(plugin: FakePlugin) -> AsyncIterator[FakePlugin]:
         await plugin.stop()
 
 
-async def _main(directory: str, resource: str, endpoint: str, *variables: str) -> None:
+async def _main(directory: str, resource: str, endpoint: str, text: str) -> None:
     plugin = FakePlugin(Path(directory), resource, {}, endpoint)
-    envs = dict(variable.partition("=")[::2] for variable in variables)
+    always = msgspec.json.decode(text, type=ContainerAllocateResponse)
 
     def answer(devices: list[str]) -> ContainerAllocateResponse:
         print("allocate", *devices, flush=True)
-        return ContainerAllocateResponse(envs={**envs, "DEVICES": ",".join(devices)})
+        return msgspec.structs.replace(always, envs={**always.envs, "DEVICES": ",".join(devices)})
 
     plugin.answer = answer
     await plugin.start()
