@@ -97,7 +97,8 @@ class Told:
 
     def __init__(self, directory: Path, resource: str, **answer: Any) -> None:
         script = SUPPORT / "device_plugin.py"
-        command = [sys.executable, script, directory, resource, "told.sock", json.dumps(answer)]
+        endpoint = f"{resource.replace('/', '-')}.sock"
+        command = [sys.executable, script, directory, resource, endpoint, json.dumps(answer)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
@@ -120,10 +121,21 @@ class Told:
 
 
 @pytest.fixture
-def told(device_node: Any) -> Iterator[Told]:
-    plugin = Told(device_node.directory / "root" / "device-plugins", WIDGET, envs={"COLOUR": "red"})
-    yield plugin
-    plugin.close()
+def plugin_of(device_node: Any) -> Iterator[Callable[..., Told]]:
+    started: list[Told] = []
+
+    def start(resource: str, **answer: Any) -> Told:
+        started.append(Told(device_node.directory / "root" / "device-plugins", resource, **answer))
+        return started[-1]
+
+    yield start
+    for plugin in started:
+        plugin.close()
+
+
+@pytest.fixture
+def told(plugin_of: Callable[..., Told]) -> Told:
+    return plugin_of(WIDGET, envs={"COLOUR": "red"})
 
 
 def until_amounts(cluster: Any, node: Any, resource: str, capacity: str, allocatable: str) -> None:
@@ -205,18 +217,21 @@ def test_variables_and_health_reach_the_pod(
 
 
 def test_directories_reach_the_guest_and_files_of_devices_do_not(
-    space: Namespace, cluster: Any, device_node: Any, tmp_path: Path, actor: str
+    space: Namespace,
+    cluster: Any,
+    device_node: Any,
+    plugin_of: Callable[..., Told],
+    tmp_path: Path,
+    actor: str,
 ) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "driver").write_text("of the plugin")
-    plugins = device_node.directory / "root" / "device-plugins"
     mounts = [
         {"container_path": "/opt/fixed", "host_path": str(shared), "read_only": True},
         {"container_path": "/opt/shared", "host_path": str(shared)},
     ]
-    mounted = Told(plugins, WIDGET, mounts=mounts)
-    mounted.tell(a="Healthy")
+    plugin_of(WIDGET, mounts=mounts).tell(a="Healthy")
     until_amounts(cluster, device_node, WIDGET, "1", "1")
     steps = ["read", "/opt/fixed/driver", "write", "/opt/fixed/x=1", "write", "/opt/shared/y=2"]
     space.pod("u", actor, *steps, container=asking(WIDGET), nodeName=device_node.name, restartPolicy="Never")
@@ -225,15 +240,12 @@ def test_directories_reach_the_guest_and_files_of_devices_do_not(
     assert seen == "/opt/fixed/driver: of the plugin"
     assert refused.startswith("cannot write /opt/fixed/x: ")
     assert sorted(path.name for path in shared.iterdir()) == ["driver", "y"]
-    mounted.close()
     device = {"container_path": "/dev/null", "host_path": "/dev/null", "permissions": "rw"}
-    other = Told(plugins, SAMPLE, devices=[device])
-    other.tell(a="Healthy")
+    plugin_of(SAMPLE, devices=[device]).tell(a="Healthy")
     until_amounts(cluster, device_node, SAMPLE, "1", "1")
     space.pod("v", actor, container=asking(SAMPLE), nodeName=device_node.name)
     message = space.wait_reason("v", "CreateContainerConfigError")["message"]
     assert "device /dev/null is a character device: a wasm guest can be given directories and" in message
-    other.close()
 
 
 def test_two_pods_want_the_last_device(
