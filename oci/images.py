@@ -100,7 +100,7 @@ class ImageStore:
         self._digests: dict[Reference, str] = {}
         self._contents: dict[str, Content] = {}
         self._references: dict[str, dict[Reference, None]] = {}
-        self._pulls: SingleFlight[tuple[Reference, Credentials | None], Image] = SingleFlight()
+        self._pulls: SingleFlight[tuple[Reference, Credentials | None, bool], Image] = SingleFlight()
         self._blobs: SingleFlight[str, None] = SingleFlight()
         # A pull that has its slot uses one thread at a time, so no call waits for a thread.
         self._parallel = max_parallel_pulls
@@ -136,17 +136,21 @@ class ImageStore:
             if references and (content := self._contents[digest]).is_here()
         ]
 
-    async def pull(self, reference: Reference, *, credentials: Credentials | None = None) -> Image:
+    async def pull(
+        self, reference: Reference, *, credentials: Credentials | None = None, ask: bool = False
+    ) -> Image:
         """Get the image here. A digest that is here already needs no request; a tag is always asked for.
 
+        With `ask` the registry is asked for a digest too, so that it can refuse these credentials.
         Waits for a free slot, and with others who want the same. Raises OciError. Cancelled, it leaves the
         others their pull, or ends it when there are none.
         """
-        if reference.digest:
+        if reference.digest and not ask:
             present = self.get(reference)
             if present is not None:
                 return present
-        return await self._pulls.run((reference, credentials), lambda: self._pull(reference, credentials))
+        key = (reference, credentials, ask)
+        return await self._pulls.run(key, lambda: self._pull(reference, credentials, ask=ask))
 
     async def add(self, file: Path, reference: Reference) -> Image:
         """Take in a module that is a file of this machine, under a name that no registry is asked for.
@@ -180,7 +184,7 @@ class ImageStore:
             await asyncio.to_thread(self._store.remove_all_but, needed)
         return unused
 
-    async def _pull(self, reference: Reference, credentials: Credentials | None) -> Image:
+    async def _pull(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> Image:
         async with self._slots:
             source = _Source(
                 Repository(
@@ -192,7 +196,7 @@ class ImageStore:
                 )
             )
             with source.used():
-                known = self._digests.get(_key(reference))
+                known = None if ask and reference.digest else self._digests.get(_key(reference))
                 plan = await self._call(source, resolve, source.repository, self._store, known)
                 for blob in plan.blobs:
                     await self._get_blob(source, blob)

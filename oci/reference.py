@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from oci import digests
 from oci.errors import InvalidReferenceError
 
-_DEFAULT_REGISTRY = "docker.io"
-_LEGACY_DEFAULT_REGISTRY = "index.docker.io"
+DEFAULT_REGISTRY = "docker.io"
+LEGACY_DEFAULT_REGISTRY = "index.docker.io"
 _OFFICIAL = "library/"
 _DEFAULT_TAG = "latest"
 _MAXIMUM_REPOSITORY = 255
@@ -72,7 +72,7 @@ def parse(text: str) -> Reference:
         raise InvalidReferenceError(text, f"digest {digest!r} is no sha256, sha384 or sha512 digest")
     registry, remainder = _split(named)
     repository, colon, tag = remainder.partition(":")
-    if registry == _DEFAULT_REGISTRY and "/" not in repository:
+    if registry == DEFAULT_REGISTRY and "/" not in repository:
         repository = _OFFICIAL + repository
     if repository.lower() != repository:
         raise InvalidReferenceError(text, f"repository name ({repository}) must be lowercase")
@@ -93,5 +93,5 @@ def _split(named: str) -> tuple[str, str]:
     """Registry and the rest. A first part is a registry if it could not be a part of a repository's name."""
     first, slash, rest = named.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost" or first.lower() != first):
-        return _DEFAULT_REGISTRY if first == _LEGACY_DEFAULT_REGISTRY else first, rest
-    return _DEFAULT_REGISTRY, named
+        return DEFAULT_REGISTRY if first == LEGACY_DEFAULT_REGISTRY else first, rest
+    return DEFAULT_REGISTRY, named

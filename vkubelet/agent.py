@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from vkubelet.node.identity import NodeNameTakenError
 from vkubelet.node.node import Node, RegistrationError
 from vkubelet.node.serving_certificate import ServingCertificate
 from vkubelet.node.status import NodeImage
+from vkubelet.pods.images.access import AccessFiles
 from vkubelet.pods.instrumented import InstrumentedProvider
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.reporter import Reporter
@@ -183,6 +184,7 @@ class _Agent:
             config,
             self._provider,
             self._images,
+            AccessFiles(Path(config.root_dir) / "image-access"),
             toolbox=Toolbox(enabled=config.toolbox),
             recorder=self._recorder,
             statuses=static,
@@ -197,11 +199,46 @@ class _Agent:
         manager = runtime.manager
         static.run_with(manager)
         manager.ended, manager.known_as = static.ended, mirrors.static_uid
-        await runtime.open()
-        self._node.limited(self._provider.capabilities().missing)
-        observer = Observer(manager, self._provider, lambda: usage.read(config, self._node.capacity))
+        async with contextlib.AsyncExitStack() as ends:
+            ends.callback(runtime.close)
+            await runtime.open()
+            self._node.limited(self._provider.capabilities().missing)
+            keep_certificate = await self._serve(runtime, ends)
+            footprint.settle()
+            informer = PodInformer(
+                self._client, config.node_name, on_change=static.on_change, on_delete=static.on_delete
+            )
+            client_certificate = ClientCertificate(config, self._client, self._kubeconfig)
+            watcher = manifest_watcher(config, static, self._complain)
+            at_once = {**runtime.tasks(), "devices": devices.run()}
+            if watcher is not None:
+                at_once["static pods"] = watcher.run()
+
+            def registered() -> Mapping[str, Coroutine[Any, Any, None]]:
+                return {
+                    "events": self._recorder.run(),
+                    "statuses": self._reporter.run(),
+                    "references": references.run(),
+                    "services": services.run(),
+                    "node": self._node.run(),
+                    "informer": informer.run(),
+                    "client certificate": client_certificate.run(),
+                    "serving certificate": keep_certificate(),
+                    "readiness": self._become_ready(informer, watcher, manager, mirrors),
+                }
+
+            await self._live(at_once, registered, manager, stop)
+
+    async def _serve(
+        self, runtime: PodRuntime, ends: contextlib.AsyncExitStack
+    ) -> Callable[[], Coroutine[Any, Any, None]]:
+        """Answer the kubelet API's callers until `ends`; gives what keeps its certificate and CA current."""
+        config = self._config
+        observer = Observer(runtime.manager, self._provider, lambda: usage.read(config, self._node.capacity))
+        ends.push_async_callback(observer.close)
         certificate = ServingCertificate(config, self._client, self._node.host_ip)
         reader = LogReader()
+        ends.callback(reader.close)
         server = KubeletServer(
             address=config.address,
             port=config.port,
@@ -220,49 +257,30 @@ class _Agent:
             ),
         )
         self._port = await server.start()
-        footprint.settle()
-        informer = PodInformer(
-            self._client, config.node_name, on_change=static.on_change, on_delete=static.on_delete
-        )
-        client_certificate = ClientCertificate(config, self._client, self._kubeconfig)
-        watcher = manifest_watcher(config, static, self._complain)
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks: list[asyncio.Task[None]] = []
+        ends.push_async_callback(server.close)
+        return lambda: certificate.run(lambda tls: server.use_tls(harden(tls)), self._node.event)
 
-                def begin(parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
-                    tasks.extend(group.create_task(part, name=name) for name, part in parts.items())
+    async def _live(
+        self,
+        at_once: Mapping[str, Coroutine[Any, Any, None]],
+        registered: Callable[[], Mapping[str, Coroutine[Any, Any, None]]],
+        manager: PodManager,
+        stop: asyncio.Event,
+    ) -> None:
+        """Run what runs at once, as static pods do whether or not the API server can be asked, and the rest.
 
-                # Static pods run whether or not the API server can be asked.
-                begin({**runtime.tasks(), "devices": devices.run()})
-                if watcher is not None:
-                    begin({"static pods": watcher.run()})
-                begin({"registration": self._node.register()})
-                if await _first(tasks[-1], stop):
-                    begin(
-                        {
-                            "events": self._recorder.run(),
-                            "statuses": self._reporter.run(),
-                            "references": references.run(),
-                            "services": services.run(),
-                            "node": self._node.run(),
-                            "informer": informer.run(),
-                            "client certificate": client_certificate.run(),
-                            "serving certificate": certificate.run(
-                                lambda tls: server.use_tls(harden(tls)), self._node.event
-                            ),
-                            "readiness": self._become_ready(informer, watcher, manager, mirrors),
-                        }
-                    )
-                await stop.wait()
-                await self._shut_down(manager)
-                for task in tasks:
-                    task.cancel()
-        finally:
-            await server.close()
-            reader.close()
-            await observer.close()
-            runtime.close()
+        `registered` gives what runs from then on that the API server knows the node.
+        """
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part, name=name) for name, part in at_once.items()]
+            registering = group.create_task(self._node.register(), name="registration")
+            tasks.append(registering)
+            if await _first(registering, stop):
+                tasks.extend(group.create_task(part, name=name) for name, part in registered().items())
+            await stop.wait()
+            await self._shut_down(manager)
+            for task in tasks:
+                task.cancel()
 
     async def _become_ready(
         self,

@@ -32,6 +32,7 @@ from vkubelet.node.node import LIMITED_HOST, limited_text
 from vkubelet.node.serving_certificate import ServingCertificate
 from vkubelet.node.view import node_view
 from vkubelet.pods.fit import NodeView
+from vkubelet.pods.images.access import AccessFiles
 from vkubelet.pods.instrumented import InstrumentedProvider
 from vkubelet.pods.machine import MachineUsage
 from vkubelet.pods.runtime import PodRuntime
@@ -169,6 +170,7 @@ class _Alone:
             config,
             self._provider,
             self._images,
+            AccessFiles(Path(config.root_dir) / "image-access"),
             toolbox=Toolbox(enabled=config.toolbox),
             recorder=self._recorder,
             statuses=static,
@@ -182,10 +184,10 @@ class _Alone:
         self._devices.changed = runtime.wake
         static.run_with(runtime.manager)
         runtime.manager.ended = static.ended
-        await runtime.open()
-        if missing := self._provider.capabilities().missing:
-            node.event("Warning", LIMITED_HOST, limited_text(missing))
         try:
+            await runtime.open()
+            if missing := self._provider.capabilities().missing:
+                node.event("Warning", LIMITED_HOST, limited_text(missing))
             await self._serve(runtime, static, found, host_ip, stop)
         finally:
             runtime.close()

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from oci.auth import Credentials
 from oci.errors import NotFoundError
 from oci.images import Image, ImageConfig
 from oci.reference import Reference
@@ -34,6 +35,8 @@ from vkubelet.pods.allocations import Allocations
 from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.devices import Devices, NoDevices
 from vkubelet.pods.fit import NodeView
+from vkubelet.pods.images.pull_secrets import PullSecrets
+from vkubelet.pods.images.source import ImageSource
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.running import RunningContainer
@@ -136,7 +139,9 @@ class Images:
         nothing = ImageConfig()
         return Image(reference, "sha256:1", Path("/module"), "sha256:2", 5, (), nothing)
 
-    async def pull(self, reference: Reference) -> Image:
+    async def pull(
+        self, reference: Reference, *, credentials: Credentials | None = None, ask: bool = False
+    ) -> Image:
         raise NotFoundError(reference, "not found")
 
 
@@ -254,8 +259,10 @@ async def pods_of_a_node(
     builtin = BuiltinImages(toolbox or Toolbox(enabled=False))
     environments = Environments(NoReferences(), None)
     devices = devices or NoDevices()
+    secrets = PullSecrets(NoReferences(), recorder, directory / "config.json")
+    images = ImageSource(Images(), builtin, recorder, secrets, None)
     starter = Starter(
-        config, cast("Any", provider), Images(), builtin, environments, recorder, RoomyNode().view, devices
+        config, cast("Any", provider), images, environments, recorder, RoomyNode().view, devices
     )
     watched = Watched()
     services = Services(

@@ -170,6 +170,7 @@ class _Stage:
             config,
             self._provider,
             images,
+            None,
             toolbox=Toolbox(enabled=True),
             recorder=self._notes,
             statuses=self,

@@ -20,6 +20,7 @@ from vkubelet.api.objects import Pod
 from vkubelet.pods import podinfo, termination
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.builtin import is_builtin
+from vkubelet.pods.container_reference import container_reference
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.ending import grace_seconds
 from vkubelet.pods.observed import NOT_PROBED, SECOND, Probed, Waiting
@@ -29,7 +30,8 @@ from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.services import HookError, Services
 from vkubelet.pods.sharing import group as pod_group
-from vkubelet.pods.starter import StartError, container_reference, log_file
+from vkubelet.pods.start_error import StartError
+from vkubelet.pods.starter import log_file
 from vkubelet.pods.stopper import Stopper
 from vkubelet.pods.volumes.pod import PodVolumes
 from vkubelet.pods.waits import hook_failed, is_changed

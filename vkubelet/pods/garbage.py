@@ -14,6 +14,7 @@ from oci.images import Image, ImageStore
 from oci.reference import parse
 from providers.base import Provider, ProviderError
 from vkubelet.api.objects import Pod
+from vkubelet.pods.images.access import AccessFiles
 from vkubelet.pods.inventory import PodEntry
 
 logger = logging.getLogger(__name__)
@@ -34,8 +35,11 @@ class Collectable(Protocol):
 class Garbage:
     """One for the node. It frees all there is: pods would have to go next."""
 
-    def __init__(self, pods: Collectable, images: ImageStore, provider: Provider) -> None:
+    def __init__(
+        self, pods: Collectable, images: ImageStore, provider: Provider, access: AccessFiles | None
+    ) -> None:
         """All of them outlive this."""
+        self._access = access
         self._pods = pods
         self._images = images
         self._provider = provider
@@ -49,7 +53,10 @@ class Garbage:
         used = frozenset(_names(self._pods.pods()))
         try:
             removed = await self._images.remove_unused(lambda image: not used.isdisjoint(image.names))
-            needed = {image.module_digest for image in self._images.list()}
+            left = self._images.list()
+            if self._access is not None:
+                self._access.keep_only({image.digest for image in left})
+            needed = {image.module_digest for image in left}
             for digest in {image.module_digest for image in removed} - needed:
                 await self._provider.discard(digest)
         except (OSError, ProviderError) as error:

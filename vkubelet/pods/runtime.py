@@ -28,6 +28,9 @@ from vkubelet.pods.eviction.manager import EvictionManager, PressuredNode
 from vkubelet.pods.eviction.thresholds import configured
 from vkubelet.pods.garbage import Garbage
 from vkubelet.pods.hooks import HookRunner
+from vkubelet.pods.images.access import AccessFiles
+from vkubelet.pods.images.pull_secrets import PullSecrets
+from vkubelet.pods.images.source import ImageSource
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.checks import Checks
 from vkubelet.pods.probes.report import Report
@@ -53,6 +56,7 @@ class PodRuntime:
         config: Config,
         provider: Provider,
         images: ImageStore,
+        access: AccessFiles | None,
         *,
         toolbox: Toolbox,
         recorder: Recorder,
@@ -64,14 +68,17 @@ class PodRuntime:
         host_ip: str,
         devices: Devices,
     ) -> None:
-        """All of them outlive this. `services` and `client` are None where there is no cluster.
+        """All of them outlive this.
+
+        `services` and `client` are None where there is no cluster, `access` where all pods are one user's.
 
         Raises ConfigError for thresholds of eviction that cannot be read.
         """
         self._provider = provider
         environments = Environments(references, services)
-        builtin = BuiltinImages(toolbox)
-        starter = Starter(config, provider, images, builtin, environments, recorder, node.view, devices)
+        secrets = PullSecrets(references, recorder, Path(config.root_dir) / "config.json")
+        source = ImageSource(images, BuiltinImages(toolbox), recorder, secrets, access)
+        starter = Starter(config, provider, source, environments, recorder, node.view, devices)
         self._volumes = VolumeManager(
             config, references=references, client=client, recorder=recorder, node=node
         )
@@ -103,7 +110,7 @@ class PodRuntime:
                 host_ip=host_ip,
             )
         )
-        self._garbage = Garbage(self.manager, images, provider)
+        self._garbage = Garbage(self.manager, images, provider, access)
 
     async def open(self) -> None:
         """Take charge of what an earlier agent left; before any pod is named.

@@ -11,26 +11,22 @@ import contextlib
 import os
 import secrets
 import socket
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from oci.errors import InvalidReferenceError, OciError
 from oci.images import Image
-from oci.reference import Reference, parse
 from providers.base import Artifact, ContainerSpec, ContainerState, Group, Preopen, Provider, ProviderError
-from vkubelet import telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.events import Recorder
-from vkubelet.api.objects import ObjectReference, Pod, pod_reference
+from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.api.volumes import ImageVolumeSource, Volume
 from vkubelet.config import Config
 from vkubelet.pods import records
-from vkubelet.pods.backoff import Backoff, go_duration
-from vkubelet.pods.builtin import REGISTRY, BuiltinImages
+from vkubelet.pods.backoff import Backoff
+from vkubelet.pods.container_reference import container_reference
 from vkubelet.pods.devices import DeviceError, Devices, Equipment
 from vkubelet.pods.downward import ConfigValueError
 from vkubelet.pods.ending import wants_stop_file
@@ -38,24 +34,13 @@ from vkubelet.pods.environment import Environment, arguments, with_terminal
 from vkubelet.pods.etc_files import EtcFiles
 from vkubelet.pods.fit import NodeView
 from vkubelet.pods.hostname import Hostname, HostnameError, hostname
+from vkubelet.pods.images.source import ImageSource
 from vkubelet.pods.qos import oom_score_adj
 from vkubelet.pods.resources import applied
 from vkubelet.pods.security import IdentityError, identity, joined, own_identity, read_only_root
 from vkubelet.pods.sources import Environments, Place
+from vkubelet.pods.start_error import StartError
 from vkubelet.pods.volumes.mounts import Mounts
-from vkubelet.toolbox import ToolboxError
-
-
-class Images(Protocol):
-    """What a start asks of the image store."""
-
-    def get(self, reference: Reference) -> Image | None:
-        """The image if it is on this node; asks nobody."""
-        ...
-
-    async def pull(self, reference: Reference) -> Image:
-        """The image, pulled if need be. Raises OciError."""
-        ...
 
 
 class PodMounts(Protocol):
@@ -78,15 +63,6 @@ class PodMounts(Protocol):
         ...
 
 
-class StartError(Exception):
-    """A start that failed: `reason` and the text are those of the container's waiting state."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        """`reason` is one of the kubelet's, `message` the cause in words."""
-        super().__init__(message)
-        self.reason = reason
-
-
 class Starter:
     """One for the node; holds what every start needs."""
 
@@ -94,8 +70,7 @@ class Starter:
         self,
         config: Config,
         provider: Provider,
-        images: Images,
-        builtin: BuiltinImages,
+        images: ImageSource,
         environments: Environments,
         recorder: Recorder,
         node: Callable[[], NodeView],
@@ -105,7 +80,6 @@ class Starter:
         self._config = config
         self._provider = provider
         self._images = images
-        self._builtin = builtin
         self._environments = environments
         self._recorder = recorder
         self._node = node
@@ -142,8 +116,8 @@ class Starter:
                 like = msgspec.structs.replace(
                     container, image=source.reference, image_pull_policy=source.pull_policy
                 )
-                await volumes.show(volume.name, await self._image(pod, like))
-            image = await self._image(pod, container)
+                await volumes.show(volume.name, await self._images.image(pod, like))
+            image = await self._images.image(pod, container)
             artifact = await self._prepare(image)
             place = Place(name.name, host_ip, self._node().allocatable, volumes.host_path)
             try:
@@ -171,6 +145,7 @@ class Starter:
     def forget(self, pod: Pod) -> None:
         """Nothing of the pod will start any more."""
         self._environments.forget(pod)
+        self._images.forget(pod)
         self._etc.forget(pod)
 
     def _hostname(self, pod: Pod) -> Hostname:
@@ -181,56 +156,6 @@ class Starter:
             message = f"Failed to create pod sandbox: {error}"
             self._recorder.event(pod_reference(pod), "Warning", "FailedCreatePodSandBox", message)
             raise StartError("ContainerCreating", "") from error
-
-    async def _image(self, pod: Pod, container: Container) -> Image:
-        name = container.image
-        try:
-            reference = parse(name)
-        except InvalidReferenceError as error:
-            message = f'Failed to apply default image tag "{name}": {error}'
-            self._event(pod, container, "Warning", "InspectFailed", message)
-            raise StartError("InvalidImageName", message) from error
-        policy = container.image_pull_policy
-        if reference.registry == REGISTRY or policy != "Always":
-            present = await self._present(pod, container, reference)
-            if present is not None:
-                message = (
-                    f'Container image "{name}" already present on machine and can be accessed by the pod'
-                )
-                self._event(pod, container, "Normal", "Pulled", message)
-                return present
-            if policy == "Never":
-                message = f'Container image "{name}" is not present with pull policy of Never'
-                self._event(pod, container, "Warning", "ErrImageNeverPull", message)
-                raise StartError("ErrImageNeverPull", message)
-        self._event(pod, container, "Normal", "Pulling", f'Pulling image "{name}"')
-        began = time.monotonic()
-        try:
-            image = await self._images.pull(reference)
-        except OciError as error:
-            message = f'Failed to pull image "{name}": {error}'
-            self._event(pod, container, "Warning", "Failed", message)
-            raise StartError("ErrImagePull", str(error)) from error
-        seconds = time.monotonic() - began
-        telemetry.IMAGE_PULL_DURATION.observe(seconds, telemetry.image_size_bucket(image.size))
-        took = go_duration(seconds)
-        message = (
-            f'Successfully pulled image "{name}" in {took} ({took} including waiting). '
-            f"Image size: {image.size} bytes."
-        )
-        self._event(pod, container, "Normal", "Pulled", message)
-        return image
-
-    async def _present(self, pod: Pod, container: Container, reference: Reference) -> Image | None:
-        """The image, if it is on this node: the node's own, or one that was pulled."""
-        if reference.registry != REGISTRY:
-            return self._images.get(reference)
-        try:
-            return await asyncio.to_thread(self._builtin.get, reference)
-        except (OciError, ToolboxError) as error:
-            message = f'Failed to pull image "{container.image}": {error}'
-            self._event(pod, container, "Warning", "Failed", message)
-            raise StartError("ErrImagePull", str(error)) from error
 
     async def _prepare(self, image: Image) -> Artifact:
         try:
@@ -310,16 +235,6 @@ class Starter:
 
     def _event(self, pod: Pod, container: Container, kind: str, reason: str, message: str) -> None:
         self._recorder.event(container_reference(pod, container.name), kind, reason, message)
-
-
-def container_reference(pod: Pod, container: str) -> ObjectReference:
-    """The object that an event about a container is attached to."""
-    field = "containers"
-    if any(item.name == container for item in pod.spec.init_containers or ()):
-        field = "initContainers"
-    elif any(item.name == container for item in pod.spec.ephemeral_containers or ()):
-        field = "ephemeralContainers"
-    return pod_reference(pod, f"spec.{field}{{{container}}}")
 
 
 def image_id(image: Image) -> str:

@@ -13,12 +13,12 @@ import logging
 from providers.base import Provider, ProviderError
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod
+from vkubelet.pods.container_reference import container_reference
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.ending import MINIMUM_GRACE
 from vkubelet.pods.plan import Kill
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.services import HookError, Hooks
-from vkubelet.pods.starter import container_reference
 
 logger = logging.getLogger(__name__)
 

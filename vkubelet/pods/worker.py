@@ -24,6 +24,7 @@ from vkubelet.api.volumes import Volume
 from vkubelet.pods import podinfo, termination
 from vkubelet.pods.admission import admit
 from vkubelet.pods.attempts import Attempts
+from vkubelet.pods.container_reference import container_reference
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.devices import show_devices
 from vkubelet.pods.ending import STOP_FILE, signals_in_vain
@@ -39,7 +40,7 @@ from vkubelet.pods.resizing import Resizing
 from vkubelet.pods.security import own_identity
 from vkubelet.pods.services import Services
 from vkubelet.pods.signal import Signal
-from vkubelet.pods.starter import container_reference, pod_log_dir
+from vkubelet.pods.starter import pod_log_dir
 from vkubelet.pods.status import pod_status
 from vkubelet.pods.stopper import Stopper
 from vkubelet.pods.text import pod_text

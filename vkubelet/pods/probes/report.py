@@ -9,9 +9,9 @@ from vkubelet import telemetry
 from vkubelet.api.containers import Container, Probe
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference
+from vkubelet.pods.container_reference import container_reference
 from vkubelet.pods.probes.outcome import Outcome, ProbeError, Result
 from vkubelet.pods.probes.state import ProbeKind
-from vkubelet.pods.starter import container_reference
 
 _RESULTS = {Result.SUCCESS: "successful", Result.WARNING: "successful", Result.FAILURE: "failed"}
 

@@ -19,7 +19,7 @@ from vkubelet.api.backoff import Backoff
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.api.volumes import Volume
-from vkubelet.pods.starter import StartError
+from vkubelet.pods.start_error import StartError
 from vkubelet.pods.volumes import content, emptydir, image
 from vkubelet.pods.volumes.errors import SetUpError, VolumeError, os_text
 from vkubelet.pods.volumes.kinds import Mounted, Prepared

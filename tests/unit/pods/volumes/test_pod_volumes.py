@@ -21,7 +21,7 @@ from vkubelet.api.objects import Pod
 from vkubelet.api.references import NoReferences, ObjectReferences
 from vkubelet.api.volumes import Volume
 from vkubelet.config import Config
-from vkubelet.pods.starter import StartError
+from vkubelet.pods.start_error import StartError
 from vkubelet.pods.volumes.errors import VolumeError
 from vkubelet.pods.volumes.kinds import Prepared
 from vkubelet.pods.volumes.manager import VolumeManager

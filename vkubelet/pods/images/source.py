@@ -1,0 +1,182 @@
+"""The image of a container, on this node: there already, or pulled with what its pod has for it.
+
+It exists to keep a kubelet's EnsureImageExists in one readable sequence, with its events and reasons. It must
+not know what an image is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+from oci.auth import Credentials
+from oci.errors import InvalidReferenceError, OciError
+from oci.images import Image
+from oci.reference import Reference, parse
+from vkubelet import telemetry
+from vkubelet.api.containers import Container
+from vkubelet.api.events import Recorder
+from vkubelet.api.objects import Pod
+from vkubelet.pods.backoff import go_duration
+from vkubelet.pods.builtin import REGISTRY, BuiltinImages
+from vkubelet.pods.container_reference import container_reference
+from vkubelet.pods.images.access import AccessFiles, Holder, permitted
+from vkubelet.pods.images.pull_secrets import PullSecretError, PullSecrets
+from vkubelet.pods.start_error import StartError
+from vkubelet.toolbox import ToolboxError
+
+
+class Images(Protocol):
+    """What is asked of the image store."""
+
+    def get(self, reference: Reference) -> Image | None:
+        """The image if it is on this node; asks nobody."""
+        ...
+
+    async def pull(
+        self, reference: Reference, *, credentials: Credentials | None = None, ask: bool = False
+    ) -> Image:
+        """The image, pulled if need be; with `ask`, not without the registry's word. Raises OciError."""
+        ...
+
+
+class ImageSource:
+    """One for the node."""
+
+    def __init__(
+        self,
+        images: Images,
+        builtin: BuiltinImages,
+        recorder: Recorder,
+        secrets: PullSecrets,
+        access: AccessFiles | None,
+    ) -> None:
+        """All of them outlive this. Without `access`, whoever is here may use all that is here."""
+        self._images = images
+        self._builtin = builtin
+        self._recorder = recorder
+        self._secrets = secrets
+        self._access = access
+
+    async def image(self, pod: Pod, container: Container) -> Image:
+        """The image that the container asks for, by its pull policy. Raises StartError."""
+        name = container.image
+        try:
+            reference = parse(name)
+        except InvalidReferenceError as error:
+            message = f'Failed to apply default image tag "{name}": {error}'
+            self._event(pod, container, "Warning", "InspectFailed", message)
+            raise StartError("InvalidImageName", message) from error
+        if reference.registry == REGISTRY:
+            return await self._own(pod, container, reference)
+        found: list[tuple[Credentials, Holder | None]] | None = None
+        policy = container.image_pull_policy
+        if policy != "Always":
+            present = self._images.get(reference)
+            if present is not None and not self._is_open(present, reference):
+                found = await self._credentials(pod, container, reference)
+                if not self._may_use(present, reference, [holder for _, holder in found if holder]):
+                    present = None
+            if present is not None:
+                self._tell_present(pod, container)
+                return present
+            if policy == "Never":
+                message = f'Container image "{name}" is not present with pull policy of Never'
+                self._event(pod, container, "Warning", "ErrImageNeverPull", message)
+                raise StartError("ErrImageNeverPull", message)
+        if found is None:
+            found = await self._credentials(pod, container, reference)
+        return await self._pull(pod, container, reference, found)
+
+    def forget(self, pod: Pod) -> None:
+        """Nothing is pulled for the pod any more."""
+        self._secrets.forget(pod)
+
+    async def _own(self, pod: Pod, container: Container, reference: Reference) -> Image:
+        """The image of that name which the node itself has."""
+        try:
+            image = await asyncio.to_thread(self._builtin.get, reference)
+        except (OciError, ToolboxError) as error:
+            raise self._failed(pod, container, str(error)) from error
+        self._tell_present(pod, container)
+        return image
+
+    async def _pull(
+        self,
+        pod: Pod,
+        container: Container,
+        reference: Reference,
+        found: list[tuple[Credentials, Holder | None]],
+    ) -> Image:
+        """Pull with the first of the credentials that gets it, or with none if there are none."""
+        self._event(pod, container, "Normal", "Pulling", f'Pulling image "{container.image}"')
+        began = time.monotonic()
+        causes: dict[str, OciError] = {}
+        tries: list[tuple[Credentials | None, Holder | None]] = [*found] or [(None, None)]
+        for credentials, holder in tries:
+            try:
+                image = await self._images.pull(
+                    reference, credentials=credentials, ask=self._access is not None
+                )
+            except OciError as error:
+                causes[str(error)] = error
+                continue
+            if self._access is not None:
+                self._access.allow(image.digest, _repository(reference), holder)
+            self._tell_pulled(pod, container, image, time.monotonic() - began)
+            return image
+        texts = list(causes)
+        raise self._failed(
+            pod, container, texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+        ) from causes[texts[0]]
+
+    async def _credentials(
+        self, pod: Pod, container: Container, reference: Reference
+    ) -> list[tuple[Credentials, Holder | None]]:
+        try:
+            return await self._secrets.of(pod, reference)
+        except PullSecretError as error:
+            raise self._failed(pod, container, str(error)) from error
+
+    def _is_open(self, image: Image, reference: Reference) -> bool:
+        """Whether everybody may use it."""
+        return self._access is None or self._access.get(image.digest, _repository(reference)).everybody
+
+    def _may_use(self, image: Image, reference: Reference, holders: list[Holder]) -> bool:
+        """Whether one of the holders may use it, as others of the same credentials have got it."""
+        if self._access is None:
+            return True
+        repository = _repository(reference)
+        holder = permitted(self._access.get(image.digest, repository), holders)
+        if holder is not None:
+            self._access.allow(image.digest, repository, holder)  # by what it has now
+        return holder is not None
+
+    def _tell_present(self, pod: Pod, container: Container) -> None:
+        message = (
+            f'Container image "{container.image}" already present on machine and can be accessed by the pod'
+        )
+        self._event(pod, container, "Normal", "Pulled", message)
+
+    def _tell_pulled(self, pod: Pod, container: Container, image: Image, seconds: float) -> None:
+        telemetry.IMAGE_PULL_DURATION.observe(seconds, telemetry.image_size_bucket(image.size))
+        took = go_duration(seconds)
+        message = (
+            f'Successfully pulled image "{container.image}" in {took} ({took} including waiting). '
+            f"Image size: {image.size} bytes."
+        )
+        self._event(pod, container, "Normal", "Pulled", message)
+
+    def _failed(self, pod: Pod, container: Container, cause: str) -> StartError:
+        """Tell of it; the error to raise."""
+        message = f'Failed to pull image "{container.image}": {cause}'
+        self._event(pod, container, "Warning", "Failed", message)
+        return StartError("ErrImagePull", cause)
+
+    def _event(self, pod: Pod, container: Container, kind: str, reason: str, message: str) -> None:
+        self._recorder.event(container_reference(pod, container.name), kind, reason, message)
+
+
+def _repository(reference: Reference) -> str:
+    return f"{reference.registry}/{reference.repository}"

@@ -1,0 +1,15 @@
+"""Why a container could not be started.
+
+It exists apart from what starts containers because every step of a start may fail with it.
+"""
+
+from __future__ import annotations
+
+
+class StartError(Exception):
+    """A start that failed: `reason` and the text are those of the container's waiting state."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        """`reason` is one of the kubelet's, `message` the cause in words."""
+        super().__init__(message)
+        self.reason = reason
