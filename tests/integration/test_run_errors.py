@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from vkubelet.dev import node as node_process
+from vkubelet.pods.volumes import removal
 
 pytestmark = pytest.mark.integration
 
@@ -82,6 +83,7 @@ def test_a_port_that_is_taken(cluster: Any, tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         line = last_line(*node_process.options(tmp_path, cluster.ready, "port-taken"), f"--port={port}")
     assert f"127.0.0.1:{port}" in line
+    assert not removal.mounts_below(tmp_path), "what was opened before is closed"
 
 
 def test_a_state_directory_in_use_names_its_agent(cluster: Any, node: Any) -> None:
