@@ -8,7 +8,9 @@ elsewhere. It must not know what is opened or why.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 _SYS_OPENAT2 = 437
@@ -37,6 +39,31 @@ def open_in_root(root: Path, path: str, flags: int) -> int:
         os.close(directory)
 
 
+def first_in_root(root: Path, paths: Iterable[str]) -> str | None:
+    """The first of `paths` that there may be, seen as `open_in_root` would; None if there surely is none.
+
+    Nothing is opened that may have to be waited for, as long as the file system of `root` answers.
+    """
+    directory = -1
+    try:
+        for path in paths:
+            if directory < 0:
+                directory = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.close(_open(directory, path, os.O_PATH, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError:
+                return path
+            return path
+    except OSError:
+        return path
+    finally:
+        if directory >= 0:
+            os.close(directory)
+    return None
+
+
 def open_beneath(directory: int, path: str, flags: int, *, follow: bool = True) -> int:
     """A descriptor of `path` in an open directory; what leads out of it raises OSError (EXDEV).
 
@@ -46,12 +73,16 @@ def open_beneath(directory: int, path: str, flags: int, *, follow: bool = True) 
     return _open(directory, path, flags, resolve if follow else resolve | _RESOLVE_NO_SYMLINKS)
 
 
+@functools.cache
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _open(directory: int, path: str, flags: int, resolve: int) -> int:
     if "\0" in path:
         raise OSError(22, os.strerror(22), path)
     how = _OpenHow(flags | os.O_CLOEXEC, 0, resolve)
-    library = ctypes.CDLL(None, use_errno=True)
-    descriptor: int = library.syscall(
+    descriptor: int = _library().syscall(
         ctypes.c_long(_SYS_OPENAT2),
         ctypes.c_int(directory),
         ctypes.c_char_p(os.fsencode(path)),

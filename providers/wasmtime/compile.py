@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -119,6 +120,7 @@ class Compiler:
             task.cancel()
         await asyncio.gather(*running, *self._ending, return_exceptions=True)
 
+    @functools.lru_cache(maxsize=256)  # noqa: B019  a node has one
     def _path(self, digest: str) -> Path:
         match = _DIGEST.fullmatch(digest)
         if match is None:

@@ -36,6 +36,8 @@ from providers.removal import remove_tree
 from providers.wasmtime import files, rootfs, specs
 from providers.wasmtime.files import CorruptFileError, Started
 
+_SPECS = 128
+"""Specs that are kept decoded: of as many containers as a node has by default, and some."""
 EXIT_FILE_MAX = files.MESSAGE_MAX + 1024
 
 _log = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class RunDirectory:
         self._trash = path / "trash"
         self._corrupt = path / "corrupt"
         self._lock = -1
+        self._specs: dict[str, ContainerSpec] = {}
 
     def open(self) -> None:
         """Make the directory and take it. Raises ProviderError if another agent has it."""
@@ -106,12 +109,39 @@ class RunDirectory:
         """The spec of a container. Raises FileNotFoundError if there is none, CorruptFileError."""
         return specs.decode(container_id, (self.container(container_id) / "spec").read_bytes())
 
+    def spec(self, container_id: str) -> ContainerSpec:
+        """The same of one that is asked for again and again; until it is told that it was rewritten."""
+        known = self._specs.pop(container_id, None)
+        if known is None:
+            known = self.read_spec(container_id)
+            if len(self._specs) == _SPECS:
+                del self._specs[next(iter(self._specs))]
+        self._specs[container_id] = known  # as the last one
+        return known
+
+    def forget_spec(self, container_id: str) -> None:
+        """It was rewritten, or nobody will ask for it again. For the thread that asks."""
+        self._specs.pop(container_id, None)
+
     def owner(self, spec: ContainerSpec) -> str:
         """The container whose root directory it has: another one for an instance in it, else itself."""
-        root = spec.root
-        if root is not None and root.name == "rootfs" and root.parent.parent == self._containers:
-            return root.parent.name
+        if spec.root is not None:
+            directory, _, name = str(spec.root).rpartition("/")
+            containers, _, owner = directory.rpartition("/")
+            if name == "rootfs" and containers == str(self._containers):
+                return owner
         return spec.id
+
+    def remove_instance(self, instance_id: str) -> Path | None:
+        """The same of an instance in the root directory of a container."""
+        directory = f"{self._containers}/{instance_id}"
+        try:
+            for name in ("spec", "started", "exit"):
+                os.unlink(f"{directory}/{name}")
+            os.rmdir(directory)
+        except OSError:
+            return self.remove(instance_id)
+        return None
 
     def create(
         self,

@@ -153,7 +153,9 @@ class Instances:
             del self._known[instance.id]
             if instance.root is None:
                 await asyncio.to_thread(self._confinement.remove, instance.id)
-            trash = self._directory.remove(instance.id)
+                trash = self._directory.remove(instance.id)
+            else:
+                trash = self._directory.remove_instance(instance.id)
             if trash is not None:
                 await asyncio.to_thread(self._directory.dispose, trash)
 

@@ -223,7 +223,7 @@ class WasmtimeProvider:
         """See Provider.spec."""
         try:
             if container_id in self._containers:
-                return self._directory.read_spec(container_id)
+                return self._directory.spec(container_id)
         except (OSError, CorruptFileError) as error:
             raise ProviderError(f"container {container_id}: {error}") from error
         raise ProviderError(f"container {container_id} is not known")
@@ -267,7 +267,10 @@ class WasmtimeProvider:
 
     async def _update(self, container: Container, process: Process, spec: ContainerSpec) -> None:
         container.has_cgroup = self._confinement.has_cgroup(spec) or container.has_cgroup
-        await asyncio.to_thread(self._confinement.update, spec, process.pid)
+        try:
+            await asyncio.to_thread(self._confinement.update, spec, process.pid)
+        finally:
+            self._directory.forget_spec(spec.id)
         # Said to the process too, which else ignores it; see native/limits.h.
         processes.send(process.pid, process.start_time, signal.SIGURG)
 
@@ -313,6 +316,7 @@ class WasmtimeProvider:
         return await self._meter.measure_one(connection.launcher_pid)
 
     async def _discard(self, container: Container) -> None:
+        self._directory.forget_spec(container.state.id)
         trash = self._directory.remove(container.state.id)
         if container.has_cgroup:
             await asyncio.to_thread(self._confinement.remove, container.state.id)

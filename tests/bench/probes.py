@@ -213,7 +213,7 @@ async def show_execs() -> None:
             bench.spec(artifact),
             args=("actor", "sleep", "1000"),
             labels=records.labels(
-                of, container, 0, "registry.example/actor@sha256:0", Backoff(), Identity(0, 0)
+                of, container, 0, 0, "registry.example/actor@sha256:0", Backoff(), Identity(0, 0)
             ),
         )
         state = await bench.provider.start(spec)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from providers.base import ContainerSpec
-from providers.rooted import open_in_root
+from providers.rooted import first_in_root, open_in_root
 from vkubelet.pods.interaction import CommandError
 
 FAILED = "exec failed: unable to start container process"
@@ -91,6 +91,37 @@ def applet(name: str, applets: Collection[str]) -> Applet | None:
     return None
 
 
+def _candidates(name: str, spec: ContainerSpec) -> tuple[str, ...]:
+    environment = dict(spec.env)
+    return candidates(name, environment.get("PWD", spec.working_dir), environment.get("PATH", ""))
+
+
+def _without_file(name: str, own: Collection[str], applets: Collection[str]) -> OwnModule | Applet | None:
+    return OwnModule() if name in own else applet(name, applets)
+
+
+def resolve_at_once(
+    command: Sequence[str],
+    spec: ContainerSpec,
+    files: Files,
+    own: Collection[str],
+    applets: Collection[str],
+) -> OwnModule | Applet | None:
+    """What is to be run, where that takes no time to tell; None where `resolve` is to be asked.
+
+    That is so if no file of that name is in the container's own directory, and none can be elsewhere.
+    """
+    inside = []
+    for path in _candidates(command[0], spec):
+        root, path_inside = files.place(path)
+        if root is not files.root:
+            return None
+        inside.append(path_inside)
+    if first_in_root(files.root, inside) is not None:
+        return None
+    return _without_file(command[0], own, applets)
+
+
 def resolve(
     command: Sequence[str],
     spec: ContainerSpec,
@@ -104,8 +135,7 @@ def resolve(
     Blocks for as long as a module takes to be copied.
     """
     name = command[0]
-    environment = dict(spec.env)
-    for path in candidates(name, environment.get("PWD", spec.working_dir), environment.get("PATH", "")):
+    for path in _candidates(name, spec):
         root, inside = files.place(path)
         try:
             descriptor = open_in_root(root, inside, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -118,9 +148,7 @@ def resolve(
                 return _copy(name, file, private)
             except OSError as error:
                 raise _failure(name, _reason(error)) from error
-    if name in own:
-        return OwnModule()
-    known = applet(name, applets)
+    known = _without_file(name, own, applets)
     if known is not None:
         return known
     if "/" in name:

@@ -9,13 +9,21 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from providers.base import Artifact, ContainerSpec, Preopen, Provider, ProviderError
 from vkubelet.pods import podinfo
-from vkubelet.pods.command import FAILED, Applet, Files, ModuleFile, OwnModule, own_names, resolve
-from vkubelet.pods.execution import Execution, execute
+from vkubelet.pods.command import (
+    FAILED,
+    Applet,
+    Files,
+    ModuleFile,
+    OwnModule,
+    own_names,
+    resolve,
+    resolve_at_once,
+)
+from vkubelet.pods.execution import execute
 from vkubelet.pods.interaction import CommandError, Wanted
 from vkubelet.pods.records import image_of
 from vkubelet.pods.running import RunningContainer
@@ -73,7 +81,8 @@ class Commands:
 
     async def _run(self, container: RunningContainer, spec: ContainerSpec) -> Finished:
         async with execute(self._provider, spec, _OUTPUTS, container.end) as running:
-            return await _finished(running)
+            stdout, stderr = await running.read_all(OUTPUT_MAX)
+            return Finished(await running.wait(), stdout, stderr)
 
     async def _spec(self, container: RunningContainer, words: tuple[str, ...]) -> ContainerSpec:
         started = self._provider.spec(container.state.id)
@@ -109,6 +118,9 @@ class Commands:
         """What the command names. Raises CommandError, which tells too why there is no toolbox."""
         own = own_names(started, image_of(started.labels))
         applets = self._toolbox.applets
+        found = resolve_at_once(words, started, files, own, applets)
+        if found is not None:
+            return found
         resolving = asyncio.get_running_loop().run_in_executor(
             None, resolve, words, started, files, own, applets, self._private
         )
@@ -136,19 +148,6 @@ class Commands:
             except ToolboxError as error:
                 raise CommandError(f'{FAILED}: exec: "{found.name}": {error}') from error
         return await self._provider.prepare(self._module.path, self._module.digest)
-
-
-async def _finished(running: Execution) -> Finished:
-    stdout, stderr = await asyncio.gather(_kept(running.read_stdout), _kept(running.read_stderr))
-    return Finished(await running.wait(), stdout, stderr)
-
-
-async def _kept(read: Callable[[], Awaitable[bytes]]) -> bytes:
-    """The first of an output, all of which is read: nobody who writes must wait."""
-    kept = b""
-    while data := await read():
-        kept += data[: OUTPUT_MAX - len(kept)]
-    return kept
 
 
 def _forget(resolved: asyncio.Future[OwnModule | Applet | ModuleFile]) -> None:

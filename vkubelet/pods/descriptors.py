@@ -55,6 +55,41 @@ async def read(descriptor: int) -> bytes:
             raise
 
 
+async def read_all(descriptors: tuple[int, int], most: int) -> tuple[bytes, bytes]:
+    """Read two at once, each to its end; what comes after the first `most` bytes of one is forgotten."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    kept = dict.fromkeys(descriptors, b"")
+    left = set(descriptors)
+
+    def on_readable(descriptor: int) -> None:
+        try:
+            data = os.read(descriptor, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            loop.remove_reader(descriptor)
+            left.discard(descriptor)
+            if not ended.done():
+                ended.set_exception(error)
+            return
+        kept[descriptor] += data[: most - len(kept[descriptor])]
+        if not data:
+            loop.remove_reader(descriptor)
+            left.discard(descriptor)
+            if not left and not ended.done():
+                ended.set_result(None)
+
+    for descriptor in descriptors:
+        loop.add_reader(descriptor, on_readable, descriptor)
+    try:
+        await ended
+    finally:
+        for descriptor in left:
+            loop.remove_reader(descriptor)
+    return kept[descriptors[0]], kept[descriptors[1]]
+
+
 async def write(descriptor: int, data: bytes) -> None:
     """Write all of `data`. Raises BrokenPipeError when nobody reads it any more."""
     view = memoryview(data)

@@ -99,6 +99,13 @@ class Execution:
         """See Interaction."""
         return await descriptors.read(self._files.stderr) if self._files.stderr >= 0 else b""
 
+    async def read_all(self, most: int) -> tuple[bytes, bytes]:
+        """Both outputs to their ends, and of each no more than its first `most` bytes.
+
+        All is read: nobody who writes must wait. It is for an instance without a terminal.
+        """
+        return await descriptors.read_all((self._files.stdout, self._files.stderr), most)
+
     async def write_stdin(self, data: bytes) -> None:
         """See Interaction."""
         if self._files.stdin < 0 or not self._wanted.stdin:

@@ -18,6 +18,7 @@ from vkubelet.pods.command import (
     candidates,
     own_names,
     resolve,
+    resolve_at_once,
 )
 from vkubelet.pods.interaction import CommandError
 
@@ -105,6 +106,32 @@ def test_a_relative_path_begins_at_the_working_directory(root: Path, private: Pa
     assert isinstance(find(root, private, "./tool.wasm", cwd="/work"), ModuleFile)
     with pytest.raises(CommandError, match=r"stat \./tool.wasm: no such file or directory"):
         find(root, private, "./tool.wasm", cwd="/")
+
+
+def test_what_takes_no_time_is_told_at_once(root: Path, tmp_path: Path) -> None:
+    """And what may take any is left to those who can wait: a file, a volume, or what cannot be looked at."""
+    started = spec("/app/server", PATH="/bin:/data")
+    own = own_names(started, "registry/team/web@sha256:1")
+    alone, mounted = Files(root, {}), Files(root, {"/data": tmp_path})
+
+    def at_once(name: str, files: Files) -> OwnModule | Applet | None:
+        return resolve_at_once([name, "x"], started, files, own, APPLETS)
+
+    assert at_once("sh", alone) == Applet("sh")
+    assert at_once("/bin/ls", mounted) == Applet("ls")
+    assert at_once("server", alone) == OwnModule()
+    assert at_once("unknown", alone) is None
+    assert at_once("sh", mounted) is None
+    assert at_once("sh", Files(tmp_path / "nowhere", {})) is None
+    assert at_once("a\0b", alone) is None
+    (root / "data").mkdir()
+    (root / "data" / "sh").symlink_to("sh")
+    assert at_once("sh", alone) is None  # a loop
+    (root / "data" / "sh").unlink()
+    (root / "data" / "sh").symlink_to("/nowhere")
+    assert at_once("sh", alone) == Applet("sh")
+    os.mkfifo(root / "data" / "ls")
+    assert at_once("ls", alone) is None
 
 
 def test_a_mount_is_looked_into(root: Path, private: Path, tmp_path: Path) -> None:

@@ -125,6 +125,42 @@ async def test_a_megabyte_goes_through_in_order_while_both_sides_wait_for_each_o
         assert await execution.wait() == 0
 
 
+async def test_all_is_read_and_as_much_kept_as_is_asked_for() -> None:
+    data = os.urandom(1 << 18)
+
+    async def guest(streams: Streams) -> int:
+        def write() -> None:
+            for start in range(0, len(data), 30_000):
+                os.write(streams.stdout, data[start : start + 30_000])
+            os.write(streams.stderr, b"late")
+
+        await in_thread(write)
+        return 5
+
+    async with running(guest) as execution:
+        assert await execution.read_all(100_001) == (data[:100_001], b"late")
+        assert await execution.wait() == 5
+    async with running(guest) as execution:
+        assert await execution.read_all(0) == (b"", b"")
+
+
+async def test_reading_all_can_be_given_up() -> None:
+    async def guest(streams: Streams) -> int:
+        os.write(streams.stdout, b"first")
+        await asyncio.Event().wait()
+        return 0
+
+    async with running(guest) as execution:
+        reading = asyncio.create_task(execution.read_all(100))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        loop = asyncio.get_running_loop()
+        assert not loop.remove_reader(execution._files.stdout)
+        assert not loop.remove_reader(execution._files.stderr)
+
+
 async def test_what_is_not_wanted_is_at_its_end() -> None:
     async def guest(streams: Streams) -> int:
         os.write(streams.stdout, b"nobody reads this")

@@ -300,7 +300,10 @@ async def test_an_instance_in_a_containers_root(node: Node, tmp_path: Path) -> N
 async def test_the_spec_of_a_container(node: Node) -> None:
     spec = await node.spec(guest("nap"), working_dir="/data", memory_limit=1 << 20)
     await node.provider.start(spec)
-    assert node.provider.spec(spec.id) == spec
+    for _ in range(2):
+        assert node.provider.spec(spec.id) == spec
+    await node.provider.update(spec.id, memory_limit=2 << 20, cpu_limit=None, cpu_request=None)
+    assert node.provider.spec(spec.id) == dataclasses.replace(spec, memory_limit=2 << 20)
     with pytest.raises(ProviderError, match="is not known"):
         node.provider.spec("f" * 64)
 
