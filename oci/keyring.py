@@ -13,7 +13,6 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -47,11 +46,11 @@ class Keyring(Generic[Source]):
 
     def lookup(self, reference: Reference) -> list[Key[Source]]:
         """The keys to try for an image, those of longer paths first."""
-        target = _split(f"{reference.registry}/{reference.repository}")
+        target = f"{reference.registry}/{reference.repository}"
         found = [
             key
             for place in sorted(self._places, reverse=True)
-            if _matches(_split(place), target)
+            if _matches(place, target)
             for key in self._places[place]
         ]
         if not found and reference.registry == DEFAULT_REGISTRY:
@@ -90,11 +89,8 @@ def read_legacy_config(data: bytes, source: Source) -> list[Key[Source]]:
 def _keys(auths: dict[str, _Entry | None], source: Source) -> list[Key[Source]]:
     keys = []
     for name, entry in auths.items():
-        if entry is None:
-            continue
-        place = _place(name)
-        if place is not None:
-            keys.append(Key(place, _credentials(name, entry), source))
+        if entry is not None:
+            keys.append(Key(_place(name), _credentials(name, entry), source))
     return keys
 
 
@@ -116,35 +112,28 @@ def _credentials(name: str, entry: _Entry) -> Credentials:
     return Credentials(username, password)
 
 
-def _place(name: str) -> str | None:
-    """What an entry's name is for; None if it is no URL, which a kubelet passes over."""
-    text = name if name.startswith(("https://", "http://")) else f"https://{name}"
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return None
-    path = parts.path
+def _place(name: str) -> str:
+    """What an entry's name is for."""
+    host, path = _split(name.removeprefix("https://").removeprefix("http://"))
     if path.startswith(("/v1/", "/v2/")):
         path = path[3:]  # Docker takes the registry's API for the host itself
-    return parts.netloc if path in ("", "/") else parts.netloc + path
+    return host if path == "/" else host + path
 
 
-def _split(place: str) -> SplitResult | None:
-    try:
-        return urlsplit(f"https://{place}")
-    except ValueError:
-        return None
+def _split(place: str) -> tuple[str, str]:
+    """Host with port, and path."""
+    host, slash, path = place.partition("/")
+    return host, slash + path
 
 
-def _matches(pattern: SplitResult | None, target: SplitResult | None) -> bool:
+def _matches(place: str, target: str) -> bool:
     """Each label of a host may be a pattern of its own; a path is the beginning of what it is for."""
-    if pattern is None or target is None or not target.path.startswith(pattern.path):
-        return False
-    host, _, port = pattern.netloc.partition(":")
-    target_host, _, target_port = target.netloc.partition(":")
+    (host, path), (target_host, target_path) = _split(place), _split(target)
+    (host, _, port), (target_host, _, target_port) = host.partition(":"), target_host.partition(":")
     labels, target_labels = host.split("."), target_host.split(".")
     return (
-        port == target_port
+        target_path.startswith(path)
+        and port == target_port
         and len(labels) == len(target_labels)
         and all(
             # Go's patterns say [^...] for what these say [!...].

@@ -1,8 +1,8 @@
 """Who may use an image that is on the node: those whose credentials have once got it, or would.
 
 It exists because an image of a private registry must not be given to a pod that could not have pulled it,
-only because another pod could (KEP-2535, pkg/kubelet/images/pullmanager). Of credentials only hashes are kept,
-in files for the node alone. What no file tells of, or what cannot be read, is open to nobody: the registry is
+only because another pod could (KEP-2535, pkg/kubelet/images/pullmanager). Of credentials it keeps hashes, in
+files for the node alone. What no file tells of, or what cannot be read, is open to nobody: the registry is
 asked again, which costs a request. It must not know how an image is pulled.
 """
 
