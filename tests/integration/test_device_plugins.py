@@ -167,6 +167,7 @@ def test_kubernetes_own_sample_plugin(
     space.pod("four", actor, "sleep", "600", container=asking(SAMPLE), nodeName=device_node.name)
     space.wait("pod/four", "condition=Ready")
     assert health(space, "four") == {SAMPLE: {"Dev-1": "Healthy"}}
+    assert "Traceback" not in device_node.log.read_text()
 
 
 def test_a_plugin_that_dies_and_an_agent_that_is_killed(

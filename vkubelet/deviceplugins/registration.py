@@ -37,17 +37,22 @@ class RegistrationServer:
         self._starting = asyncio.Lock()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass everything on, both ways, until both have ended. Raises OSError."""
+        """Pass everything on, both ways, until one of both has ended. Raises OSError."""
         async with self._starting:
             if self._server is None:
                 await self._start()
         inner_reader, inner_writer = await asyncio.open_unix_connection(self._place)
+        ways = [
+            asyncio.ensure_future(_pass_on(reader, inner_writer)),
+            asyncio.ensure_future(_pass_on(inner_reader, writer)),
+        ]
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_pass_on(reader, inner_writer))
-                group.create_task(_pass_on(inner_reader, writer))
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for way in ways:
+                way.cancel()
             inner_writer.close()
+        await asyncio.gather(*(way for way in ways if way.done()))
 
     async def close(self) -> None:
         """Take no more registrations."""
@@ -86,10 +91,8 @@ class RegistrationServer:
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """All bytes, and then their end; it is the end too when nobody is there to take them."""
+    """All bytes, until there are no more, or nobody is there to take them."""
     with contextlib.suppress(ConnectionError):
-        while data := await reader.read(_BUFFER):
+        while (data := await reader.read(_BUFFER)) and not writer.is_closing():
             writer.write(data)
             await writer.drain()
-    with contextlib.suppress(OSError):
-        writer.write_eof()
