@@ -95,9 +95,8 @@ def sample(device_node: Any, sample_program: Path) -> Iterator[Sample]:
 class Told:
     """A plugin as a process of its own, which has the devices that it is told to have."""
 
-    def __init__(self, directory: Path, resource: str, **answer: Any) -> None:
+    def __init__(self, directory: Path, resource: str, endpoint: str, answer: dict[str, Any]) -> None:
         script = SUPPORT / "device_plugin.py"
-        endpoint = f"{resource.replace('/', '-')}.sock"
         command = [sys.executable, script, directory, resource, endpoint, json.dumps(answer)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -125,7 +124,9 @@ def plugin_of(device_node: Any) -> Iterator[Callable[..., Told]]:
     started: list[Told] = []
 
     def start(resource: str, **answer: Any) -> Told:
-        started.append(Told(device_node.directory / "root" / "device-plugins", resource, **answer))
+        # Short names: the path of a socket has 107 bytes at most.
+        plugins, endpoint = device_node.directory / "root" / "device-plugins", f"{len(started)}.sock"
+        started.append(Told(plugins, resource, endpoint, answer))
         return started[-1]
 
     yield start
