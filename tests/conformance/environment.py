@@ -6,7 +6,6 @@ It exists to make, in a directory of its own, the cluster that the suite expects
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from tests.conformance import images, private_registry, programs
 from vkubelet.dev import build, cluster, kubectl, node
 from vkubelet.dev.report import Report
+from vkubelet.pods.volumes import removal
 
 NODE = "conformance-wasm"
 POLICY = programs.HERE / "policy.yaml"
@@ -58,7 +58,8 @@ def running(cache: Path, directory: Path, report: Report, node_options: list[str
     control_plane = build.cluster_binary(cache, report)
     suite = programs.suite(cache, report)
     guest = programs.guest(cache, report)
-    shutil.rmtree(directory, ignore_errors=True)
+    # What a node that was killed left mounted is taken away first.
+    removal.remove(directory)
     directory.mkdir(parents=True)
     # Ginkgo takes a program for a suite by the end of its name.
     named = directory / "e2e.test"
@@ -83,6 +84,9 @@ def running(cache: Path, directory: Path, report: Report, node_options: list[str
             yield environment
     finally:
         os.close(theirs)
-        node.stop(directory / "node")
-        cluster.stop(directory / "cluster")
+        try:
+            node.stop(directory / "node")
+        finally:
+            removal.remove(directory / "node" / "run" / "volumes")
+            cluster.stop(directory / "cluster")
         os.close(ours)

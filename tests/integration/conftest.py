@@ -6,6 +6,7 @@ machine has no build of these sources yet.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import ssl
@@ -112,9 +113,15 @@ class NodeProcess:
         """SIGTERM, with which it ends its containers."""
         node_process.stop(self.directory)
 
-    def clear(self) -> None:
-        """Remove what an agent that was killed leaves mounted: nothing could remove the directory with it."""
-        removal.remove(self.directory / "run" / "volumes")
+    def end(self) -> None:
+        """Stop it for good, and remove what an agent that was killed, or whose pods were left, left mounted.
+
+        Nothing could remove the directory with it.
+        """
+        try:
+            self.stop()
+        finally:
+            removal.remove(self.directory / "run" / "volumes")
 
     @property
     def log(self) -> Path:
@@ -143,10 +150,11 @@ def cluster(cluster_program: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def node(cluster: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A Ready wasm node that all tests share."""
     shared = NodeProcess(cluster, tmp_path_factory.mktemp("node"), "wasm-node")
-    shared.start()
-    yield shared
-    shared.stop()
-    shared.clear()
+    try:
+        shared.start()
+        yield shared
+    finally:
+        shared.end()
 
 
 @pytest.fixture
@@ -160,11 +168,11 @@ def start_node(cluster: DevCluster, tmp_path: Path) -> Iterator[Callable[..., No
         fresh.start(*flags)
         return fresh
 
-    yield start
-    for one in started:
-        one.stop()
-        one.clear()
-        cluster.kubectl("delete", "node", one.name, "--ignore-not-found")
+    with contextlib.ExitStack() as ends:
+        yield start
+        for one in started:
+            ends.callback(cluster.kubectl, "delete", "node", one.name, "--ignore-not-found")
+            ends.callback(one.end)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vkubelet.pods.volumes import removal
+
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +52,10 @@ def shell(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     yield process
     process.kill()
     process.wait()
-    subprocess.run([ROOT / ".venv" / "bin" / "vkubelet", "dev", "reset"], env=environment, check=False)
+    try:
+        subprocess.run([ROOT / ".venv" / "bin" / "vkubelet", "dev", "reset"], env=environment, check=True)
+    finally:
+        removal.remove(tmp_path / "dev")  # what a node that had to be killed left mounted
 
 
 def run(shell: subprocess.Popen[str], command: str) -> tuple[int, str]:

@@ -24,6 +24,7 @@ from guests import push_guest
 from waiting import eventually
 
 from vkubelet.dev import node as node_process
+from vkubelet.pods.volumes import removal
 
 pytestmark = pytest.mark.integration
 
@@ -124,14 +125,22 @@ class Alone:
 def alone(cluster: Any, tmp_path: Path) -> Iterator[Alone]:
     node = Alone(tmp_path, cluster.registry)
     yield node
+    try:
+        end_all(node, tmp_path)
+    finally:
+        removal.remove(tmp_path / "run" / "volumes")  # what one that was killed left mounted
+
+
+def end_all(node: Alone, directory: Path) -> None:
+    """End the node, and the containers that it left."""
     if node.process is None:
         return
     if not node.ended():
         node.end()
     shutil.rmtree(node.manifests)
-    if node_process.left_containers(tmp_path):
+    if node_process.left_containers(directory):
         node.start()  # ends what runs for no file
-        eventually(lambda: not node_process.left_containers(tmp_path), "the end of all containers")
+        eventually(lambda: not node_process.left_containers(directory), "the end of all containers")
         node.end()
 
 

@@ -23,10 +23,12 @@ def older(cluster_program: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     elder = DevCluster(cluster_program, tmp_path_factory.mktemp("older"))
     elder.start("--kube-apiserver-arg=--feature-gates=ExtendWebSocketsToKubelet=false")
     fresh = NodeProcess(elder, tmp_path_factory.mktemp("older-node"), "older-node")
-    fresh.start()
-    yield fresh
-    fresh.stop()
-    elder.stop()
+    try:
+        fresh.start()
+        yield fresh
+    finally:
+        fresh.end()
+        elder.stop()
 
 
 @pytest.fixture(scope="session", params=list(MODES))
