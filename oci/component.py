@@ -6,20 +6,13 @@ runtime. It must not know artifacts. The format: WebAssembly/component-model, de
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_MAGIC = b"\0asm"
-_MODULE = b"\x01\x00\x00\x00"
-_COMPONENT = b"\x0d\x00\x01\x00"
+from oci.binary import NotWasmFileError, Reader, is_component, reading
+
 _IMPORTS = 10
 _EXPORTS = 11
-
-
-class NotWasmFileError(ValueError):
-    """The file is no WebAssembly that is understood here; the text says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,62 +28,21 @@ def interfaces(path: Path) -> Interfaces | None:
 
     Raises NotWasmFileError and OSError.
     """
-    with path.open("rb") as file:
-        head = file.read(8)
-        if head == _MAGIC + _MODULE:
-            return None
-        if head != _MAGIC + _COMPONENT:
-            raise NotWasmFileError(f"{path} is neither a core WebAssembly module nor a component")
-        imports: list[str] = []
-        exports: list[str] = []
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            reader = _Reader(data, 8)
-            try:
-                for section in reader.sections():
-                    if section == _IMPORTS:
-                        imports += [reader.imported() for _ in range(reader.number())]
-                    elif section == _EXPORTS:
-                        exports += [reader.exported() for _ in range(reader.number())]
-            except (NotWasmFileError, IndexError, UnicodeDecodeError) as error:
-                raise NotWasmFileError(f"{path}: component, byte {reader.position}: {error}") from error
+    if not is_component(path):
+        return None
+    imports: list[str] = []
+    exports: list[str] = []
+    with reading(path, "component", _Reader) as reader:
+        for section in reader.sections():
+            if section == _IMPORTS:
+                imports += [reader.imported() for _ in range(reader.number())]
+            elif section == _EXPORTS:
+                exports += [reader.exported() for _ in range(reader.number())]
     return Interfaces(tuple(imports), tuple(exports))
 
 
-class _Reader:
+class _Reader(Reader):
     """A position in a component's bytes."""
-
-    def __init__(self, data: mmap.mmap, position: int) -> None:
-        self._data = data
-        self.position = position
-
-    def sections(self) -> Iterator[int]:
-        """Each top-level section's id, with the position at its content."""
-        while self.position < len(self._data):
-            section, size = self.byte(), self.number()
-            end = self.position + size
-            if end > len(self._data):
-                raise NotWasmFileError(f"section {section} is cut short")
-            yield section
-            if self.position > end:
-                raise NotWasmFileError(f"section {section} does not end where it says")
-            self.position = end
-
-    def byte(self) -> int:
-        value: int = self._data[self.position]
-        self.position += 1
-        return value
-
-    def number(self) -> int:
-        """A LEB128 number; a signed one, which stands for a type, is only to be passed over."""
-        value = shift = 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-            if shift > 63:
-                raise NotWasmFileError("a number does not end")
 
     def imported(self) -> str:
         name = self._name()
@@ -110,10 +62,7 @@ class _Reader:
         # Older tools wrote 1 for an interface's name and 0 for others.
         if (kind := self.byte()) > 1:
             raise NotWasmFileError(f"a name of kind {kind}")
-        size = self.number()
-        text = self._data[self.position : self.position + size]
-        self.position += size
-        return text.decode()
+        return self.name()
 
     def _is_given(self) -> bool:
         return self.byte() == 0x01

@@ -19,7 +19,8 @@ import msgspec
 
 from oci import digests
 from oci.artifact import WASM_CONFIG, WASM_LAYER
-from oci.component import NotWasmFileError, interfaces
+from oci.binary import NotWasmFileError
+from oci.component import interfaces
 from oci.errors import Named, NotWasmError
 from oci.manifest import MANIFEST, Descriptor
 

@@ -8,7 +8,8 @@ import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oci.component import Interfaces, NotWasmFileError, interfaces
+from oci.binary import NotWasmFileError
+from oci.component import Interfaces, interfaces
 
 COMPONENT = """
 (component
