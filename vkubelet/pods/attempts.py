@@ -27,6 +27,7 @@ from vkubelet.pods.observed import NOT_PROBED, SECOND, Probed, Waiting
 from vkubelet.pods.plan import Kill
 from vkubelet.pods.pod_allocation import PodAllocation
 from vkubelet.pods.probes.state import ProbeKind
+from vkubelet.pods.restarts import should_restart
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.services import HookError, Services
 from vkubelet.pods.sharing import group as pod_group
@@ -183,7 +184,7 @@ class Attempts:
 
     async def _end_for_hook(
         self, pod: Pod, running: RunningContainer, message: str, group: asyncio.TaskGroup
-    ) -> Waiting:
+    ) -> Waiting | None:
         """End a container whose postStart hook failed; what is shown of it then, if it is started again."""
         name = running.spec.name
         logger.warning("pod %s: container %s: postStart hook: %s", pod.key, name, message)
@@ -197,7 +198,9 @@ class Attempts:
                 async with asyncio.timeout(kill.grace + STOP_PAUSE):
                     await running.end.wait()
         telemetry.STARTED_CONTAINER_ERRORS.inc(self._containers.kind(name), "PostStartHookError")
-        return hook_failed(running.spec, self._containers.views[name], message, time.time())
+        view = self._containers.views[name]
+        again = should_restart(pod, running.spec, view)
+        return hook_failed(running.spec, view, message, time.time()) if again else None
 
     def _probe(self, pod: Pod, running: RunningContainer) -> None:
         """Have the container's probes made until it ends."""

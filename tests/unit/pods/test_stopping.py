@@ -16,6 +16,7 @@ from fake_node import Setting, pods_of_a_node
 from providers.base import ProviderError
 from vkubelet.api.containers import LifecycleHandler
 from vkubelet.api.objects import Pod
+from vkubelet.pods.directory import ContainerNotReadyError
 from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.services import HookError
@@ -153,6 +154,8 @@ async def test_a_failed_post_start_hook_of_what_is_not_restarted_shows_how_it_en
     (shown,) = setting.told.statuses["u"].container_statuses or ()
     assert shown.state.terminated is not None
     assert shown.state.terminated.exit_code == 137
+    with pytest.raises(ContainerNotReadyError, match="previous terminated"):
+        setting.manager.log_file("ns", "p", "a", uid=None, previous=True)
 
 
 async def test_a_container_that_ends_by_itself_while_its_hook_sleeps_has_not_failed(setting: Setting) -> None:
