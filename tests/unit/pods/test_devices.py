@@ -15,7 +15,7 @@ from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod, ResourceHealth, ResourceStatus
 from vkubelet.pods.allocation_files import AllocationFiles
 from vkubelet.pods.allocations import Allocations
-from vkubelet.pods.devices import NO_EQUIPMENT, DeviceError, Equipment
+from vkubelet.pods.devices import NO_EQUIPMENT, DeviceError, Equipment, NoDevices
 from vkubelet.pods.fit import NodeView
 from vkubelet.pods.observed import Rejection
 
@@ -83,7 +83,9 @@ def pod(cpu: str = "0", **metadata: Any) -> Pod:
     return msgspec.convert(document, Pod)
 
 
-def allocations(directory: Path, devices: Devices, refuse: Rejection | None = None) -> Allocations:
+def allocations(
+    directory: Path, devices: Devices | NoDevices, refuse: Rejection | None = None
+) -> Allocations:
     nobody: Any = None
     return Allocations(AllocationFiles(directory), Node(), nobody, lambda _: refuse, nobody, devices)
 
@@ -110,6 +112,12 @@ async def test_a_pod_that_does_not_fit_gives_its_devices_back(tmp_path: Path) ->
     assert rejection is not None
     assert rejection.reason == "OutOfcpu"
     assert devices.calls == ["allocate u", "release u"]
+
+
+async def test_a_resource_that_no_plugin_has_any_more_is_out(tmp_path: Path) -> None:
+    rejection = await allocations(tmp_path, NoDevices()).pod(pod(), lambda: None).admit()
+    text = f"Node didn't have enough resource: {R}, requested: 1, used: 0, capacity: 0"
+    assert rejection == Rejection(f"OutOf{R}", text)
 
 
 async def test_a_node_that_takes_nobody_asks_no_plugin(tmp_path: Path) -> None:
