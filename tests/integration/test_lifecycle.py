@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
+from guests import push_guest
 from namespaces import Namespace, pod_spec
+from waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -98,6 +103,64 @@ def test_a_restart_rule_restarts_what_the_policy_would_not(space: Namespace, act
     space.wait("pod/ruled", "jsonpath={.status.containerStatuses[0].restartCount}=1")
     space.pod("unruled", actor, "exit", "41", container=ruled, restartPolicy="Never")
     space.wait("pod/unruled", "jsonpath={.status.phase}=Failed")
+
+
+def test_a_rule_has_all_containers_start_again_also_with_another_agent(
+    space: Namespace, actor: str, start_node: Callable[..., Any]
+) -> None:
+    own = start_node("over-again", "--drain-on-shutdown=false")
+    rule = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}
+    space.pod(
+        "over",
+        actor,
+        "sleep",
+        "2",
+        "exit",
+        "42",
+        container={"restartPolicy": "Never", "restartPolicyRules": [rule]},
+        initContainers=[
+            container("first", actor, "exit", "0"),
+            container("side", actor, "sleep", "1000", restartPolicy="Always"),
+        ],
+        others=[container("other", actor, "sleep", "1000")],
+        restartPolicy="Never",
+        nodeName="over-again",
+        tolerations=[{"operator": "Exists"}],
+        nodeSelector={},
+    )
+    everyone = {"first", "side", "main", "other"}
+
+    def counts() -> dict[str, int]:
+        found = states(space, "over") | states(space, "over", "initContainerStatuses")
+        return {name: item["restartCount"] for name, item in found.items()}
+
+    space.wait("pod/over", "jsonpath={.status.containerStatuses[1].restartCount}=1")
+    eventually(lambda: counts() == dict.fromkeys(everyone, 1), "all start again")
+    found = states(space, "over") | states(space, "over", "initContainerStatuses")
+    told = {name: item["lastState"]["terminated"]["reason"] for name, item in found.items()}
+    assert told == {**dict.fromkeys(everyone, "RestartingAllContainers"), "main": "Error"}
+    assert found["main"]["lastState"]["terminated"]["exitCode"] == 42
+    os.kill(own.pid, signal.SIGKILL)
+    own.start("--drain-on-shutdown=false")
+    eventually(lambda: counts() == dict.fromkeys(everyone, 2), "all start again with the next agent")
+    conditions = {item["type"]: item for item in space.status("over")["conditions"]}
+    assert "AllContainersRestarting" in conditions
+    space.kubectl("delete", "pod", "over", "--timeout=30s", "--grace-period=1")
+
+
+def test_a_container_whose_image_is_changed_is_restarted_with_it(
+    space: Namespace, cluster: Any, actor: str
+) -> None:
+    other = push_guest(cluster.registry, "sleep")
+    space.pod("changed", actor, "sleep", "1000", restartPolicy="Never")
+    space.wait("pod/changed", "condition=Ready")
+    space.kubectl("set", "image", "pod/changed", f"main={other}")
+    space.wait("pod/changed", "jsonpath={.status.containerStatuses[0].restartCount}=1")
+    space.wait("pod/changed", "condition=Ready")
+    assert space.wait_event("changed", "Killing") == "Container main definition changed, will be restarted"
+    status = states(space, "changed")["main"]
+    assert status["image"] == other
+    assert space.kubectl("logs", "changed") == "sleeping\n"
 
 
 @pytest.mark.parametrize("path", ["/dev/termination-log", "/mine/of/it", "/flat"])

@@ -110,16 +110,14 @@ def _states(
     latest, last = view.latest, _terminated(view.previous)
     if latest is None:
         return _never_started(pod, view, stopped=stopped), last
-    if latest.reset and not stopped and view.waiting is None:
-        # It is being started over: with a kubelet there is no container.
-        return ContainerState(waiting=ContainerStateWaiting(reason=REASON, message=MESSAGE)), _terminated(
-            latest
-        )
     if latest.exit is None:
         if view.starting:  # its process is there, but the postStart hook is not done
             return _creating(pod), last
         started_at = rfc3339(latest.started_at / SECOND)
         return ContainerState(running=ContainerStateRunning(started_at=started_at)), last
+    if view.waiting is None and not stopped and (view.restart or latest.reset):
+        # Whatever its policy: the API server lets no container come back that was said to have ended for good.
+        return _coming_back(pod, latest), _terminated(latest)
     if view.waiting is not None and not stopped and should_restart(pod, container, view):
         waiting = ContainerStateWaiting(reason=view.waiting.reason, message=view.waiting.message)
         return ContainerState(waiting=waiting), _terminated(latest)
@@ -140,6 +138,12 @@ def _never_started(pod: Pod, view: ContainerView, *, stopped: bool) -> Container
     return ContainerState(
         waiting=ContainerStateWaiting(reason=view.waiting.reason, message=view.waiting.message)
     )
+
+
+def _coming_back(pod: Pod, latest: Attempt) -> ContainerState:
+    if latest.reset:
+        return ContainerState(waiting=ContainerStateWaiting(reason=REASON, message=MESSAGE))
+    return _creating(pod)
 
 
 def _creating(pod: Pod) -> ContainerState:

@@ -6,12 +6,11 @@ It exists alone because the whole of a pod's life is in it. It must not know how
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from vkubelet.api.containers import Container
-from vkubelet.api.objects import ContainerStateTerminated, ContainerStatus, Pod
+from vkubelet.api.objects import ContainerStatus, Pod
 from vkubelet.pods.restarts import restarts_after
-from vkubelet.pods.starting_over import REASON
 
 TERMINAL_PHASES = ("Succeeded", "Failed")
 
@@ -25,22 +24,29 @@ class _Counts:
     final: int = 0
 
 
-def phase(pod: Pod, statuses: Mapping[str, ContainerStatus], *, stopped: bool, initialized: bool) -> str:
+def phase(
+    pod: Pod,
+    statuses: Mapping[str, ContainerStatus],
+    *,
+    stopped: bool,
+    initialized: bool,
+    again: Collection[str] = (),
+) -> str:
     """The phase of a pod whose containers have these statuses, by name.
 
     `stopped`: the pod must not run, and nothing of it does. `initialized`: one of its own containers has been
-    started since the node's boot.
+    started since the node's boot. `again` are those that run again whatever came of them.
     """
     pending = 0
     for container in pod.spec.init_containers or ():
         status = statuses[container.name]
         if container.is_sidecar:
             pending += not initialized and _sidecar_is_pending(status)
-        elif _failed_for_good(pod, container, status):
+        elif container.name not in again and _failed_for_good(pod, container, status):
             return "Failed"
         else:
             pending += _init_is_pending(status)
-    counts = _count(pod, statuses)
+    counts = _count(pod, statuses, again)
     if pending or counts.waiting or not pod.spec.containers:
         return "Pending"
     if counts.running:
@@ -50,7 +56,7 @@ def phase(pod: Pod, statuses: Mapping[str, ContainerStatus], *, stopped: bool, i
     return "Succeeded" if counts.succeeded == counts.stopped else "Failed"
 
 
-def _count(pod: Pod, statuses: Mapping[str, ContainerStatus]) -> _Counts:
+def _count(pod: Pod, statuses: Mapping[str, ContainerStatus], again: Collection[str]) -> _Counts:
     counts = _Counts()
     for container in pod.spec.init_containers or ():
         # A sidecar that has ended does not count.
@@ -69,7 +75,8 @@ def _count(pod: Pod, statuses: Mapping[str, ContainerStatus]) -> _Counts:
         else:
             counts.stopped += 1
             counts.succeeded += end is not None and end.exit_code == 0
-            counts.final += not _comes_again(pod, container, last)
+            comes_again = container.name in again or restarts_after(pod, container, last.exit_code)
+            counts.final += not comes_again
     return counts
 
 
@@ -90,8 +97,4 @@ def _failed_for_good(pod: Pod, container: Container, status: ContainerStatus) ->
     if status.state.running is not None:
         return False
     end = status.state.terminated or status.last_state.terminated
-    return end is not None and end.exit_code != 0 and not _comes_again(pod, container, end)
-
-
-def _comes_again(pod: Pod, container: Container, end: ContainerStateTerminated) -> bool:
-    return end.reason == REASON or restarts_after(pod, container, end.exit_code)
+    return end is not None and end.exit_code != 0 and not restarts_after(pod, container, end.exit_code)

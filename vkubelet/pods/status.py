@@ -95,6 +95,11 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> PodSta
     )
 
 
+def _runs_again(view: ContainerView) -> bool:
+    """Whether a container is being started, or will be whatever its last end was."""
+    return view.starting or view.restart or (view.latest is not None and view.latest.reset)
+
+
 def _show_resources(pod: Pod, resize: ResizeView | None, statuses: dict[str, ContainerStatus]) -> None:
     """What each container that was ever made has been granted, and what it is held to."""
     for container in (*(pod.spec.init_containers or ()), *(pod.spec.containers or ())):
@@ -122,7 +127,8 @@ def _phase(
         return pod.status.phase, reason, message
     own = [observed.containers.get(container.name) for container in pod.spec.containers or ()]
     initialized = any(view is not None and view.latest and not view.latest.past for view in own)
-    found = phase(pod, by_name, stopped=stopped, initialized=initialized)
+    again = [] if stopped else [name for name, view in observed.containers.items() if _runs_again(view)]
+    found = phase(pod, by_name, stopped=stopped, initialized=initialized, again=again)
     if stopped and found not in TERMINAL_PHASES:
         found = "Failed"  # it ended before all of it could start (the status manager's TerminatePod)
     if stop is StopCause.EVICTED and observed.eviction is not None:

@@ -17,6 +17,8 @@ from vkubelet.pods.status import pod_status
 NOW = 1_000_000.0
 CRASHED = Exit(1, ExitReason.ERROR, "", 1, int(NOW * SECOND))
 
+DONE = Exit(0, ExitReason.COMPLETED, "", 1, 2)
+
 
 def make_pod(policy: str = "Always", image: str = "new") -> Pod:
     return Pod(
@@ -37,7 +39,7 @@ def attempt(image: str, end: Exit | None = None) -> Attempt:
 
 
 def planned(pod: Pod, **views: ContainerView) -> Plan:
-    done = Attempt("i", 0, "img", 1, Exit(0, ExitReason.COMPLETED, "", 1, 2), image="old")
+    done = Attempt("i", 0, "img", 1, DONE, image="old")
     known = {"init": ContainerView(done), "side": ContainerView(attempt("new")), **views}
     return plan(pod, Observed(known, NOW - 60), NOW)
 
@@ -47,6 +49,20 @@ def test_a_container_with_another_image_is_restarted_whatever_its_policy(policy:
     made = planned(make_pod(policy), main=ContainerView(attempt("old")))
     message = "Container main definition changed, will be restarted"
     assert made.actions == (Kill("main", "id", 30, message, restart=True),)
+
+
+def test_meanwhile_its_pod_has_not_failed() -> None:
+    known = {"side": ContainerView(attempt("new")), "init": ContainerView(attempt("new", DONE))}
+    for more in ({"restart": True}, {"starting": True}):
+        known["main"] = ContainerView(attempt("old", CRASHED), **more)
+        status = pod_status(make_pod("Never"), Observed(known, NOW - 60), "10.0.0.1", NOW)
+        assert status.phase == "Running"
+    known["main"] = ContainerView(attempt("old", CRASHED), restart=True)
+    (main,) = (
+        pod_status(make_pod("Never"), Observed(known, NOW - 60), "10.0.0.1", NOW).container_statuses or ()
+    )
+    assert main.state.waiting is not None, "the API server would let it not come back"
+    assert main.last_state.terminated is not None
 
 
 def test_so_is_a_sidecar() -> None:
