@@ -116,7 +116,7 @@ def _states(
         started_at = rfc3339(latest.started_at / SECOND)
         return ContainerState(running=ContainerStateRunning(started_at=started_at)), last
     if view.waiting is None and not stopped and (view.restart or latest.reset):
-        # Whatever its policy: the API server lets no container come back that was said to have ended for good.
+        # Whatever its policy: the API server lets none come back that was said to have ended for good.
         return _coming_back(pod, latest), _terminated(latest)
     if view.waiting is not None and not stopped and should_restart(pod, container, view):
         waiting = ContainerStateWaiting(reason=view.waiting.reason, message=view.waiting.message)
