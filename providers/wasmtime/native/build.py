@@ -30,6 +30,7 @@ SOURCES = (
     "connection.c",
     "container.c",
     "guest.c",
+    "hugepages.c",
     "library.c",
     "limits.c",
     "logs.c",
