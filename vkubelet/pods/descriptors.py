@@ -14,6 +14,8 @@ import os
 from collections.abc import Callable
 
 CHUNK = 64 * 1024
+_AT_ONCE = 2
+"""Chunks that are read of one before others have their turn."""
 
 
 async def readable(descriptor: int) -> None:
@@ -60,30 +62,38 @@ async def read_all(descriptors: tuple[int, int], most: int) -> tuple[bytes, byte
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     kept = dict.fromkeys(descriptors, b"")
-    left = set(descriptors)
+
+    def is_at_end(descriptor: int) -> bool:
+        """Take what is there, and leave others their turn where that does not end."""
+        for _ in range(_AT_ONCE):
+            try:
+                data = os.read(descriptor, CHUNK)
+            except BlockingIOError:
+                return False
+            if not data:
+                return True
+            kept[descriptor] += data[: most - len(kept[descriptor])]
+        return False
+
+    left = {descriptor for descriptor in descriptors if not is_at_end(descriptor)}
 
     def on_readable(descriptor: int) -> None:
         try:
-            data = os.read(descriptor, CHUNK)
-        except BlockingIOError:
-            return
+            if not is_at_end(descriptor):
+                return
         except OSError as error:
-            loop.remove_reader(descriptor)
-            left.discard(descriptor)
             if not ended.done():
                 ended.set_exception(error)
-            return
-        kept[descriptor] += data[: most - len(kept[descriptor])]
-        if not data:
-            loop.remove_reader(descriptor)
-            left.discard(descriptor)
-            if not left and not ended.done():
-                ended.set_result(None)
+        loop.remove_reader(descriptor)
+        left.discard(descriptor)
+        if not left and not ended.done():
+            ended.set_result(None)
 
-    for descriptor in descriptors:
+    for descriptor in left:
         loop.add_reader(descriptor, on_readable, descriptor)
     try:
-        await ended
+        if left:
+            await ended
     finally:
         for descriptor in left:
             loop.remove_reader(descriptor)

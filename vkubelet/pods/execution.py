@@ -21,6 +21,8 @@ from vkubelet.pods.command import FAILED
 from vkubelet.pods.interaction import CommandError, Wanted
 
 KILLED = 137
+_SOON = 0.03
+"""Seconds in which most commands end that nobody watches."""
 _END_OF_INPUT = b"\x04"
 """What a terminal in canonical mode takes for the end of its input (VEOF, termios(3))."""
 
@@ -102,8 +104,10 @@ class Execution:
     async def read_all(self, most: int) -> tuple[bytes, bytes]:
         """Both outputs to their ends, and of each no more than its first `most` bytes.
 
-        All is read: nobody who writes must wait. It is for an instance without a terminal.
+        All is read: nobody who writes must wait for long. It is for an instance without a terminal.
         """
+        # What ends soon has left behind all that it had to say: it costs less to look then than to be told.
+        await asyncio.wait([self._running], timeout=_SOON)
         return await descriptors.read_all((self._files.stdout, self._files.stderr), most)
 
     async def write_stdin(self, data: bytes) -> None:
