@@ -7,6 +7,7 @@ know what the content is.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from typing import Protocol
 
@@ -41,6 +42,11 @@ def hasher(digest: str) -> Hasher:
 def of(data: bytes, algorithm: str = "sha256") -> str:
     """The digest of `data`."""
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+
+
+def of_file(file: io.BufferedReader) -> str:
+    """The digest of what is left of an open file."""
+    return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def matches(digest: str, data: bytes) -> bool:

@@ -8,7 +8,6 @@ must not know where the artifact goes.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +42,7 @@ def package(
     The same file with the same annotations makes the same artifact: its time is the file's. Raises
     NotWasmError, and OSError when the file cannot be read.
     """
-    digest = f"sha256:{hashlib.file_digest(content, 'sha256').hexdigest()}"
+    digest = digests.of_file(content)
     layer = Descriptor(WASM_LAYER, digest, content.tell())
     try:
         data = msgspec.json.encode(_config(file, layer.digest))

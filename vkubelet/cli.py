@@ -6,6 +6,7 @@ a non-zero exit. Modules that are slow to import are imported by the command tha
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import logging
 import os
@@ -20,25 +21,29 @@ import msgspec
 from vkubelet import footprint, startup
 from vkubelet.config import HELP, THRESHOLDS, Config, ConfigError, load
 
+_ELSEWHERE = {
+    "dev": "vkubelet.dev.cli",
+    "inspect": "vkubelet.images.cli",
+    "play": "vkubelet.play.cli",
+    "push": "vkubelet.images.cli",
+}
+"""Commands and the modules that they are in."""
+
 
 class _Commands(click.Group):
     """The commands; those with a package of their own are imported when they are asked for, not by a node."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """See click.Group."""
-        return sorted([*super().list_commands(ctx), "dev", "play"])
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """See click.Group."""
-        if cmd_name == "dev":
-            from vkubelet.dev.cli import dev
-
-            return dev
-        if cmd_name == "play":
-            from vkubelet.play.cli import play
-
-            return play
-        return super().get_command(ctx, cmd_name)
+        where = _ELSEWHERE.get(cmd_name)
+        if where is None:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(importlib.import_module(where), cmd_name)
+        return found
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -25,9 +25,10 @@ from providers.base import ContainerSpec, ContainerState, ExitListener, Provider
 from providers.wasmtime.provider import WasmtimeProvider
 from vkubelet.api.objects import Pod, PodStatus
 from vkubelet.config import Config, ConfigError
+from vkubelet.images.progress import PullProgress
 from vkubelet.node import facts
 from vkubelet.play.console import is_interactive, join
-from vkubelet.play.notes import Notes, PullProgress
+from vkubelet.play.notes import Notes
 from vkubelet.play.objects import FileReferences
 from vkubelet.play.output import Output
 from vkubelet.play.player import Outcome, Player

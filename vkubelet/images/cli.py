@@ -1,0 +1,154 @@
+"""The commands `vkubelet inspect` and `vkubelet push`: words to requests, answers to lines.
+
+It exists apart because what it needs is imported only when it is asked for. It must decide nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from oci.auth import Credentials
+    from oci.inspection import Inspection
+    from oci.reference import Reference
+
+_INSECURE = click.option("--insecure", is_flag=True, help="Ask the registry over plain HTTP.")
+
+
+@click.command()
+@click.argument("image")
+@_INSECURE
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def inspect(image: str, *, insecure: bool, as_json: bool) -> None:
+    """Tell what IMAGE holds: format, parts, the WebAssembly in it, and whether a node like this runs it.
+
+    IMAGE is a file (./app.wasm) or a reference (registry/app:v1). A private registry is asked with the
+    credentials of Docker's configuration (~/.docker/config.json), where `docker login` leaves them.
+    """
+    from oci.errors import OciError
+
+    with tempfile.TemporaryDirectory(prefix="vkubelet-inspect-") as temporary:
+        directory = Path(temporary)
+        try:
+            found, module = _found(image, directory, insecure=insecure)
+            refusal = found.problem or asyncio.run(_refusal(module, found, directory))
+        except OciError as error:
+            _fail(str(error))
+        except OSError as error:
+            _fail(f"{error.filename or image}: {error.strerror or error}")
+    _print(found, refusal, as_json=as_json)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("reference")
+@click.option("--annotation", multiple=True, metavar="NAME=VALUE", help="An annotation of the manifest.")
+@_INSECURE
+def push(file: Path, reference: str, annotation: tuple[str, ...], *, insecure: bool) -> None:
+    """Push FILE, a WebAssembly module or component, as REFERENCE: an artifact in the CNCF's format.
+
+    Prints what to name in a pod. Credentials are those of Docker's configuration, as for `inspect`.
+    """
+    from oci.errors import OciError
+    from oci.push import push_module
+    from oci.reference import parse
+
+    annotations = {}
+    for text in annotation:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            _fail(f"--annotation {text!r}: is not NAME=VALUE")
+        annotations[name] = value
+    try:
+        target = parse(reference)
+        credentials = _credentials(target)
+        digest = push_module(
+            file, reference, insecure=insecure, annotations=annotations, credentials=credentials
+        )
+    except OciError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or file}: {error.strerror or error}")
+    click.echo(f"{target}@{digest}")
+
+
+def _found(image: str, directory: Path, *, insecure: bool) -> tuple[Inspection, Path]:
+    """What the image holds, and where its module is now, if it has one. Raises OciError and OSError."""
+    from oci.inspection import inspect_file, inspect_image
+    from oci.reference import parse
+    from oci.registry import Repository
+    from oci.store import Store
+    from vkubelet.images.progress import PullProgress
+
+    if image.startswith((".", "/")) or Path(image).is_file():
+        return inspect_file(Path(image)), Path(image)
+    reference = parse(image)
+    store, progress = Store(directory / "images"), PullProgress()
+    store.open()
+    repository = Repository(reference, insecure=insecure, credentials=_credentials(reference))
+    with contextlib.closing(repository):
+        try:
+            found = inspect_image(repository, store, lambda blob, size: progress(reference, blob, size))
+        finally:
+            progress.clear()
+    return found, store.path(found.module.digest) if found.module is not None else directory
+
+
+async def _refusal(module: Path, found: Inspection, directory: Path) -> str | None:
+    """Why a node of this version would not run the module; None if it would."""
+    from providers.base import ProviderError
+    from providers.wasmtime.compile import Compiler
+
+    logging.basicConfig(level=logging.ERROR, format="vkubelet inspect: %(message)s", stream=sys.stderr)
+    compiler = Compiler(directory / "compiled")
+    try:
+        await compiler.prepare(module, found.digest if found.module is None else found.module.digest)
+    except ProviderError as error:
+        return str(error)
+    finally:
+        await compiler.close()
+    return None
+
+
+def _credentials(reference: Reference) -> Credentials | None:
+    """The user's own for this registry, as `docker login` left them."""
+    from oci.keyring import Keyring, KeyringError, read_config
+
+    path = Path.home() / ".docker" / "config.json"
+    try:
+        keys = Keyring(read_config(path.read_bytes(), None)).lookup(reference)
+    except FileNotFoundError:
+        return None
+    except KeyringError as error:
+        _fail(f"{path}: {error}")
+    return keys[0].credentials if keys else None
+
+
+def _print(found: Inspection, refusal: str | None, *, as_json: bool) -> None:
+    from vkubelet.images.show import lines
+
+    if not as_json:
+        for line in lines(found, refusal):
+            click.echo(line)
+        return
+    import msgspec
+
+    document: dict[str, Any] = msgspec.to_builtins(found)
+    document["runnable"] = refusal is None
+    if refusal is not None:
+        document["problem"] = refusal
+    click.echo(json.dumps(document, indent=2))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"vkubelet: {message}", err=True)
+    sys.exit(1)
