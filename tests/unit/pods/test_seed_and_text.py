@@ -144,10 +144,6 @@ TOKEN = {"name": "kube-api-access-abcde", "projected": {"sources": []}}
         ({"hostPID": True}, "spec.hostPID"),
         ({"runtimeClassName": "spin"}, "spec.runtimeClassName"),
         (
-            {"securityContext": {"windowsOptions": {"hostProcess": True}}},
-            "spec.securityContext.windowsOptions",
-        ),
-        (
             {"containers": [{"name": "a", "livenessProbe": {"grpc": {"port": 1, "mode": "TLS"}}}]},
             "spec.containers{a}.livenessProbe.grpc.mode: TLS",
         ),
