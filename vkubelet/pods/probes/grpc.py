@@ -1,33 +1,40 @@
 """The gRPC health check, `grpc.health.v1.Health/Check`, as a probe.
 
 It exists because gRPC needs a library, which takes ten megabytes of memory: the first such probe imports it,
-and a node without one never does. Of the protocol's messages two fields are used, which need no generated
-code. It must not know who asks. Every failure is a result, with the texts of pkg/probe/grpc.
+and a node without one never does. It must not know who asks. Every failure is a result, with the texts of
+pkg/probe/grpc.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 from vkubelet.pods.backoff import go_duration
 from vkubelet.pods.probes.connection import join
 from vkubelet.pods.probes.http_request import VERSION
 from vkubelet.pods.probes.outcome import Outcome, Result
 from vkubelet.pods.text import quoted
-from vkubelet.rpc.client import library
+from vkubelet.rpc.client import OPTIONS, library
 from vkubelet.rpc.codes import go_code
+from vkubelet.rpc.messages import DecodeError, Message, decode, encode
 
 _METHOD = "/grpc.health.v1.Health/Check"
 _STATUSES = {0: "UNKNOWN", 1: "SERVING", 2: "NOT_SERVING", 3: "SERVICE_UNKNOWN"}
 _SERVING = 1
-_STATUS = 0x08  # HealthCheckResponse.status: field 1, a varint
-_SERVICE = 0x0A  # HealthCheckRequest.service: field 1, a string
-_OPTIONS = (
-    ("grpc.primary_user_agent", f"kube-probe/{VERSION}"),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-)
+_OPTIONS = (("grpc.primary_user_agent", f"kube-probe/{VERSION}"), *OPTIONS)
+
+
+class _Request(Message):
+    """HealthCheckRequest."""
+
+    service: Annotated[str, 1] = ""
+
+
+class _Response(Message):
+    """HealthCheckResponse."""
+
+    status: Annotated[int, 1] = 0
 
 
 async def check(host: str, port: int, service: str, timeout: int) -> Outcome:
@@ -54,9 +61,13 @@ async def _ask(aio: Any, channel: Any, service: str, timeout: int, deadline: flo
     call = channel.unary_unary(_METHOD)
     try:
         left = deadline - asyncio.get_running_loop().time()
-        status = _status(await call(_request(service), timeout=left))
+        answer = await call(encode(_Request(service=service)), timeout=left)
     except aio.AioRpcError as error:
         return Outcome(Result.FAILURE, _failure(error.code().name, error.details() or "", timeout))
+    try:
+        status = decode(answer, _Response).status
+    except DecodeError as error:
+        return Outcome(Result.FAILURE, _failure("INTERNAL", f"the answer cannot be read: {error}", timeout))
     if status != _SERVING:
         name = _STATUSES.get(status, str(status))
         return Outcome(Result.FAILURE, f"service unhealthy (responded with {quoted(name)})")
@@ -70,22 +81,3 @@ def _failure(code: str, details: str, timeout: int) -> str:
     if code == "DEADLINE_EXCEEDED":
         return f"timeout: health rpc did not complete within {go_duration(timeout)}"
     return f"error: health rpc probe failed: rpc error: code = {go_code(code)} desc = {details}"
-
-
-def _request(service: str) -> bytes:
-    name = service.encode()
-    return bytes((_SERVICE,)) + _varint(len(name)) + name if name else b""
-
-
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 0x7F:
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
-
-
-def _status(response: bytes) -> int:
-    """The status of a HealthCheckResponse, whose other fields, if it ever has any, are passed over."""
-    return response[1] if len(response) > 1 and response[0] == _STATUS else 0
