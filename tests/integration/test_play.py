@@ -164,6 +164,18 @@ def test_standard_input_reaches_the_container_that_wants_it(place: Path) -> None
 
 
 @pytest.mark.usefixtures("nothing_left")
+def test_a_volume_of_a_driver_is_refused(place: Path) -> None:
+    container = "name: main, image: ./actor.wasm, volumeMounts: [{name: v, mountPath: /v}]"
+    done = play(place, pod(place, container, spec="volumes: [{name: v, csi: {driver: d.example.com}}]"))
+    assert done.returncode == 125
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(
+        'MountVolume.NewMounter initialization failed for volume "v" : kubernetes.io/csi: '
+        "failed to get a kubernetes client: this node runs without an API server"
+    )
+
+
+@pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize(
     ("container", "cause"),
     [

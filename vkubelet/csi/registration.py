@@ -53,8 +53,7 @@ class _Socket:
 class Registration:
     """One for the node. Use from one event loop."""
 
-    def __init__(self, drivers: Drivers, node_info: NodeInfo | None) -> None:
-        """`node_info` is None where there is no cluster to be told."""
+    def __init__(self, drivers: Drivers, node_info: NodeInfo) -> None:
         self._drivers = drivers
         self._node_info = node_info
         self._sockets: dict[Path, _Socket] = {}
@@ -143,9 +142,8 @@ class Registration:
         try:
             deadline = asyncio.get_running_loop().time() + DRIVER_TIMEOUT
             info = await driver.ask(NODE_GET_INFO, Empty(), deadline)
-            if self._node_info is not None:
-                async with self._telling:
-                    await self._node_info.install(driver.name, info)
+            async with self._telling:
+                await self._node_info.install(driver.name, info)
         except (RpcError, NodeInfoError) as error:
             raise RegistrationError(
                 f"RegisterPlugin error -- plugin registration failed with err: {error}"
@@ -160,8 +158,6 @@ class Registration:
 
     async def _tell_gone(self, name: str) -> None:
         """Tell the cluster, unless the driver is back by then."""
-        if self._node_info is None:
-            return
         async with self._telling:
             if self._drivers.known(name) is not None:
                 return

@@ -53,17 +53,21 @@ class Node:
 
 
 @pytest.fixture
-async def node(root: Path, api: StorageApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
-    monkeypatch.setattr(registration, "RETRY_FIRST", 0.05)
-    async with running(
-        root, NodeInfo(client := ApiClient(Credentials(api.url), Path("/nowhere")), "n")
-    ) as made:
-        yield made
+async def info(api: StorageApi) -> AsyncIterator[NodeInfo]:
+    client = ApiClient(Credentials(api.url), Path("/nowhere"))
+    yield NodeInfo(client, "n")
     await client.close()
 
 
+@pytest.fixture
+async def node(root: Path, info: NodeInfo, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
+    monkeypatch.setattr(registration, "RETRY_FIRST", 0.05)
+    async with running(root, info) as made:
+        yield made
+
+
 @contextlib.asynccontextmanager
-async def running(root: Path, info: NodeInfo | None) -> AsyncIterator[Node]:
+async def running(root: Path, info: NodeInfo) -> AsyncIterator[Node]:
     made = Node()
     taking = Registration(made.drivers, info)
 
@@ -97,9 +101,9 @@ async def test_a_driver_that_comes_is_known_to_node_and_cluster(
     await api.until(lambda: not api.objects[CSI_NODE]["spec"]["drivers"])
 
 
-async def test_a_driver_that_was_there_before_is_waited_for(root: Path) -> None:
+async def test_a_driver_that_was_there_before_is_waited_for(root: Path, info: NodeInfo) -> None:
     driver = FakeDriver(root)
-    async with driver.serving(), running(root, None) as node:
+    async with driver.serving(), running(root, info) as node:
         assert (await node.drivers.get(NAME)).endpoint == driver.endpoint
 
 
@@ -176,14 +180,16 @@ async def test_a_cluster_that_cannot_be_told_delays_a_driver(root: Path, node: N
     assert [status.plugin_registered for status in driver.statuses] == [False, True]
 
 
-async def test_a_plugin_that_hangs_holds_up_no_other(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_plugin_that_hangs_holds_up_no_other(
+    root: Path, info: NodeInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(registration, "INFO_TIMEOUT", 0.2)
     (root / "plugins_registry").mkdir()
     driver = FakeDriver(root)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(root / "plugins_registry" / "silent.sock"))
         silent.listen()
-        async with running(root, None) as node, driver.serving():
+        async with running(root, info) as node, driver.serving():
             await driver.registered()
             await node.drivers.looked.wait()
 

@@ -25,8 +25,7 @@ TIMEOUT = 123.0
 class Attachments:
     """One for the node. Use from one event loop."""
 
-    def __init__(self, client: ApiClient | None, node: AttachingNode, node_name: str) -> None:
-        """Without a client nothing is ever attached."""
+    def __init__(self, client: ApiClient, node: AttachingNode, node_name: str) -> None:
         self._client = client
         self._node = node
         self._name = node_name
@@ -66,11 +65,8 @@ class Attachments:
         return status.attachment_metadata or {}
 
     async def _get(self, name: str) -> VolumeAttachment:
-        client = self._client
-        if client is None:
-            raise _AttachmentError("this node runs without an API server")
         try:
-            answer = await patiently(lambda: client.get(f"{_PATH}/{name}"))
+            answer = await patiently(lambda: self._client.get(f"{_PATH}/{name}"))
             return msgspec.json.decode(answer, type=VolumeAttachment)
         except ApiError as error:
             raise _AttachmentError(error.message) from error

@@ -30,22 +30,21 @@ def csi_volumes(
     config: Config,
     layout: Layout,
     *,
-    client: ApiClient | None,
+    client: ApiClient,
     node: AttachingNode,
     secrets: References,
     tokens: Tokens,
     recorder: Recorder,
     on_registered: Callable[[], None],
 ) -> CsiVolumes:
-    """For one node; `client` is None where there is no API server, `on_registered` hears of each driver."""
+    """For one node; `on_registered` hears of each driver."""
     root = Path(config.root_dir)
     drivers = Drivers(on_registered)
-    info = NodeInfo(client, config.node_name) if client is not None else None
     records = Records(layout, root)
     attachments = Attachments(client, node, config.node_name)
     return CsiVolumes(
         drivers=drivers,
-        registration=Registration(drivers, info),
+        registration=Registration(drivers, NodeInfo(client, config.node_name)),
         objects=DriverObjects(client),
         records=records,
         attachments=attachments,

@@ -14,10 +14,6 @@ from vkubelet.api.informer import Informer
 
 _PATH = "/apis/storage.k8s.io/v1/csidrivers"
 _SYNC_TIMEOUT = 10.0
-_ALONE = CSIDriverSpec(
-    attach_required=False, pod_info_on_mount=True, volume_lifecycle_modes=["Ephemeral", "Persistent"]
-)
-"""Without a cluster nobody describes drivers: whoever put one's socket here wants it used by this node."""
 
 
 class UnknownDriversError(Exception):
@@ -27,28 +23,19 @@ class UnknownDriversError(Exception):
 class DriverObjects:
     """One for the node. Use from one event loop."""
 
-    def __init__(self, client: ApiClient | None) -> None:
-        """Without a client there is no cluster."""
-        self._client = client
+    def __init__(self, client: ApiClient) -> None:
         self._asked = asyncio.Event()
-        self._informer: Informer[CSIDriver] | None = None
-        if client is not None:
-            self._informer = Informer(
-                client, _PATH, "", CSIDriver, on_change=lambda _: None, on_delete=lambda _: None
-            )
+        self._informer = Informer(
+            client, _PATH, "", CSIDriver, on_change=lambda _: None, on_delete=lambda _: None
+        )
 
     async def run(self) -> NoReturn:
         """Watch the objects from the first question on, until cancelled."""
         await self._asked.wait()
-        if self._informer is not None:
-            await self._informer.run()
-        await asyncio.get_running_loop().create_future()
-        raise AssertionError("only cancellation ends it")
+        await self._informer.run()
 
     async def get(self, driver: str) -> CSIDriverSpec | None:
         """How the driver wants to be used; None if it has no object. Raises UnknownDriversError."""
-        if self._informer is None:
-            return _ALONE
         self._asked.set()
         try:
             async with asyncio.timeout(_SYNC_TIMEOUT):

@@ -20,6 +20,7 @@ from vkubelet.api.volumes import Volume
 from vkubelet.config import Config
 from vkubelet.csi.directory import Identity, PluginDirectory
 from vkubelet.pods.volumes.attaching import AttachingNode
+from vkubelet.pods.volumes.errors import SetUpError
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.layout import Layout
 from vkubelet.pods.volumes.tokens import Tokens
@@ -53,6 +54,13 @@ class CsiOnDemand:
         def make() -> CsiVolumes:
             from vkubelet.pods.volumes.csi.composition import csi_volumes
 
+            if client is None:
+                # As with a kubelet by itself: what a driver is to be told, the API server knows.
+                raise SetUpError(
+                    "kubernetes.io/csi: failed to get a kubernetes client: "
+                    "this node runs without an API server",
+                    step="MountVolume.NewMounter initialization failed",
+                )
             return csi_volumes(
                 config,
                 layout,
@@ -67,6 +75,7 @@ class CsiOnDemand:
         self._root = Path(config.root_dir)
         self._make = make
         self._volumes: CsiVolumes | None = None
+        self._alone = client is None
         self._making = asyncio.Lock()
         self._directory = PluginDirectory(self._root / REGISTRY, self._look)
         self._sockets: dict[Path, Identity] | None = None
@@ -78,7 +87,7 @@ class CsiOnDemand:
             *self._root.glob("plugins/kubernetes.io/csi/*/*/vol_data.json"),
             *self._root.glob("pods/*/volumes/kubernetes.io~csi"),
         )
-        if given:
+        if given and not self._alone:
             self._volumes = self._make()
             self._volumes.open()
 
@@ -90,10 +99,12 @@ class CsiOnDemand:
     async def run(self) -> NoReturn:
         """Do what goes on while pods run, until cancelled."""
         async with asyncio.TaskGroup() as self._group:
-            self._group.create_task(self._directory.run(), name="plugins' sockets")
+            if not self._alone:
+                self._group.create_task(self._directory.run(), name="plugins' sockets")
             if self._volumes is not None:
                 self._begin(self._volumes)
-        raise AssertionError("its tasks never end")
+            await asyncio.get_running_loop().create_future()
+        raise AssertionError("only cancellation ends it")
 
     async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
         """See Kind."""

@@ -95,7 +95,9 @@ class Setting:
 def setting(root: Path, faults: list[bool]) -> Setting:
     records = Records(Layout.of(root, root / "run"), root)
     node, driver = AttachingNode(), Driver(records, faults)
-    return Setting(driver, node, Staging(cast("Any", driver), records, Attachments(None, node, "n")))
+    return Setting(
+        driver, node, Staging(cast("Any", driver), records, Attachments(cast("Any", None), node, "n"))
+    )
 
 
 @settings(max_examples=200, deadline=None)
