@@ -30,7 +30,6 @@ SOURCES = (
     "connection.c",
     "container.c",
     "guest.c",
-    "hugepages.c",
     "library.c",
     "limits.c",
     "logs.c",

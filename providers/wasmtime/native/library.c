@@ -1,6 +1,5 @@
 #include "library.h"
 #include "blocking.h"
-#include "hugepages.h"
 #include "system.h"
 #include "terminal.h"
 
@@ -72,7 +71,6 @@ const char *runtime_open(struct runtime *runtime, const char *path) {
     const char *failed = wasmtime_api_bind(library);
     if (failed != NULL)
         return failed;
-    hugepages_use(path);
     runtime->engine = wasmtime_api_engine();
     if (runtime->engine == NULL)
         return "the engine cannot be made with this configuration";
