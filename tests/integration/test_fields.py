@@ -45,6 +45,7 @@ def test_every_type_in_a_pod_has_a_table_or_is_refused_whole(schemas: dict[str, 
 NAMES_ONLY = {
     "PodSpec.imagePullSecrets: LocalObjectReference",
     "PodSpec.ephemeralContainers: EphemeralContainer",
+    "CSIVolumeSource.nodePublishSecretRef: LocalObjectReference",
 }
 
 
