@@ -73,6 +73,11 @@ class Terminal:
         self.seen += data
         return bool(data)
 
+    @property
+    def is_cooked(self) -> bool:
+        """Whether the terminal itself makes lines, and signals of keys."""
+        return bool(termios.tcgetattr(self._master)[3] & termios.ISIG)
+
     def hang_up(self) -> None:
         """Take the terminal away, as when its window is closed."""
         os.close(self._master)

@@ -1,6 +1,7 @@
 package shell
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -17,6 +18,9 @@ const (
 	keySearch    = 18 // Ctrl-R
 	keyEscape    = 27
 )
+
+// lineEnd ends a line on a raw terminal.
+const lineEnd = "\r\n"
 
 // sequences are the keys that terminals send otherwise than golang.org/x/term reads them.
 var sequences = map[string]string{
@@ -77,18 +81,37 @@ func (e *editor) line(prompt string) (string, error) {
 	if failed := terminal.SetRaw(false); err == nil {
 		err = failed
 	}
+	keys.release("\n")
 	return line, err // as it is: the parser knows io.EOF by its identity
 }
 
 // keyboard gives the terminal's keys one by one, so that nothing is read ahead of what a command may want, and
-// takes what is to be shown.
+// takes what is to be shown. The end of a line is shown when the terminal is raw no more: a Ctrl-C of someone who
+// saw it is never taken for a key that was typed ahead.
 type keyboard struct {
 	files  call.Files
 	before func() // called before each key is waited for
 	ready  string
+	held   bool // whether an end of a line is still to be shown
 }
 
-func (k *keyboard) Write(data []byte) (int, error) { return k.files.Stdout.Write(data) }
+func (k *keyboard) Write(data []byte) (int, error) {
+	k.release(lineEnd)
+	shown, ended := bytes.CutSuffix(data, []byte(lineEnd))
+	k.held = ended
+	if n, err := k.files.Stdout.Write(shown); err != nil {
+		return n, err
+	}
+	return len(data), nil
+}
+
+// release shows what was held back; end is how the terminal's mode has it.
+func (k *keyboard) release(end string) {
+	if k.held {
+		k.held = false
+		k.files.Stdout.Write([]byte(end)) // a failed write is seen by the next one
+	}
+}
 
 func (k *keyboard) Read(data []byte) (int, error) {
 	if k.ready == "" {
@@ -107,6 +130,7 @@ func (k *keyboard) Read(data []byte) (int, error) {
 
 // key waits for one key, with all the bytes that a terminal sends for it.
 func (k *keyboard) key() (string, error) {
+	k.release(lineEnd)
 	first, err := k.read()
 	switch {
 	case err != nil:

@@ -57,6 +57,7 @@ def test_ctrl_c_at_the_prompt_clears_the_line(shell):
 def test_ctrl_c_ends_a_command_with_its_instance(shell):
     shell.send("sleep 1000; echo never\r")
     shell.expect(r"never\r\n")
+    assert shell.is_cooked  # before the line's end was shown, so that no Ctrl-C is lost
     shell.send("\x03")
     assert shell.wait() != 0
 
