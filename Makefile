@@ -15,7 +15,7 @@ NATIVE := $(wildcard providers/wasmtime/native/*.[ch] providers/wasmtime/native/
 run: $(LAUNCHER) $(TOOLBOX)
 	$(BIN)/vkubelet dev
 
-test: style types layers unit integration
+test: style types layers unit integration conformance-quick
 
 style: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -27,11 +27,14 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
+# Two at a time, as CI has processors: each process of integration tests has a cluster of its own.
+PARALLEL := --numprocesses 2 --dist loadfile
+
 unit: $(LAUNCHER) $(TOOLBOX)
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit $(PARALLEL)
 
 integration: $(LAUNCHER) $(TOOLBOX)
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest tests/integration $(PARALLEL)
 
 # Kubernetes' own node specs against a node here, held against tests/conformance/specs.txt: all of them take most of
 # an hour, the quick ones a few minutes.

@@ -90,7 +90,8 @@ class Group:
 
     `name` has letters, digits, `-` and `_`. `memory_limit` is in bytes of all that their processes use, the
     runtime's own included, but for `runtimes` of them, for each of which there is as much room beside as for
-    a container that has a limit of its own; the others are as those of ContainerSpec. None is for no limit.
+    a container that has a limit of its own. `process_limit` is in processes and threads, the others are as
+    those of ContainerSpec. None is for no limit.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Group:
     cpu_limit: int | None = None
     cpu_request: int | None = None
     runtimes: int = 0
+    process_limit: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class ContainerSpec:
     None for whom the node runs as; the directory of the log becomes that user's, who rotates the log, so it
     must be this container's alone. `stop_file` gives the guest a read-only directory `/.vkubelet`, where
     `Provider.stop` makes the file `stop` appear. `cpu_limit` and `cpu_request` are in thousandths of a
-    processor, `process_limit` in processes and threads; what of them and of `memory_limit` this host can
+    processor; what of them and of `memory_limit` this host can
     enforce, `Provider.capabilities` tells, and what it cannot is not enforced. `group` is what else it must
     share. A guest with limits sees those that are enforced where Linux has them, in /sys/fs/cgroup.
     `oom_score_adj`, from -1000 to 1000, is how ready the kernel is to kill it when the machine has no memory
@@ -150,7 +152,6 @@ class ContainerSpec:
     stop_file: bool = False
     cpu_limit: int | None = None
     cpu_request: int | None = None
-    process_limit: int | None = None
     group: Group | None = None
     oom_score_adj: int | None = None
 

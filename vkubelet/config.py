@@ -110,6 +110,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     )
     resolv_conf: str = "/etc/resolv.conf"
     max_pods: Positive = 1000
+    pod_pids_limit: Annotated[int, Help(ge=-1)] = -1
     node_status_update_frequency: Seconds = 10.0
     node_status_report_frequency: Seconds = 300.0
     node_lease_duration_seconds: Positive = 40
@@ -134,6 +135,11 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     streaming_connection_idle_timeout: Seconds = 4 * 3600.0
     toolbox: bool = True
     log_level: Annotated[str, Help(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @property
+    def process_limit(self) -> int | None:
+        """Processes and threads that a pod may have; None for no limit."""
+        return self.pod_pids_limit if self.pod_pids_limit > 0 else None
 
 
 HELP: Mapping[str, str] = {
@@ -165,6 +171,7 @@ HELP: Mapping[str, str] = {
     "cluster_dns": "Addresses of the cluster's DNS servers, which pods find in their /etc/resolv.conf.",
     "resolv_conf": "The machine's resolver configuration, which that of pods is based on; may be empty.",
     "max_pods": "How many pods the node takes.",
+    "pod_pids_limit": "Processes and threads that a pod may have, those of exec included; -1 for no limit.",
     "node_status_update_frequency": "Seconds between two looks at the node's own state.",
     "node_status_report_frequency": "Seconds after which an unchanged node status is posted again.",
     "node_lease_duration_seconds": "Duration of the node's lease; it is renewed every quarter of it.",

@@ -31,17 +31,16 @@ class Limits:
     memory: int | None
     cpu_limit: int | None
     cpu_request: int | None
-    processes: int | None
 
     @classmethod
     def of(cls, spec: ContainerSpec) -> Limits | None:
         """Those of a spec; None if it says nothing, and is in no group, where it must have its own share."""
         request = 0 if spec.cpu_request is None and spec.group is not None else spec.cpu_request
-        limits = cls(spec.memory_limit, spec.cpu_limit, request, spec.process_limit)
+        limits = cls(spec.memory_limit, spec.cpu_limit, request)
         return None if limits == _NOTHING else limits
 
 
-_NOTHING = Limits(None, None, None, None)
+_NOTHING = Limits(None, None, None)
 
 
 def shares(millicores: int) -> int:
@@ -76,7 +75,7 @@ def settings(
 ) -> tuple[Setting, ...]:
     """What one controller is told of a container, in this order."""
     if controller == "pids":
-        return (Setting("pids.max", "max" if limits.processes is None else str(limits.processes)),)
+        return ()  # only groups have a limit of them
     if controller == "memory":
         bound = None if limits.memory is None else str(limits.memory + overhead)
         if version == 1:
@@ -103,8 +102,8 @@ def settings(
 def group_settings(version: int, controller: str, group: Group) -> tuple[Setting, ...]:
     """What one controller is told of a group, in this order."""
     if controller == "pids":
-        return ()
-    limits = Limits(group_memory(group), group.cpu_limit, group.cpu_request, None)
+        return (Setting("pids.max", "max" if group.process_limit is None else str(group.process_limit)),)
+    limits = Limits(group_memory(group), group.cpu_limit, group.cpu_request)
     told = settings(version, controller, limits, overhead=0)
     # Of a group that lacks memory one process has to go, not all of them.
     return told[:1] if controller == "memory" else told

@@ -115,6 +115,8 @@ class Confinement:
     def create(self, spec: ContainerSpec) -> None:
         """Make the directory of a container or an instance. Raises ProviderError."""
         owner, limits = self._directory.owner(spec), Limits.of(spec)
+        if spec.group is not None:
+            self._cgroups.check_room(spec.group)
         joining, born_in = self._cgroups.joining(owner, limits, spec.group)
         files = self._directory.kernel_files(owner)
         own: tuple[Preopen, ...] = ()
@@ -159,7 +161,7 @@ class Confinement:
         Its process has to be told that there is another limit of linear memory.
         """
         limits = Limits.of(spec)
-        self._cgroups.update(spec.id, limits or Limits(None, None, None, None), pid)
+        self._cgroups.update(spec.id, limits or Limits(None, None, None), pid)
         joining, _ = self._cgroups.joining(spec.id, limits, spec.group)
         self._directory.rewrite(spec, cgroups=joining)
         if self._directory.kernel_files(spec.id).is_dir():

@@ -22,6 +22,8 @@ _LINKS = {"proc/self": "1", "proc/mounts": "self/mounts"}
 _DEFAULTS = {
     (1, "cpu"): (Setting("cpu.shares", "1024"),),
     (2, "cpu"): (Setting("cpu.weight", "100"),),
+    (1, "pids"): (Setting("pids.max", "max"),),
+    (2, "pids"): (Setting("pids.max", "max"),),
 }
 """What holds where nothing is said."""
 _NO_LIMIT = Setting("memory.limit_in_bytes", "-1")
@@ -41,7 +43,7 @@ def preopens(directory: Path, spec: ContainerSpec) -> tuple[Preopen, ...]:
 
 def contents(spec: ContainerSpec, versions: Mapping[str, int]) -> dict[str, str]:
     """The files by their paths. `versions` are those of the cgroups of each controller that there is."""
-    limits = Limits.of(spec) or Limits(None, None, None, None)
+    limits = Limits.of(spec) or Limits(None, None, None)
     found = {}
     # Linear memory is bounded in any case.
     for controller, version in {"memory": 2, **versions}.items():

@@ -39,7 +39,6 @@ _NUMBERS = (
     ("y", "memory_limit"),
     ("x", "cpu_limit"),
     ("q", "cpu_request"),
-    ("z", "process_limit"),
     ("O", "oom_score_adj"),
 )
 _OF_GROUP = (
@@ -47,6 +46,7 @@ _OF_GROUP = (
     ("X", "cpu_limit"),
     ("Q", "cpu_request"),
     ("K", "runtimes"),
+    ("Z", "process_limit"),
 )
 
 

@@ -162,8 +162,8 @@ def start_node(cluster: DevCluster, tmp_path: Path) -> Iterator[Callable[..., No
     """Starts nodes of a test's own: `start_node(name, *flags)`. They are ended and removed afterwards."""
     started: list[NodeProcess] = []
 
-    def start(name: str, *flags: str) -> NodeProcess:
-        fresh = NodeProcess(cluster, tmp_path / name, name)
+    def start(name: str, *flags: str, directory: Path = tmp_path) -> NodeProcess:
+        fresh = NodeProcess(cluster, directory / name, name)
         started.append(fresh)
         fresh.start(*flags)
         return fresh

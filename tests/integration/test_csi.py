@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,13 +98,6 @@ def storage(cluster: Any, space: Namespace, tmp_path: Path) -> Iterator[Storage]
     # Its pods need the driver to end.
     space.kubectl("delete", "pods", "--all", "--grace-period=0", "--timeout=60s")
     made.end()
-
-
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A directory whose path is short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="csi-") as made:
-        yield Path(made)
 
 
 def mounting(volume: dict[str, Any], node: Any = None) -> dict[str, Any]:
@@ -298,17 +290,17 @@ def test_a_pod_ends_once_its_driver_is_back(
 
 
 def test_volumes_outlive_an_agent_that_is_killed(
-    storage: Storage, space: Namespace, short: Path, start_node: Callable[..., Any], mounter: str
+    storage: Storage, space: Namespace, short_path: Path, start_node: Callable[..., Any], mounter: str
 ) -> None:
-    own = start_node("csi-node", flag := f"--root-dir={short}")
-    driver = storage.driver(own, short, attachRequired=False)
+    own = start_node("csi-node", flag := f"--root-dir={short_path}")
+    driver = storage.driver(own, short_path, attachRequired=False)
     storage.claim()
     for pod in ("stays", "goes"):
         space.pod(pod, mounter, *READS, "until", "/data/x=1", "stay", **mounting(CLAIMED, own))
         space.wait(f"pod/{pod}", "condition=Ready")
     os.kill(own.pid, signal.SIGKILL)
     space.kubectl("delete", "pod", "goes", "--force", "--grace-period=0")
-    pods = short / "pods"
+    pods = short_path / "pods"
     assert len(list(pods.iterdir())) == 2
     own.start(flag)
     eventually(lambda: driver.called("NodeUnpublishVolume") == 1, "what the agent left is taken back")

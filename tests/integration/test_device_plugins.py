@@ -80,8 +80,8 @@ def sample_program() -> Path:
 
 
 @pytest.fixture
-def device_node(start_node: Callable[..., Any]) -> Any:
-    return start_node("device-node")
+def device_node(short_path: Path, start_node: Callable[..., Any]) -> Any:
+    return start_node("device-node", directory=short_path)
 
 
 @pytest.fixture

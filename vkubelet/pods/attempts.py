@@ -151,7 +151,7 @@ class Attempts:
                 crash,
                 services.host_ip,
                 self._volumes,
-                pod_group(pod, sharing),
+                pod_group(pod, sharing, services.config.process_limit),
                 lambda mounted: self._preopens(pod, container, number, mounted),
                 self.retry,
             )

@@ -40,12 +40,14 @@ class Resizing:
         containers: PodContainers,
         allocation: PodAllocation,
         on_news: Callable[[], None],
+        process_limit: int | None = None,
     ) -> None:
-        """All of them are the pod's worker's."""
+        """All of them are the pod's worker's. `process_limit` is the node's podPidsLimit."""
         self._provider = provider
         self._containers = containers
         self._allocation = allocation
         self._on_news = on_news
+        self._process_limit = process_limit
         self._task: asyncio.Task[None] | None = None
         self._failed: tuple[list[Update], Sharing | None] = ([], None)
         self._retry_at = 0.0
@@ -119,7 +121,7 @@ class Resizing:
         self._allocation.carried_out(update)
 
     async def _share(self, bounds: Applied) -> None:
-        found = group(self._allocation.pod, bounds)
+        found = group(self._allocation.pod, bounds, self._process_limit)
         if found is not None:
             await self._provider.update_group(found)
 

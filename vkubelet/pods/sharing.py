@@ -45,13 +45,15 @@ def lowers_memory(before: Applied, after: Applied) -> bool:
     return limit != 0 and (before.memory_limit == 0 or limit < before.memory_limit)
 
 
-def group(pod: Pod, bounds: Applied) -> Group | None:
+def group(pod: Pod, bounds: Applied, process_limit: int | None = None) -> Group | None:
     """The pod's group with these bounds; None for a pod that asks for nothing: it gets what others leave.
+
+    `process_limit` is the node's podPidsLimit, for which every pod has a group.
 
     A limit of the whole pod means what Linux means by it. In a sum of limits, as in each of them, nobody has
     thought of the runtime's own memory.
     """
-    if qos_class(pod) == BEST_EFFORT:
+    if qos_class(pod) == BEST_EFFORT and process_limit is None:
         return None
     runtimes = 0 if _whole_limit(pod, "memory") else len(pod.spec.all_containers())
     return Group(
@@ -60,6 +62,7 @@ def group(pod: Pod, bounds: Applied) -> Group | None:
         cpu_limit=bounds.cpu_limit or None,
         cpu_request=bounds.cpu_request,
         runtimes=runtimes if bounds.memory_limit else 0,
+        process_limit=process_limit,
     )
 
 

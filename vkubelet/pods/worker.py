@@ -76,7 +76,13 @@ class PodWorker:
             services, self.containers, self._allocation, self._pod_volumes, self._stopper
         )
         self._started_at = times.parse(started) if started else float(int(time.time()))
-        self._resizing = Resizing(services.provider, self.containers, self._allocation, self._news.set)
+        self._resizing = Resizing(
+            services.provider,
+            self.containers,
+            self._allocation,
+            self._news.set,
+            services.config.process_limit,
+        )
         self._rejection: Rejection | None = None
         self._eviction: Eviction | None = None
         self._evicted: asyncio.Future[None] | None = None

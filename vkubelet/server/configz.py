@@ -68,6 +68,7 @@ def kubelet_configuration(config: Config) -> dict[str, Any]:
         "resolvConf": config.resolv_conf,
         "configMapAndSecretChangeDetectionStrategy": "Watch",
         "maxPods": config.max_pods,
+        "podPidsLimit": config.pod_pids_limit,
         "eventRecordQPS": round(config.event_qps),
         "eventBurst": config.event_burst,
         "serializeImagePulls": config.max_parallel_image_pulls == 1,

@@ -140,12 +140,12 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
     case 'G':
     case 'x':
     case 'q':
-    case 'z':
     case 'N':
     case 'Y':
     case 'X':
     case 'Q':
     case 'K':
+    case 'Z':
         return NULL;
     default:
         if (flag(spec, tag) == NULL)

@@ -22,10 +22,10 @@
 //
 //   W  host file, writable, or            x  processor time, in thousandths
 //   R  host file, read-only, followed by  q  the same that is requested
-//   G  the guest's path of it             z  number of processes and threads
+//   G  the guest's path of it
 //   N  name of the group it is in, if it is in one, and what all in it may use:
 //   Y  memory in bytes   X  processor time, in thousandths   Q  the same that is requested
-//   K  number of containers for whose runtime there is room beside Y
+//   K  number of containers for whose runtime there is room beside Y   Z  number of processes and threads
 //
 // and of those that say all by being there, with nothing behind them,
 //

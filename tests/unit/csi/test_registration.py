@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -27,10 +26,8 @@ from vkubelet.rpc.client import call
 
 
 @pytest.fixture
-def root() -> Iterator[Path]:
-    """A short path: sockets have no long ones."""
-    with tempfile.TemporaryDirectory(prefix="csi-") as made:
-        yield Path(made)
+def root(short_path: Path) -> Path:
+    return short_path
 
 
 @pytest.fixture

@@ -87,8 +87,8 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(short_path: Path) -> World:
+    return World(short_path)
 
 
 def container(name: str = "main", number: int = 1, resource: str = R, **fields: str) -> Container:
@@ -144,8 +144,8 @@ async def test_what_cannot_be_a_plugin_is_told_why(world: World, changes: dict[s
     assert not world.capacity
 
 
-async def test_a_resource_of_the_configuration_belongs_to_no_plugin(tmp_path: Path) -> None:
-    world = World(tmp_path)
+async def test_a_resource_of_the_configuration_belongs_to_no_plugin(short_path: Path) -> None:
+    world = World(short_path)
     world.config = Config(
         root_dir=world.config.root_dir, run_dir=world.config.run_dir, extended_resources={R: 5}
     )

@@ -79,6 +79,12 @@ def test_a_pod_that_asks_for_nothing_has_no_group() -> None:
     assert group(pod, bounds) == Group("pod1-2", memory_limit=5, cpu_limit=6, cpu_request=7, runtimes=2)
 
 
+def test_a_limit_of_processes_is_every_pods() -> None:
+    assert group(make_pod(asks()), Applied(), 50) == Group("pod1-2", cpu_request=0, process_limit=50)
+    pod = make_pod(asks({"cpu": "100m"}), asks())
+    assert group(pod, shared(pod), 50) == Group("pod1-2", cpu_request=100, process_limit=50)
+
+
 def test_a_limit_of_the_whole_pod_has_the_runtime_in_it() -> None:
     pod = make_pod(asks(), asks(), whole=asks(limits={"memory": "64Mi"}))
     assert group(pod, shared(pod)) == Group("pod1-2", memory_limit=64 * MIB, cpu_request=0)

@@ -64,7 +64,7 @@ async def test_what_this_host_enforces_is_known(node: Node) -> None:
 
 
 async def test_a_container_is_in_its_cgroup(node: Node) -> None:
-    limits = {"memory_limit": LIMIT, "cpu_limit": 1500, "cpu_request": 500, "process_limit": 50}
+    limits = {"memory_limit": LIMIT, "cpu_limit": 1500, "cpu_request": 500}
     state = await sleeping(node, **limits)
     running = await begin(node, "copy", root=node.provider.root(state.id), **limits)
     await running.write(b"text")
@@ -77,8 +77,6 @@ async def test_a_container_is_in_its_cgroup(node: Node) -> None:
         assert read(hierarchy, state.id, "cpu.shares", "cpu.weight") == (
             "512" if hierarchy.version == 1 else "20"
         )
-    for hierarchy in of_controller(node, "pids"):
-        assert read(hierarchy, state.id, "pids.max", "pids.max") == "50"
     for hierarchy in node.provider._confinement._cgroups._hierarchies:
         assert members(hierarchy, state.id) == {state.pid, running.pid}
     running.close_stdin()
@@ -380,6 +378,25 @@ async def test_a_guest_sees_what_it_is_held_to(node: Node) -> None:
 
 def oom_score_adj(pid: int) -> str:
     return Path(f"/proc/{pid}/oom_score_adj").read_text()
+
+
+async def test_a_group_has_no_more_processes_than_it_may(node: Node) -> None:
+    group = Group("podtest", process_limit=50)
+    state = await sleeping(node, group=group)
+    for hierarchy in of_controller(node, "pids"):
+        assert read(hierarchy, "podtest", "pids.max", "pids.max") == "50"
+        full = dataclasses.replace(
+            group, process_limit=int(read(hierarchy, "podtest", *["pids.current"] * 2))
+        )
+        await node.provider.update_group(full)
+        refused = await begin(node, "hello", root=node.provider.root(state.id), group=full)
+        with pytest.raises(ProviderError, match="Resource temporarily unavailable"):
+            await refused.task
+        refused.close()
+        with pytest.raises(ProviderError, match="Resource temporarily unavailable"):
+            await sleeping(node, group=full)
+        await node.provider.update_group(group)
+        await sleeping(node, group=group)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "ü", "x" * 64])

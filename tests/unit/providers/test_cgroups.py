@@ -20,8 +20,8 @@ from .test_spec import spec_with
 
 MIB = 1024 * 1024
 NAME = "vkubelet-test"
-SOME = Limits(64 * MIB, 250, 100, 20)
-NONE = Limits(None, None, None, None)
+SOME = Limits(64 * MIB, 250, 100)
+NONE = Limits(None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,7 @@ def test_no_request_is_out_of_bounds(millicores: int) -> None:
 @pytest.mark.parametrize(
     ("version", "controller", "limits", "told"),
     [
-        (1, "pids", SOME, {"pids.max": "20"}),
-        (2, "pids", NONE, {"pids.max": "max"}),
+        (1, "pids", SOME, {}),
         (1, "memory", SOME, {"memory.limit_in_bytes": str(64 * MIB + OVERHEAD)}),
         (1, "memory", NONE, {"memory.limit_in_bytes": "-1"}),
         (
@@ -76,7 +75,7 @@ def test_no_request_is_out_of_bounds(millicores: int) -> None:
         (1, "cpu", NONE, {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "-1"}),
         (2, "cpu", SOME, {"cpu.weight": "4", "cpu.max": "25000 100000"}),
         (2, "cpu", NONE, {"cpu.max": "max 100000"}),
-        (2, "cpu", Limits(None, None, 0, None), {"cpu.weight": "1", "cpu.max": "max 100000"}),
+        (2, "cpu", Limits(None, None, 0), {"cpu.weight": "1", "cpu.max": "max 100000"}),
     ],
 )
 def test_what_a_controller_is_told(
@@ -88,8 +87,8 @@ def test_what_a_controller_is_told(
 
 def test_a_spec_that_says_nothing_has_no_limits() -> None:
     assert Limits.of(spec_with()) is None
-    assert Limits.of(spec_with(cpu_request=0)) == Limits(None, None, 0, None)
-    assert Limits.of(spec_with(memory_limit=5, cpu_limit=6, process_limit=7)) == Limits(5, 6, None, 7)
+    assert Limits.of(spec_with(cpu_request=0)) == Limits(None, None, 0)
+    assert Limits.of(spec_with(memory_limit=5, cpu_limit=6)) == Limits(5, 6, None)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +236,7 @@ def test_a_life(kernel: Kernel) -> None:
     assert (directory / "cpu.max").read_text() == "25000 100000"
     assert (directory / "memory.max").read_text() == str(64 * MIB + OVERHEAD)
     assert made.oom_kills("one") == 0
-    made.update("one", Limits(128 * MIB, None, 200, None), 4711)
+    made.update("one", Limits(128 * MIB, None, 200), 4711)
     assert (directory / "cpu.max").read_text() == "max 100000"
     assert (directory / "cpu.weight").read_text() == "8"
     assert (directory / "memory.max").read_text() == str(128 * MIB + OVERHEAD)
@@ -258,7 +257,7 @@ def test_less_memory_than_is_used_is_refused(kernel: Kernel) -> None:
     made.create("one", SOME)
     (top / NAME / "one" / "memory.current").write_text(str(90 * MIB))
     with pytest.raises(ProviderError, match=f"memory.max: {90 * MIB} bytes are in use"):
-        made.update("one", Limits(32 * MIB, None, None, None), 4711)
+        made.update("one", Limits(32 * MIB, None, None), 4711)
     assert (top / NAME / "one" / "memory.max").read_text() == str(64 * MIB + OVERHEAD)
 
 
@@ -317,7 +316,7 @@ def test_settings_are_told_in_order() -> None:
     )
 
 
-GROUP = Group("pod1", 100 * MIB, 500, 300)
+GROUP = Group("pod1", 100 * MIB, 500, 300, process_limit=50)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +326,8 @@ GROUP = Group("pod1", 100 * MIB, 500, 300)
         (2, "memory", {"memory.max": str(100 * MIB)}),
         (1, "cpu", {"cpu.shares": "307", "cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "50000"}),
         (2, "cpu", {"cpu.weight": "12", "cpu.max": "50000 100000"}),
-        (2, "pids", {}),
+        (1, "pids", {"pids.max": "50"}),
+        (2, "pids", {"pids.max": "50"}),
     ],
 )
 def test_what_a_controller_is_told_of_a_group(version: int, controller: str, told: dict[str, str]) -> None:
@@ -340,11 +340,12 @@ def test_a_group_has_room_for_as_many_runtimes_as_it_says() -> None:
     assert setting.value == str(100 * MIB + 3 * cgroupfs.OVERHEAD)
     (setting,) = cgroupfs.group_settings(2, "memory", Group("pod1", runtimes=3))
     assert setting.value == "max"
+    assert cgroupfs.group_settings(2, "pids", Group("pod1")) == (Setting("pids.max", "max"),)
 
 
 def test_one_in_a_group_has_its_own_share() -> None:
-    assert Limits.of(spec_with(group=GROUP)) == Limits(None, None, 0, None)
-    assert Limits.of(spec_with(group=GROUP, cpu_request=7)) == Limits(None, None, 7, None)
+    assert Limits.of(spec_with(group=GROUP)) == Limits(None, None, 0)
+    assert Limits.of(spec_with(group=GROUP, cpu_request=7)) == Limits(None, None, 7)
 
 
 def test_a_group_is_there_for_as_long_as_something_is_in_it(kernel: Kernel) -> None:
@@ -361,7 +362,7 @@ def test_a_group_is_there_for_as_long_as_something_is_in_it(kernel: Kernel) -> N
     assert made.joining("one", SOME, GROUP) == ((group / "one/cgroup.procs",), group / "one")
     (group / "one" / "memory.events").write_text("oom_kill 1\n")
     assert made.oom_kills("one") == 1
-    made.update("two", Limits(None, None, 200, None), 4711)
+    made.update("two", Limits(None, None, 200), 4711)
     assert (group / "two" / "cpu.weight").read_text() == "8"
     made.remove("one")
     assert group.exists()
@@ -398,7 +399,7 @@ def test_groups_of_an_earlier_agent(kernel: Kernel) -> None:
         base = top / "service/node" / NAME
         assert {path.name for path in base.glob("*/")} == {"pod1"}
         assert {path.name for path in (base / "pod1").glob("*/")} == {"kept"}
-    again.update("kept", Limits(None, 1000, None, None), 1)
+    again.update("kept", Limits(None, 1000, None), 1)
     assert (tops[0] / "service/node" / NAME / "pod1/kept/cpu.cfs_quota_us").read_text() == "100000"
     again.remove("kept")
     assert not (tops[0] / "service/node" / NAME / "pod1").exists()
@@ -409,8 +410,8 @@ def test_version_1_lets_none_have_more_than_its_group(
 ) -> None:
     top = kernel.mount(1, "cpu")
     made, _, _ = found(kernel)
-    made.create("big", Limits(None, 900, None, None), Group("pod1", None, 1000))
-    made.create("small", Limits(None, 100, None, None), Group("pod1", None, 1000))
+    made.create("big", Limits(None, 900, None), Group("pod1", None, 1000))
+    made.create("small", Limits(None, 100, None), Group("pod1", None, 1000))
     group = top / "service/node" / NAME / "pod1"
     write = kernel.write
 

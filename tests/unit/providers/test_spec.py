@@ -92,7 +92,6 @@ SPECS = st.builds(
     stop_file=st.booleans(),
     cpu_limit=st.none() | st.integers(1, 10**9),
     cpu_request=st.none() | st.integers(0, 10**9),
-    process_limit=st.none() | st.integers(1, 10**6),
     group=st.none()
     | st.builds(
         Group,
@@ -100,6 +99,8 @@ SPECS = st.builds(
         st.none() | st.integers(0, 2**63 - 1),
         st.none() | st.integers(1, 10**9),
         st.none() | st.integers(0, 10**9),
+        st.integers(0, 100),
+        st.none() | st.integers(1, 10**6),
     ),
     oom_score_adj=st.none() | st.integers(-1000, 1000),
 )
@@ -211,7 +212,7 @@ def test_junk_is_refused_and_harms_nobody(decoder: Decoder, junk: bytes) -> None
         ("a", "missing"),
         ("", "unknown field"),
         ("kscript", "unknown kind"),
-        ("Z", "unknown field"),
+        ("V", "unknown field"),
         ("nA\0nB\0vC", "name and a value"),
         ("vC", "name and a value"),
         ("w/a\0a", "host directory and a guest path"),

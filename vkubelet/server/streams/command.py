@@ -74,12 +74,13 @@ async def _copy(interaction: Interaction, channels: CommandChannels) -> int:
         inputs.append(asyncio.create_task(_input(channels.stdin, interaction), name="stdin"))
     if channels.resize is not None:
         inputs.append(asyncio.create_task(_resize(channels.resize, interaction), name="resize"))
-    if channels.stdout is not None:
-        copying = _output(interaction.read_stdout, channels.stdout)
-        outputs.append(asyncio.create_task(copying, name="stdout"))
+    # Of what is there already, errors go first: `kubectl cp` waits for nothing behind the end of an archive.
     if channels.stderr is not None:
         copying = _output(interaction.read_stderr, channels.stderr)
         outputs.append(asyncio.create_task(copying, name="stderr"))
+    if channels.stdout is not None:
+        copying = _output(interaction.read_stdout, channels.stdout)
+        outputs.append(asyncio.create_task(copying, name="stdout"))
     try:
         code = await interaction.wait()
         await asyncio.gather(*outputs)

@@ -50,6 +50,17 @@ async def test_output_and_success(streams, protocols):
     assert streams.pods.asked[0][1:] == (("echo",), Wanted(stdin=False, stdout=True, stderr=False, tty=False))
 
 
+async def test_of_what_is_there_at_once_errors_go_first(streams):
+    async def script(run):
+        await run.print(b"archive")
+        await run.print(b"cannot stat", "stderr")
+        return 0
+
+    streams.pods.script = script
+    async with websocket(streams, f"{PATH}?command=tar&output=1&error=1", "v4.channel.k8s.io") as socket:
+        assert await messages(socket) == [b"\x01", b"\x02cannot stat", b"\x01archive", SUCCESS]
+
+
 @pytest.mark.parametrize("protocol", ["base64.channel.k8s.io", "v4.base64.channel.k8s.io"])
 async def test_base64(streams, protocol):
     async def script(run):

@@ -8,8 +8,7 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,8 @@ UNIQUE = f"kubernetes.io/csi/{NAME}^h"
 
 
 @pytest.fixture
-def root() -> Iterator[Path]:
-    """A short path: sockets have no long ones."""
-    with tempfile.TemporaryDirectory(prefix="csi-") as made:
-        yield Path(made)
+def root(short_path: Path) -> Path:
+    return short_path
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,16 @@
+"""What unit and integration tests share."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory of the test's own for sockets: their paths have 107 bytes at most, `tmp_path` more."""
+    with tempfile.TemporaryDirectory(prefix="vkubelet-") as made:
+        yield Path(made)
