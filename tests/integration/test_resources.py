@@ -104,6 +104,29 @@ def test_as_many_pods_as_the_node_takes(space: Namespace, start_node: Callable[.
     assert rejected(space, "fifth")[0] == "OutOfpods"
 
 
+def test_a_pod_has_no_more_processes_than_the_node_gives_each(
+    space: Namespace, start_node: Callable[..., Any], actor: str
+) -> None:
+    few = start_node("few-processes", "--pod-pids-limit=9")
+    shown = json.loads(space.cluster.kubectl("get", "node", few.name, "--output=json"))
+    if "vkubelet.dev/limited" in shown["metadata"]["annotations"]:
+        return  # this host gives the node no cgroups, which is all there is to see
+    more = [{"name": f"c{number}", "image": actor, "args": ["sleep", "600"]} for number in range(9)]
+    space.pod("greedy", actor, "sleep", "600", others=more, nodeName=few.name)
+
+    def waiting() -> list[str]:
+        states = [one["state"] for one in space.status("greedy").get("containerStatuses", [])]
+        return [state["waiting"].get("message", "") for state in states if "waiting" in state]
+
+    eventually(
+        lambda: any("Resource temporarily unavailable" in text for text in waiting()),
+        "a container for which there is no room",
+    )
+    assert len(waiting()) < 10, "some have found room"
+    space.pod("modest", actor, "sleep", "600", nodeName=few.name)
+    space.wait("pod/modest", "condition=Ready")
+
+
 def test_extended_resources(space: Namespace, start_node: Callable[..., Any], actor: str) -> None:
     widgets = start_node("widget-node", f"--extended-resources={WIDGET}=3")
     shown = json.loads(space.cluster.kubectl("get", "node", widgets.name, "--output=json"))["status"]
