@@ -53,7 +53,8 @@ def package(
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": _named(config),
-        "layers": [_named(layer)],
+        # By its title `oras pull` writes it to a file.
+        "layers": [{**_named(layer), "annotations": {"org.opencontainers.image.title": file.name}}],
     }
     if annotations:
         manifest["annotations"] = dict(sorted(annotations.items()))

@@ -70,7 +70,14 @@ async def test_a_module_is_an_artifact_of_the_cncf_format(registry, module: Path
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": manifest["config"] | {"mediaType": WASM_CONFIG},
-        "layers": [{"mediaType": WASM_LAYER, "digest": digests.of(MODULE), "size": 8}],
+        "layers": [
+            {
+                "mediaType": WASM_LAYER,
+                "digest": digests.of(MODULE),
+                "size": 8,
+                "annotations": {"org.opencontainers.image.title": module.name},
+            }
+        ],
         "annotations": {"a": "c", "org.example": "b"},
     }
     assert config == {
