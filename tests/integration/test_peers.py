@@ -1,4 +1,4 @@
-"""What other tools for registries make is read here, and they read what is made here: the real oras and crane."""
+"""What other tools make is read here, and they read what is made here: the real oras and crane."""
 
 from __future__ import annotations
 
