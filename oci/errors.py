@@ -76,6 +76,10 @@ class RegistryUnavailableError(ImageError):
         self.retry_after = retry_after
 
 
+class RegistryHostsError(ImageError):
+    """What this node is told of the registry's hosts and certificates cannot be used; nobody was asked."""
+
+
 class RegistryProtocolError(ImageError):
     """The registry gave an answer that the distribution specification has no room for."""
 

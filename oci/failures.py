@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import ssl
 
 import msgspec
 import requests
@@ -22,13 +23,16 @@ from oci.errors import (
     RegistryUnavailableError,
     UnauthorizedError,
 )
-from oci.transport import RedirectError
+from oci.proxies import ProxyError
+from oci.tls import advice
+from oci.transport import ProxyFailedError, RedirectError
 
 FAILURES = (
     requests.RequestException,
     urllib3.exceptions.HTTPError,
     TokenServiceError,
     RefusedError,
+    ProxyError,
 )
 """What a request or the reading of its answer raises."""
 
@@ -81,9 +85,25 @@ def from_exception(reference: Named, error: Exception, subject: str) -> ImageErr
         return RegistryProtocolError(reference, cause)
     if isinstance(error, RedirectError):
         return RegistryProtocolError(reference, f"{subject}: {error}")
+    if isinstance(error, ProxyError):
+        return RegistryUnavailableError(reference, f"{subject}: {error}")
+    if isinstance(error, ProxyFailedError):
+        return RegistryUnavailableError(reference, f"{subject}: {error}: {_plain(error)}")
     if isinstance(error, (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError)):
         return RegistryUnavailableError(reference, f"{subject}: {_plain(error)}")
     return RegistryProtocolError(reference, f"{subject}: {type(error).__name__}")
+
+
+def together(reference: Named, failed: list[tuple[str, ImageError]], subject: str) -> ImageError:
+    """One error for those of several hosts, of the last one's type: it is the registry itself as a rule."""
+    _, last = failed[-1]
+    if len(failed) == 1:
+        return last
+    causes = [f"{host}: {error.cause.removeprefix(f'{subject}: ')}" for host, error in failed]
+    error = type(last)(reference, f"{subject}: {'; '.join(causes)}")
+    if isinstance(error, RegistryUnavailableError) and isinstance(last, RegistryUnavailableError):
+        error.retry_after = last.retry_after
+    return error
 
 
 def retry_after(header: str) -> float | None:
@@ -116,6 +136,9 @@ def _plain(error: BaseException) -> str:
     for link in chain:
         if isinstance(link, urllib3.exceptions.IncompleteRead):
             return f"the connection ended after {link.partial} bytes, {link.expected} short"
+    for link in chain:
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return advice(link)
     for link in chain:
         if isinstance(link, OSError) and not isinstance(link, (requests.RequestException, TimeoutError)):
             text = link.strerror or str(link)

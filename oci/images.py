@@ -24,7 +24,8 @@ from oci.fetch import Content, complete, fetch, is_kept, recall, resolve, take_i
 from oci.flights import SingleFlight, ended
 from oci.manifest import Descriptor
 from oci.reference import Reference
-from oci.registry import CONNECT_TIMEOUT, READ_TIMEOUT, Repository, is_insecure
+from oci.registries import Registries
+from oci.registry import CONNECT_TIMEOUT, READ_TIMEOUT, Repository
 from oci.store import Store
 
 __all__ = ["Credentials", "Image", "ImageConfig", "ImageStore"]
@@ -76,7 +77,8 @@ class _Source:
 class ImageStore:
     """Images under one directory, pulled as needed.
 
-    `insecure_registries` (`host[:port]`) are asked over plain HTTP. Of `max_parallel_pulls` the others wait.
+    `insecure_registries` (`host[:port]`) are asked over plain HTTP; `registry_config_dir` has containerd's
+    hosts.toml files. Of `max_parallel_pulls` the others wait.
     `connect_timeout` and `read_timeout` (seconds) bound a registry's silence, not a pull. All methods but
     `open` are for the event loop's thread.
     """
@@ -86,6 +88,7 @@ class ImageStore:
         root: Path,
         *,
         insecure_registries: Collection[str] = (),
+        registry_config_dir: Path | None = None,
         max_parallel_pulls: int = 5,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
@@ -94,7 +97,7 @@ class ImageStore:
         """Nothing is read or made before `open`. `progress` is told of every piece of a blob, in a thread."""
         self._progress = progress
         self._store = Store(root)
-        self._insecure = tuple(insecure_registries)
+        self._registries = Registries(tuple(insecure_registries), registry_config_dir)
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._digests: dict[Reference, str] = {}
@@ -186,10 +189,12 @@ class ImageStore:
 
     async def _pull(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> Image:
         async with self._slots:
+            hosts = await asyncio.wrap_future(self._threads.submit(self._registries.hosts, reference))
             source = _Source(
                 Repository(
                     reference,
-                    insecure=is_insecure(reference.registry, self._insecure),
+                    insecure=self._registries.is_insecure(reference),
+                    hosts=hosts,
                     credentials=credentials,
                     connect_timeout=self._connect_timeout,
                     read_timeout=self._read_timeout,

@@ -1,14 +1,17 @@
 """HTTP for registries: a requests session with deadlines, careful redirects and a way to be interrupted.
 
 It exists because what `oras` and `requests` do by default is not fit for a node: no timeout, a redirect's
-body read to its end, `~/.netrc` in place of the token, a download that nothing can stop. Everything that goes
-to a registry goes through here. It must not know what is asked for.
+body read to its end, `~/.netrc` in place of the token, authorities and proxies by rules of their own, a
+download that nothing can stop. Everything that goes to a registry goes through here. It must not know what is
+asked for.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import ssl
 import threading
 import weakref
 from http.cookiejar import DefaultCookiePolicy
@@ -17,10 +20,14 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 from urllib3.poolmanager import PoolManager, ProxyManager
+
+from oci import proxies, tls
+from oci.hosts import Host
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +43,16 @@ class RedirectError(requests.RequestException):
     """A redirect that is not followed; the text says where it leads, without the query."""
 
 
+class ProxyFailedError(requests.RequestException):
+    """A proxy that cannot be reached or refuses; the text names it, its cause tells why."""
+
+
 class InterruptedTransferError(requests.RequestException):
     """The session was interrupted by its owner."""
 
 
 class Interrupt:
-    """Ends the transfers of a session from another thread: a blocked read returns at once."""
+    """Ends the transfers of sessions from another thread: a blocked read returns at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,6 +66,11 @@ class Interrupt:
                 connection.close()
                 raise InterruptedTransferError("interrupted")
             self._sockets.add(connection)
+
+    @property
+    def is_raised(self) -> bool:
+        """Whether all transfers have been ended."""
+        return self._raised
 
     def interrupt(self) -> None:
         """End all transfers, now and to come."""
@@ -75,10 +91,11 @@ def _shut_down(connection: socket.socket) -> None:
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections that an Interrupt knows."""
+    """Makes connections that an Interrupt knows, with the TLS context that it is given."""
 
-    def __init__(self, interrupt: Interrupt) -> None:
+    def __init__(self, interrupt: Interrupt, context: ssl.SSLContext) -> None:
         self._pools = _pool_classes(interrupt)
+        self._context = context
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -86,7 +103,19 @@ class _Adapter(HTTPAdapter):
         self.poolmanager: PoolManager
         self.poolmanager.pool_classes_by_scheme = self._pools
 
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> Any:
+        """Requests' key of a connection, with this context for all that it says of TLS."""
+        parts = urlsplit(_text(request.url or ""))
+        key = {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port}
+        return key, {"ssl_context": self._context} if parts.scheme == "https" else {}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: requests would add authorities of its own to the context's."""
+
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> ProxyManager:
+        kwargs["proxy_ssl_context"] = self._context
         manager: ProxyManager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = self._pools
         return manager
@@ -112,32 +141,37 @@ def _pool_classes(interrupt: Interrupt) -> dict[str, Any]:
     return {"http": PlainPool, "https": SecurePool}
 
 
-def _as_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """An authentication that adds nothing: with none, requests would put one from `~/.netrc`."""
-    return request
-
-
 class Session(requests.Session):
-    """A requests session for one registry. Times are seconds.
+    """A requests session for one host of a registry, and for where it sends us. Times are seconds.
 
-    `connect_timeout` bounds a connection's set-up, `read_timeout` the time between two pieces of an answer.
-    Answers come unread (`stream`) and must be closed.
+    `connect_timeout` bounds a connection's set-up, unless the host has its own; `read_timeout` the time
+    between two pieces of an answer. Answers come unread (`stream`) and must be closed. The host's headers and
+    certificates, and leave not to verify it, are for no other host; its authorities hold for all, as a token
+    service's certificate is likely theirs.
     """
 
-    def __init__(self, *, connect_timeout: float, read_timeout: float) -> None:
+    def __init__(
+        self, host: Host, interrupt: Interrupt, *, connect_timeout: float, read_timeout: float
+    ) -> None:
+        """Blocks. Raises HostsError when a file that the host's certificates are in cannot be used."""
         super().__init__()
-        self._timeouts = (connect_timeout, read_timeout)
-        self._interrupt = Interrupt()
-        adapter = _Adapter(self._interrupt)
-        self.mount("https://", adapter)
-        self.mount("http://", adapter)
-        self.auth = _as_is
+        self._host = host
+        self._timeouts = (host.connect_timeout or connect_timeout, read_timeout)
+        self._proxies = proxies.from_environment(os.environ)
+        self._own = _Adapter(interrupt, tls.context(host))
+        self._others = _Adapter(interrupt, tls.context(Host(host.url, ca=host.ca)))
+        self.trust_env = False
         self.headers["User-Agent"] = "vkubelet"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
-    def interrupt(self) -> None:
-        """End all transfers, now and to come; may be called from any thread."""
-        self._interrupt.interrupt()
+    def get_adapter(self, url: str) -> _Adapter:
+        """By where it leads, however it is spelt."""
+        return self._own if same_origin(url, self._host.url) else self._others
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._own.close()
+        self._others.close()
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """None: requests looks at redirects even when told not to follow, and reads their bodies whole."""
@@ -147,12 +181,12 @@ class Session(requests.Session):
         """As requests', with the deadlines; GET and HEAD follow a few redirects.
 
         A redirect loses the Authorization header when it leaves the origin, and is refused when it leaves
-        TLS. Raises requests.RequestException.
+        TLS. Raises requests.RequestException and ProxyError.
         """
         kwargs.update(timeout=self._timeouts, allow_redirects=False, stream=True)
         method, url = _text(method).upper(), _text(url)
         for _ in range(_REDIRECTS + 1):
-            response = super().request(method, url, *args, **kwargs)
+            response = self._once(method, url, *args, **kwargs)
             location = response.headers.get("Location", "")
             if response.status_code not in _FOLLOWED or not location or method not in ("GET", "HEAD"):
                 return response
@@ -171,6 +205,20 @@ class Session(requests.Session):
             kwargs.pop("params", None)
             url = target
         raise RedirectError(f"more than {_REDIRECTS} redirects, the last to {_shown(url)}")
+
+    def _once(
+        self, method: str, url: str, *args: Any, headers: Any = None, **kwargs: Any
+    ) -> requests.Response:
+        """One request, as the host wants it if it is the host's, by the proxy if there is one."""
+        own = dict(self._host.header) if same_origin(url, self._host.url) else {}
+        # What the request itself says counts more: an answer to a challenge.
+        kwargs["headers"] = CaseInsensitiveDict({**own, **(headers or {})})
+        proxy = self._proxies.of(url)
+        kwargs["proxies"] = {} if proxy is None else {urlsplit(url).scheme: proxy}
+        try:
+            return super().request(method, url, *args, **kwargs)
+        except requests.exceptions.ProxyError as error:
+            raise ProxyFailedError(f"proxy {proxies.without_user(proxy or '')}") from error
 
 
 def finish(response: requests.Response) -> None:

@@ -234,7 +234,7 @@ async def tls_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Async
     """A registry over TLS, with a certificate that this process trusts."""
     pem = tmp_path / "tls.pem"
     pem.write_bytes(_certificate())
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pem)
     async with serving(context) as served:

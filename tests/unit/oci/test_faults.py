@@ -231,7 +231,7 @@ class TestConnections:
         assert registry.requests == []
 
     async def test_to_an_untrusted_certificate(self, tls_registry, stores, monkeypatch):
-        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+        monkeypatch.delenv("SSL_CERT_FILE")
         with pytest.raises(RegistryUnavailableError, match=r"(?i)certificate"):
             await stores().pull(tls_registry.reference("me/app:v1"))
 

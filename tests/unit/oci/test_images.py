@@ -13,9 +13,9 @@ import pytest
 from oci import digests
 from oci.artifact import ImageConfig
 from oci.errors import NotFoundError, NotWasmError, StoreError, VerificationError
+from oci.hosts import is_insecure
 from oci.images import ImageStore
 from oci.reference import parse
-from oci.registry import is_insecure
 
 MODULE = b"\0asm\1\0\0\0" + b"the module"
 DIGEST = digests.of(MODULE)
