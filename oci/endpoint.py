@@ -15,9 +15,8 @@ import oras.provider
 import requests
 
 from oci.auth import Authenticator, Credentials
-from oci.errors import RegistryHostsError
 from oci.failures import FAILURES, from_exception
-from oci.hosts import Host, HostsError
+from oci.hosts import Host
 from oci.reference import Reference
 from oci.transport import Interrupt, Session, finish
 
@@ -60,18 +59,13 @@ class Endpoint:
         connect_timeout: float,
         read_timeout: float,
     ) -> None:
-        """Times are seconds; no request is made. Raises RegistryHostsError."""
+        """Times are seconds; no request is made."""
         self.host = host
         self.base = f"{host.url}/{reference.repository}"
         self._reference = reference
         namespace = host.namespace(reference.registry)
         self._query = "" if namespace is None else f"?ns={quote(namespace, safe=':')}"
-        try:
-            self._session = Session(
-                host, interrupt, connect_timeout=connect_timeout, read_timeout=read_timeout
-            )
-        except HostsError as error:
-            raise RegistryHostsError(reference, f"{host.origin}: {error}") from error
+        self._session = Session(host, interrupt, connect_timeout=connect_timeout, read_timeout=read_timeout)
         insecure = urlsplit(host.url).scheme == "http"
         self._oras = _OrasRegistry(self._session, credentials, insecure=insecure)
 

@@ -19,10 +19,12 @@ from oci.errors import (
     ImageError,
     Named,
     NotFoundError,
+    RegistryHostsError,
     RegistryProtocolError,
     RegistryUnavailableError,
     UnauthorizedError,
 )
+from oci.hosts import HostsError
 from oci.proxies import ProxyError
 from oci.tls import advice
 from oci.transport import ProxyFailedError, RedirectError
@@ -33,6 +35,7 @@ FAILURES = (
     TokenServiceError,
     RefusedError,
     ProxyError,
+    HostsError,
 )
 """What a request or the reading of its answer raises."""
 
@@ -85,6 +88,8 @@ def from_exception(reference: Named, error: Exception, subject: str) -> ImageErr
         return RegistryProtocolError(reference, cause)
     if isinstance(error, RedirectError):
         return RegistryProtocolError(reference, f"{subject}: {error}")
+    if isinstance(error, HostsError):
+        return RegistryHostsError(reference, f"{subject}: {error}")
     if isinstance(error, ProxyError):
         return RegistryUnavailableError(reference, f"{subject}: {error}")
     if isinstance(error, ProxyFailedError):

@@ -83,9 +83,11 @@ def _matches(
     if rule == "*":
         return True
     try:
-        return ip is not None and ip in ipaddress.ip_network(rule, strict=False)
+        network = ipaddress.ip_network(rule, strict=False)
     except ValueError:
         pass  # it is a name, or has a port
+    else:
+        return ip is not None and ip in network
     name, colon, wanted = rule.rpartition(":")
     if colon and (wanted.isdecimal() or not wanted) and not name.endswith(":"):
         if wanted and int(wanted) != port:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import ssl
 import threading
 import weakref
 from http.cookiejar import DefaultCookiePolicy
@@ -91,11 +90,11 @@ def _shut_down(connection: socket.socket) -> None:
 
 
 class _Adapter(HTTPAdapter):
-    """Makes connections that an Interrupt knows, with the TLS context that it is given."""
+    """Makes connections that an Interrupt knows, with the TLS context of a host."""
 
-    def __init__(self, interrupt: Interrupt, context: ssl.SSLContext) -> None:
+    def __init__(self, interrupt: Interrupt, host: Host) -> None:
         self._pools = _pool_classes(interrupt)
-        self._context = context
+        self._host = host
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -109,14 +108,15 @@ class _Adapter(HTTPAdapter):
         """Requests' key of a connection, with this context for all that it says of TLS."""
         parts = urlsplit(_text(request.url or ""))
         key = {"scheme": parts.scheme, "host": parts.hostname, "port": parts.port}
-        return key, {"ssl_context": self._context} if parts.scheme == "https" else {}
+        return key, {"ssl_context": tls.context(self._host)} if parts.scheme == "https" else {}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing: requests would add authorities of its own to the context's."""
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> ProxyManager:
-        kwargs["proxy_ssl_context"] = self._context
-        manager: ProxyManager = super().proxy_manager_for(*args, **kwargs)
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
+        if proxy.startswith("https:"):
+            kwargs["proxy_ssl_context"] = tls.context(Host(proxy))
+        manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = self._pools
         return manager
 
@@ -153,13 +153,12 @@ class Session(requests.Session):
     def __init__(
         self, host: Host, interrupt: Interrupt, *, connect_timeout: float, read_timeout: float
     ) -> None:
-        """Blocks. Raises HostsError when a file that the host's certificates are in cannot be used."""
         super().__init__()
         self._host = host
         self._timeouts = (host.connect_timeout or connect_timeout, read_timeout)
         self._proxies = proxies.from_environment(os.environ)
-        self._own = _Adapter(interrupt, tls.context(host))
-        self._others = _Adapter(interrupt, tls.context(Host(host.url, ca=host.ca)))
+        self._own = _Adapter(interrupt, host)
+        self._others = _Adapter(interrupt, Host(host.url, ca=host.ca))
         self.trust_env = False
         self.headers["User-Agent"] = "vkubelet"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -181,7 +180,7 @@ class Session(requests.Session):
         """As requests', with the deadlines; GET and HEAD follow a few redirects.
 
         A redirect loses the Authorization header when it leaves the origin, and is refused when it leaves
-        TLS. Raises requests.RequestException and ProxyError.
+        TLS. Raises requests.RequestException, ProxyError and HostsError.
         """
         kwargs.update(timeout=self._timeouts, allow_redirects=False, stream=True)
         method, url = _text(method).upper(), _text(url)
