@@ -20,9 +20,9 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, disable_warnings
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning
 from urllib3.poolmanager import PoolManager, ProxyManager
 
 from oci import proxies, tls
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 # At debug level urllib3 logs whole URLs, and a redirect's may hold a signature that opens the content.
 logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+
+# Whom not to verify is the administrator's decision, who need not hear of it at each request.
+disable_warnings(InsecureRequestWarning)
 
 _REDIRECTS = 5
 _LEFTOVER = 64 * 1024

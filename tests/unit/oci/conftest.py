@@ -6,7 +6,7 @@ import ipaddress
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +215,13 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Registry]:
     finally:
         registry.stuck.set()
         await runner.cleanup()
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[ssl.SSLContext | None], Awaitable[Registry]]]:
+    """Serves another registry, over TLS with a context."""
+    async with AsyncExitStack() as stack:
+        yield lambda tls: stack.enter_async_context(serving(tls))
 
 
 @pytest.fixture

@@ -215,8 +215,7 @@ def test_any_document_is_read_or_refused(
         lines += [f"[host.{_toml(name)}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
     try:
         found = hosts("\n".join(lines))
-    except HostsError as error:
-        assert str(error)
+    except HostsError:
         return
     assert len(found) >= len(tables) + 1
     for host in found:
@@ -228,7 +227,6 @@ def test_any_document_is_read_or_refused(
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:
         found = parse_hosts(data, DIRECTORY, HUB)
-    except HostsError as error:
-        assert str(error)
-    else:
-        assert found
+    except HostsError:
+        return
+    assert found
