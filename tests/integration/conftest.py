@@ -146,6 +146,15 @@ def cluster(cluster_program: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     shared.stop()
 
 
+@pytest.fixture
+def own_cluster(cluster: DevCluster, tmp_path: Path) -> Iterator[DevCluster]:
+    """A cluster of the test's own, to be ended and started."""
+    own = DevCluster(cluster.binary, tmp_path / "cluster")
+    own.start()
+    yield own
+    own.stop()
+
+
 @pytest.fixture(scope="session")
 def node(cluster: DevCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A Ready wasm node that all tests share."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -361,15 +361,6 @@ async def test_the_serving_certificate_is_signed_by_the_cluster(join: Callable[.
         renewing.cancel()
         with suppress(asyncio.CancelledError):
             await renewing
-
-
-@pytest.fixture
-def own_cluster(cluster: Any, tmp_path: Path) -> Iterator[Any]:
-    """A cluster of the test's own, to be ended and started."""
-    own = type(cluster)(cluster.binary, tmp_path / "cluster")
-    own.start()
-    yield own
-    own.stop()
 
 
 async def test_an_outage_of_the_api_server_is_lived_through(own_cluster: Any, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Self
@@ -83,6 +84,9 @@ class ApiClient:
         self._loaded_at = time.monotonic()
         self._session = _session(_CONNECTIONS)
         self._watches = _session(0)
+        self._streams: weakref.WeakSet[aiohttp.ClientResponse] = weakref.WeakSet()
+        self.history = 0
+        """How often the server was found in an earlier state: what was read before is worth nothing."""
 
     @classmethod
     async def from_kubeconfig(cls, path: Path) -> Self:
@@ -177,6 +181,15 @@ class ApiClient:
         """DELETE, `body` being DeleteOptions; as `request`."""
         return await self.request("DELETE", path, body=body, timeout=timeout)
 
+    def forget_history(self) -> None:
+        """The server is in an earlier state, restored: what was read of it may be of a future without it.
+
+        It takes watches from versions that it has not reached yet, and is silent: all of them end here.
+        """
+        self.history += 1
+        for response in tuple(self._streams):
+            response.close()
+
     async def watch(
         self, path: str, query: Mapping[str, str], *, idle_timeout: float
     ) -> AsyncGenerator[bytes, None]:
@@ -184,9 +197,10 @@ class ApiClient:
 
         No byte for `idle_timeout` seconds, or a connection that breaks, raises ApiUnavailableError; a line
         cut off by the end of the stream is not yielded. Close the iterator (`contextlib.aclosing`) when
-        leaving it early. `query` has `watch` and `timeoutSeconds`. Raises ApiError.
+        leaving it early. `query` has `watch` and `timeoutSeconds`. Raises ApiError, of status 410 also when
+        `forget_history` was called.
         """
-        credentials = await self._current()
+        credentials, history = await self._current(), self.history
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=idle_timeout)
         try:
             async with self._watches.get(
@@ -201,6 +215,7 @@ class ApiClient:
                 telemetry.REST_REQUESTS.inc(str(response.status), _host(credentials), "GET")
                 if response.status >= 300:
                     raise _error(response, await response.read())
+                self._streams.add(response)
                 pending: list[bytes] = []
                 size = 0
                 async for chunk in response.content.iter_any():
@@ -215,6 +230,8 @@ class ApiClient:
                         if size > _LONGEST_LINE:
                             raise ApiUnavailableError(f"{credentials.server}: watch of {path}: line too long")
         except (aiohttp.ClientError, OSError) as error:
+            if history != self.history:
+                raise ApiError(410, "Expired", "the server has gone back to an earlier state") from error
             raise _unavailable(credentials, error) from error
         except ApiError as error:
             if error.status == 401 and credentials.renewable:

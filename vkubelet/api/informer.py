@@ -110,6 +110,7 @@ class Informer(Generic[Item]):
         self._watch_seconds = watch_seconds
         self._items: dict[str, Item] = {}
         self._version: str | None = None
+        self._history = client.history
         self.synced = asyncio.Event()
         """Set once the first complete list has been delivered."""
 
@@ -126,7 +127,9 @@ class Informer(Generic[Item]):
         while True:
             pause: float | None = None
             try:
-                if self._version is None:
+                if self._version is None or self._history != self._client.history:
+                    self._history = self._client.history
+                    self._version = None
                     self._version = await self._list()
                     self.synced.set()
                     if self._on_list is not None:

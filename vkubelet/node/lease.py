@@ -97,6 +97,7 @@ class LeaseKeeper:
         self._clock = clock
         self._sleep = sleep
         self._resource_version: str | None = None
+        self._latest = 0
         self._backoff = Backoff(0.2, 7.0)
 
     async def run(self) -> NoReturn:
@@ -137,6 +138,21 @@ class LeaseKeeper:
         else:
             answer = await self._client.put(f"{LEASES}/{self._name}", body, timeout=_REQUEST_TIMEOUT)
         self._resource_version = decoder.decode(answer).metadata.resource_version
+        if self._resource_version.isdecimal():
+            self._compare(int(self._resource_version))
+
+    def _compare(self, version: int) -> None:
+        """A write's version is the server's latest: if it was once further, all that was read is of no use.
+
+        Versions can be compared (KEP-5504). Nothing else tells of a backup that was restored: a watch from a
+        version that is still to come is silent until it comes.
+        """
+        if version < self._latest:
+            log.warning(
+                "the API server has gone back from version %d to %d: all is read anew", self._latest, version
+            )
+            self._client.forget_history()
+        self._latest = version
 
     async def _read(self) -> str | None:
         try:

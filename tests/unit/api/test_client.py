@@ -135,6 +135,15 @@ async def test_watch_that_dies_is_noticed(api: Script, client: ApiClient, end: s
     assert seen == [b'{"a": 1}']
 
 
+async def test_watches_of_another_history_end(api: Script, client: ApiClient) -> None:
+    api.then(api.watch({"a": 1}, end="hang"))
+    lines = lines_of(client)
+    assert await anext(lines) == b'{"a": 1}'
+    asyncio.get_running_loop().call_soon(client.forget_history)
+    with pytest.raises(ApiError, match="410 Expired: the server has gone back to an earlier state"):
+        await anext(lines)
+
+
 async def test_watch_refused_is_an_api_error(api: Script, client: ApiClient) -> None:
     api.then(api.status(410, "Expired"))
     with pytest.raises(ApiError, match="410 Expired"):

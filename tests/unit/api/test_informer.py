@@ -129,6 +129,20 @@ async def test_compacted_history_is_listed_again_and_compared(
     assert requests[3].query["resourceVersion"] == "60"
 
 
+async def test_another_history_is_listed_anew(api: Script, client: ApiClient, pod: MakePod) -> None:
+    seen = Seen()
+    api.then(
+        api.pods("100", pod("a", "90")),
+        api.watch(event("ADDED", pod("c", "101")), end="hang"),
+        api.pods("60", pod("a", "55")),
+        api.watch(event("ADDED", pod("d", "61"))),
+    )
+    async with running(client, seen):
+        await seen.until("a@90", "c@101")
+        client.forget_history()
+        await seen.until("a@90", "c@101", "a@55", "-c@101", "d@61")
+
+
 async def test_list_that_expires_between_pages_is_read_in_one(
     api: Script, client: ApiClient, pod: MakePod
 ) -> None:

@@ -82,6 +82,21 @@ async def test_a_deleted_lease_is_created_again(store: Store, keeper: LeaseKeepe
     assert PATH in store.objects
 
 
+async def test_a_server_that_has_gone_back_is_noticed(
+    store: Store, client: ApiClient, keeper: LeaseKeeper
+) -> None:
+    store.version = 50
+    await keeper.renew()
+    await keeper.renew()
+    assert client.history == 0
+    store.version = 40
+    store.put(PATH, store.objects[PATH])
+    await keeper.renew()
+    assert client.history == 1
+    await keeper.renew()
+    assert client.history == 1
+
+
 async def test_five_tries_with_rising_pauses(store: Store, keeper: LeaseKeeper, clock: Clock) -> None:
     await keeper.renew()
     store.faults += [500] * 5
