@@ -72,10 +72,19 @@ def test_what_happened_meanwhile_is_told_once_it_is_over(
     )
 
 
-def test_a_server_that_is_restored_from_a_backup_is_believed(own_cluster: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def own_node(own_cluster: Any, tmp_path: Path) -> Iterator[NodeProcess]:
+    made = NodeProcess(own_cluster, tmp_path / "node", "wasm-1")
+    made.start()
+    yield made
+    made.end()
+
+
+def test_a_server_that_is_restored_from_a_backup_is_believed(
+    own_cluster: Any, own_node: NodeProcess, tmp_path: Path
+) -> None:
     """Its versions of objects are older than those that were seen, and some objects are not there yet."""
-    own = NodeProcess(own_cluster, tmp_path / "node", "wasm-1")
-    own.start()
+    own = own_node
     space = Namespace(own_cluster, "default")
     space.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=30s")
     image = push_guest(own_cluster.registry, "sleep")
@@ -103,4 +112,3 @@ def test_a_server_that_is_restored_from_a_backup_is_believed(own_cluster: Any, t
     assert (after["containerID"], after["restartCount"]) == (before["containerID"], 0)
     containers = own.directory / "run"
     eventually(lambda: not list(containers.glob(f"*/containers/{unknown.rpartition('/')[2]}")), "its end")
-    own.end()
