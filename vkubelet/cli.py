@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import Any
 import click
 import msgspec
 
-from vkubelet import footprint, startup
+from vkubelet import footprint, logs, startup
 from vkubelet.config import HELP, THRESHOLDS, Config, ConfigError, load
 
 _ELSEWHERE = {
@@ -112,11 +111,7 @@ def run(file: Path | None, **flags: str | tuple[str, ...] | None) -> None:
         config = load(given, os.environ, file)
     except ConfigError as error:
         _fail(str(error))
-    logging.basicConfig(
-        level=config.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    logs.set_up(config.log_level, config.logging_format)
     from vkubelet.agent import AGENT_ERRORS, serve
 
     footprint.one_arena()

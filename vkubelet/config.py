@@ -12,7 +12,7 @@ import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -135,6 +135,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     streaming_connection_idle_timeout: Seconds = 4 * 3600.0
     toolbox: bool = True
     log_level: Annotated[str, Help(pattern="^(debug|info|warning|error)$")] = "info"
+    logging_format: Literal["text", "json"] = "text"
 
     @property
     def process_limit(self) -> int | None:
@@ -200,6 +201,7 @@ HELP: Mapping[str, str] = {
     "enable_system_log_handler": "Show the machine's /var/log at /logs/ of the kubelet API.",
     "drain_on_shutdown": "End all pods when the agent stops, instead of leaving them running.",
     "log_level": "debug, info, warning or error.",
+    "logging_format": "text, or json: an object a line with the kubelet's keys.",
 }
 
 THRESHOLDS = ("eviction_hard", "eviction_soft")

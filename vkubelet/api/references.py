@@ -9,6 +9,7 @@ it never writes.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import re
 import time
@@ -249,7 +250,9 @@ class ObjectReferences:
                 watch_seconds=_WATCH_SECONDS,
             )
             title = f"watch of {_SINGULAR[kind]} {namespace}/{name}"
-            followed.task = self._group.create_task(followed.informer.run(), name=title)
+            # It is for all who come to use the object, whoever was the first: what it logs is about no pod.
+            nobody = contextvars.Context()
+            followed.task = self._group.create_task(followed.informer.run(), name=title, context=nobody)
 
     def _forget_told(self, reference: Reference) -> None:
         """Who was given an error is told of whatever is found later."""

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from providers.base import Preopen
-from vkubelet import telemetry
+from vkubelet import logs, telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods import podinfo, termination
@@ -112,6 +112,7 @@ class Attempts:
     ) -> None:
         """Start a container and note what came of it."""
         name = container.name
+        logs.speak_of_container(name)
         try:
             await self._attempt(pod, container, number, now)
             await self._begin(pod, container, group)

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from providers.base import ContainerState, ProviderError
+from vkubelet import logs
 from vkubelet.api.objects import Pod
+from vkubelet.logs import Subject
 from vkubelet.pods import etc_files, podinfo, termination
 from vkubelet.pods.directory import (
     LogSource,
@@ -27,6 +29,7 @@ from vkubelet.pods.observed import Eviction
 from vkubelet.pods.records import ForeignContainerError, Record, record
 from vkubelet.pods.services import Services
 from vkubelet.pods.starter import pod_log_dir
+from vkubelet.pods.text import subject
 from vkubelet.pods.worker import PodWorker
 
 logger = logging.getLogger(__name__)
@@ -164,6 +167,7 @@ class PodManager:
         return self._workers.get(known)
 
     async def _run(self, uid: str, worker: PodWorker) -> None:
+        logs.speak_of(subject(worker.pod))
         await worker.run()
         self._services.probes.forget(uid)
         del self._workers[uid]
@@ -176,6 +180,7 @@ class PodManager:
         """Kill what runs for no pod; when it has ended, it comes back here and is removed."""
         while True:
             found = await self._orphans.get()
+            logs.speak_of(Subject(found.namespace, found.pod, found.uid, found.container))
             try:
                 if found.state.exit is None:
                     await self._services.provider.kill(found.state.id)
@@ -184,8 +189,8 @@ class PodManager:
             except ProviderError as error:
                 logger.warning("container %s of no pod: %s", found.state.id, error)
                 continue
-            logs = pod_log_dir(self._services.config, found.namespace, found.pod, found.uid)
-            await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
+            directory = pod_log_dir(self._services.config, found.namespace, found.pod, found.uid)
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     async def _sweep(self) -> None:
         """Once every pod of this node is known, remove what an earlier agent left of others."""

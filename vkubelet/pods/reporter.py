@@ -13,9 +13,10 @@ import logging
 import random
 from typing import NoReturn, Protocol
 
-from vkubelet import telemetry
+from vkubelet import logs, telemetry
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import Pod, PodStatus
+from vkubelet.logs import Subject
 from vkubelet.pods.statusdiff import status_patch
 
 logger = logging.getLogger(__name__)
@@ -159,6 +160,7 @@ class Reporter:
         if entry is None:
             return
         entry.queued, entry.sending = False, True
+        logs.speak_of(Subject(entry.namespace, entry.name, uid))
         try:
             await self._send(uid, entry)
             self._failures = 0

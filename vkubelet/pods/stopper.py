@@ -11,6 +11,7 @@ import dataclasses
 import logging
 
 from providers.base import Provider, ProviderError
+from vkubelet import logs
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod
 from vkubelet.pods.container_reference import container_reference
@@ -76,6 +77,7 @@ class Stopper:
             group.create_task(self._ask(kill, known), name=f"hurry {kill.container}")
 
     async def _carry_out(self, pod: Pod, kill: Kill, running: RunningContainer, stop: _Stop) -> None:
+        logs.speak_of_container(kill.container)
         try:
             async with asyncio.timeout_at(stop.deadline) as stop.waiting:
                 await self._prepare(pod, kill, running)

@@ -5,11 +5,17 @@ from __future__ import annotations
 import decimal
 
 from vkubelet.api.objects import Pod
+from vkubelet.logs import Subject
 
 
 def pod_text(pod: Pod) -> str:
     """A pod as the kubelet's messages name it: `NAME_NAMESPACE(UID)`."""
     return f"{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
+
+
+def subject(pod: Pod, container: str = "") -> Subject:
+    """What a record of the log about this pod, or this container of it, is about."""
+    return Subject(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid, container)
 
 
 def quoted(text: str) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 
 from vkubelet.config import Config
+from vkubelet.logs import verbosity
 from vkubelet.pods.backoff import go_duration
 
 
@@ -84,6 +85,7 @@ def kubelet_configuration(config: Config) -> dict[str, Any]:
         "evictionPressureTransitionPeriod": go_duration(config.eviction_pressure_transition_period),
         "enableSystemLogHandler": config.enable_system_log_handler,
         "enableDebuggingHandlers": True,
+        "logging": {"format": config.logging_format, "verbosity": verbosity(config.log_level)},
     }
     files = {
         "staticPodPath": config.static_pod_path,

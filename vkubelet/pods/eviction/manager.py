@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NoReturn, Protocol
 
-from vkubelet import telemetry
+from vkubelet import logs, telemetry
 from vkubelet.api.objects import Pod
 from vkubelet.config import Config, Taint
 from vkubelet.pods.affinity import untolerated
@@ -33,6 +33,7 @@ from vkubelet.pods.fit import is_critical
 from vkubelet.pods.machine import FileSystemUsage, MachineUsage
 from vkubelet.pods.observed import Eviction, Rejection
 from vkubelet.pods.qos import BEST_EFFORT, qos_class
+from vkubelet.pods.text import subject
 
 logger = logging.getLogger(__name__)
 
@@ -202,7 +203,8 @@ class EvictionManager:
         return most if wanted is None else min(most, wanted)
 
     def _evict(self, one: Evictable, eviction: Eviction, signal: str) -> Awaitable[None]:
-        logger.warning("pod %s is evicted: %s", one.pod.key, eviction.message)
+        with logs.about(subject(one.pod)):
+            logger.warning("pod %s is evicted: %s", one.pod.key, eviction.message)
         telemetry.EVICTIONS.inc(signal)
         return one.evict(eviction)
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from vkubelet import logs
 from vkubelet.api.containers import Container, Probe
 from vkubelet.api.objects import ContainerStatus, Pod
 from vkubelet.pods.probes.checks import Check, Checks, has_network
@@ -33,6 +34,7 @@ from vkubelet.pods.probes.state import (
     step,
 )
 from vkubelet.pods.running import RunningContainer
+from vkubelet.pods.text import subject
 
 logger = logging.getLogger(__name__)
 
@@ -238,6 +240,7 @@ class ProbeRunner:
     async def _attempt(self, timed: _Timed, probed: _Probed, *, look: bool) -> None:
         """Make an attempt and take note of its result. A look that fails is as if it had not been."""
         began = asyncio.get_running_loop().time()
+        logs.speak_of(subject(probed.pod, probed.container.name))
         try:
             outcome = await self._outcome(timed, probed, look=look)
             seconds = asyncio.get_running_loop().time() - began

@@ -7,6 +7,7 @@ gRPC's library, which the first call imports, ten more). It must not know how an
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -142,6 +143,8 @@ class CsiOnDemand:
 
     def _begin(self, volumes: CsiVolumes) -> None:
         if self._group is not None:
-            self._group.create_task(volumes.run(), name="drivers' volumes")
+            # They are for all pods, whichever was the first to need them: what they log is about none.
+            nobody = contextvars.Context()
+            self._group.create_task(volumes.run(), name="drivers' volumes", context=nobody)
         if self._sockets is not None:
             volumes.follow(self._sockets)
