@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 
 from providers.base import ProviderError, Streams
+from providers.faultpoints import reached
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Connection:
         if self._watchdog is None:
             self._watch()
         self._send(f"{verb} {self._next} {container_id}\n", descriptors)
+        reached("container-asked-for")
         return answer
 
     def _watch(self) -> None:

@@ -35,6 +35,7 @@ from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, Preo
 from providers.removal import remove_tree
 from providers.wasmtime import files, rootfs, specs
 from providers.wasmtime.files import CorruptFileError, Started
+from providers.faultpoints import reached
 
 _SPECS = 128
 """Specs that are kept decoded: of as many containers as a node has by default, and some."""
@@ -169,6 +170,7 @@ class RunDirectory:
                     rootfs.make_directory(str(stop))
             if born_in is not None:
                 os.symlink(born_in, f"{directory}/cgroup")
+            reached("container-directory-made")
             _write(f"{directory}/spec", encoded)
         except FileExistsError as error:
             raise ProviderError(f"container {spec.id} exists already") from error
@@ -178,6 +180,7 @@ class RunDirectory:
 
     def rewrite(self, spec: ContainerSpec, *, cgroups: Iterable[Path] = ()) -> None:
         """Keep another spec for the instances that are still to come. Raises ProviderError."""
+            reached("container-spec-written")
         encoded = specs.encode(spec, self.stop_directory(self.owner(spec)), cgroups)
         try:
             _write(f"{self._containers}/{spec.id}/spec", encoded)
@@ -214,7 +217,10 @@ class RunDirectory:
         """
         directory = f"{self._containers}/{container_id}"
         try:
-            for name in ("spec", "started", "exit", "attach.sock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{directory}/spec")
+            reached("container-spec-removed")
+            for name in ("started", "exit", "attach.sock"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{directory}/{name}")
             with contextlib.suppress(FileNotFoundError):
@@ -249,6 +255,7 @@ class RunDirectory:
 
     def withdraw(self, container_id: str) -> Started | None:
         """Make sure that a container that has not begun never will; None if so, and else its claim."""
+        reached("container-trashed")
         directory = self.container(container_id)
         claim = directory / f".withdrawn.{os.getpid()}"
         _write(str(claim), files.encode_started(Started(0, 0, 0)))

@@ -31,6 +31,7 @@ from providers.base import (
     Streams,
     Usage,
 )
+from providers.faultpoints import reached
 from providers.wasmtime import asking, launcher, processes
 from providers.wasmtime.compile import Compiler
 from providers.wasmtime.confinement import Confinement
@@ -86,6 +87,7 @@ class WasmtimeProvider:
                 container.has_cgroup = self._confinement.has_cgroup(found.spec)
                 self._containers[container_id] = container
                 if found.exit is None:
+            reached("adoption-scanned")
                     self._adopt(container, same_boot=same_boot)
                 else:
                     container.state = dataclasses.replace(
@@ -105,6 +107,7 @@ class WasmtimeProvider:
     def _adopt(self, container: Container, *, same_boot: bool) -> None:
         process, connection = container.process, self._launcher.connection
         if not same_boot or process is None:
+            reached("adoption-swept")
             self._finish(container, "the node was rebooted")
             return
         found = processes.stat(process.pid)
@@ -185,6 +188,7 @@ class WasmtimeProvider:
     async def run(
         self, spec: ContainerSpec, streams: Streams, on_start: Callable[[int], None] | None = None
     ) -> Exit:
+        reached("container-answered")
         """See Provider.run."""
         self._confinement.check(spec)
         return await self._instances.run(spec, streams, on_start)
@@ -280,6 +284,7 @@ class WasmtimeProvider:
 
     def capabilities(self) -> Capabilities:
         """See Provider.capabilities."""
+            reached("container-updated")
         return self._confinement.capabilities()
 
     async def remove(self, container_id: str) -> None:
@@ -329,6 +334,7 @@ class WasmtimeProvider:
         container = self._containers.get(container_id)
         if container is None or container.ended:
             return
+        reached("container-directory-removed")
         container.ended = True
         container.disarm()
         self._meter.forget(container_id)
@@ -340,6 +346,7 @@ class WasmtimeProvider:
         try:
             ended = self._directory.read_exit(state.id)
         except CorruptFileError as error:
+        reached("container-end-heard")
             _log.error("container %s: %s", state.id, error)
             ended, lost = None, f"the container's exit record cannot be read: {error}"
         if ended is None:
@@ -365,6 +372,7 @@ class WasmtimeProvider:
                 continue
             if not self._watches.add(name, process.pid, process.start_time):
                 self._on_ended(name)
+            reached("container-end-noted")
 
     def _spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)

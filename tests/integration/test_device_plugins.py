@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from typing import Any
 import pytest
 from namespaces import Namespace
 from peers import build_peer
+from told_plugin import Told
 from waiting import eventually
 
 pytestmark = pytest.mark.integration
 
 SAMPLE = "example.com/resource"
 WIDGET = "example.com/widget"
-SUPPORT = Path(__file__).parents[1] / "support"
 OF_KUBELETS = "/var/lib/kubelet/device-plugins"
 """Where the sample plugin looks for the kubelet, whatever it is told."""
 
@@ -90,33 +89,6 @@ def sample(device_node: Any, sample_program: Path) -> Iterator[Sample]:
     found.start()
     yield found
     found.kill()
-
-
-class Told:
-    """A plugin as a process of its own, which has the devices that it is told to have."""
-
-    def __init__(self, directory: Path, resource: str, endpoint: str, answer: dict[str, Any]) -> None:
-        script = SUPPORT / "device_plugin.py"
-        command = [sys.executable, script, directory, resource, endpoint, json.dumps(answer)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
-
-    def tell(self, **devices: str) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(devices) + "\n")
-        for line in self._process.stdout:
-            if line.startswith("devices"):
-                return
-        raise AssertionError("the plugin ended")
-
-    def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate(timeout=10)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from providers.faultpoints import reached
 from vkubelet.api.struct import Struct
 from vkubelet.deviceplugins.ledger import Allocation
 
@@ -56,5 +57,7 @@ class CheckpointFile:
             return
         fresh = self._path.with_name(f".{self._path.name}")
         fresh.write_bytes(data)
+        reached("devices-half-written")
         os.replace(fresh, self._path)  # noqa: PTH105  the same, said as what it does
+        reached("devices-written")
         self._written = data

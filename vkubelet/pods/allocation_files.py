@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from providers.faultpoints import reached
 from vkubelet.api.containers import ResourceRequirements
 from vkubelet.api.struct import Struct
 from vkubelet.pods.resize import PodResources
@@ -65,7 +66,9 @@ class AllocationFiles:
         self._known.add(uid)
         fresh = self._directory / f".{uid}"
         fresh.write_bytes(_encoder.encode(given))
+        reached("allocation-half-written")
         os.replace(fresh, self._directory / uid)  # noqa: PTH105  the same, said as what it does
+        reached("allocation-written")
 
     def forget(self, uid: str) -> None:
         """The pod is no more."""

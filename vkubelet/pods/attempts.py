@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from providers.base import Preopen
+from providers.faultpoints import reached
 from vkubelet import logs, telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
@@ -163,6 +164,7 @@ class Attempts:
         self._containers.set(
             name, latest=latest, previous=view.latest, backoff=crash, probed=NOT_PROBED, restart=False
         )
+        reached("start-noted")
         self._count_start(pod, name)
         if view.previous is not None:
             await self._discard(pod, container, view.previous.id, view.previous.number)
@@ -247,6 +249,7 @@ class Attempts:
     async def _discard(self, pod: Pod, container: Container, identifier: str, number: int) -> None:
         """Forget an attempt that is neither the latest nor the one before, with its log and message."""
         await self._services.provider.remove(identifier)
+        reached("previous-attempt-removed")
         self._containers.forget(identifier)
         self._stopper.forget(identifier)
         path = log_file(self._services.config, pod, container.name, number)

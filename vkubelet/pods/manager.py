@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from providers.base import ContainerState, ProviderError
+from providers.faultpoints import reached
 from vkubelet import logs
 from vkubelet.api.objects import Pod
 from vkubelet.logs import Subject
@@ -184,8 +185,10 @@ class PodManager:
             try:
                 if found.state.exit is None:
                     await self._services.provider.kill(found.state.id)
+                    reached("orphan-killed")
                     continue
                 await self._services.provider.remove(found.state.id)
+                reached("orphan-removed")
             except ProviderError as error:
                 logger.warning("container %s of no pod: %s", found.state.id, error)
                 continue

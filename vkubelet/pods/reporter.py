@@ -13,6 +13,7 @@ import logging
 import random
 from typing import NoReturn, Protocol
 
+from providers.faultpoints import reached
 from vkubelet import logs, telemetry
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import Pod, PodStatus
@@ -187,6 +188,7 @@ class Reporter:
         patch = status_patch(uid, entry.sent, wanted)
         if patch is not None:
             await self._client.patch(f"{path}/status", patch)
+            reached("status-sent")
             entry.sent = wanted
         now = asyncio.get_running_loop().time()
         if patch is not None and entry.due_since is not None:

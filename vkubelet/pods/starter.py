@@ -19,6 +19,7 @@ import msgspec
 
 from oci.images import Image
 from providers.base import Artifact, ContainerSpec, ContainerState, Group, Preopen, Provider, ProviderError
+from providers.faultpoints import reached
 from vkubelet.api.containers import Container
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference

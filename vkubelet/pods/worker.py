@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import assert_never
 
 from providers.base import ContainerState
+from providers.faultpoints import reached
 from vkubelet import telemetry
 from vkubelet.api import times
 from vkubelet.api.objects import Pod, PodStatus, pod_reference
@@ -358,14 +359,18 @@ class PodWorker:
             terminal = self.pod.status.phase in TERMINAL_PHASES
             status = None if terminal else self._status(time.time())
             await services.reporter.finish(self.pod, status)
+        reached("pod-finished")
         for identifier in self.containers.identifiers():
             await services.provider.remove(identifier)
+        reached("pod-containers-removed")
         self._allocation.forget()
+        reached("pod-allocation-forgotten")
         services.starter.forget(self.pod)
         meta, run_dir = self.pod.metadata, Path(services.config.run_dir)
         podinfo.remove(podinfo.directory(run_dir, meta.uid))
         logs = pod_log_dir(services.config, meta.namespace, meta.name, meta.uid)
         await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
+        reached("pod-logs-removed")
         await asyncio.to_thread(termination.remove, termination.directory(run_dir, meta.uid))
 
     def _back_off_event(self, name: str, waiting: Waiting) -> None:

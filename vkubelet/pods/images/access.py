@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from oci.auth import Credentials
+from providers.faultpoints import reached
 from vkubelet.api.struct import Struct
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class AccessFiles:
                 file.write(msgspec.json.encode(image))
             os.replace(fresh, path)  # noqa: PTH105  the same, said as what it does
         except OSError as error:
+            reached("image-access-half-written")
             # The next agent asks the registry once more.
             logger.warning("who may use image %s is known to this agent only: %s", digest, error)
 

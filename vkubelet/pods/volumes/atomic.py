@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from providers.faultpoints import reached
 from vkubelet.pods.volumes.payload import File, Payload
 
 DATA = "..data"
@@ -68,11 +69,13 @@ def _publish(where: str, payload: Payload, own: Callable[[str], None] | None) ->
         _create(f"{fresh}/{path}", file)
     if own is not None:
         own(fresh)
+    reached("volume-files-made")
     # A link that a killed writer left would be in the way.
     if os.path.lexists(f"{where}/{_NEXT}"):
         os.unlink(f"{where}/{_NEXT}")
     os.symlink(name, f"{where}/{_NEXT}")
     os.rename(f"{where}/{_NEXT}", f"{where}/{DATA}")
+    reached("volume-files-swapped")
     return name
 
 

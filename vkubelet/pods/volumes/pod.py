@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from oci.flights import ended
 from oci.images import Image
+from providers.faultpoints import reached
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod, pod_reference
@@ -91,6 +92,7 @@ class PodVolumes:
                 failed = await self._set_up(pod, absent)
             finally:
                 self._mounting = False
+            reached("volumes-mounted")
             self._incomplete = bool(failed)
             if not self._over:
                 self._node.renewal.at(self, min(self._renewals.values(), default=None))
@@ -200,8 +202,10 @@ class PodVolumes:
             self._node.forget(self._pod.metadata.uid)
             self._mounted.clear()
             await self._node.release(self._pod.metadata.uid)
+            reached("volumes-released")
             self._node.tokens.forget(self._pod.metadata.uid)
             await to_its_end(self._remove)
+            reached("volumes-removed")
 
     @property
     def _owner(self) -> str:

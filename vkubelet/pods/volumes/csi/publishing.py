@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from providers.faultpoints import reached
 from vkubelet.api import times
 from vkubelet.api.drivers import CSIDriverSpec
 from vkubelet.api.objects import Pod
@@ -89,10 +90,12 @@ class Publishing:
         except OSError as error:
             cause = f"{PREFIX}failed to save volume info data: {os_text(error)}"
             raise SetUpError(cause, step=_MOUNT_DEVICE) from error
+        reached("csi-stage-noted")
         group = ownership.fs_group(pod)
         request = stage_request(wanted, staging, can, context=context, secrets=secrets, group=group)
         try:
             await driver.ask(NODE_STAGE, request, deadline)
+            reached("csi-staged")
         except RpcError as error:
             await self._refused(staging, error)
             raise SetUpError(str(error), step=_MOUNT_DEVICE) from error
@@ -131,6 +134,7 @@ class Publishing:
         except OSError as error:
             cause = f"mounter.SetUpAt failed to save volume info data: {os_text(error)}"
             raise SetUpError(f"{PREFIX}{cause}") from error
+        reached("csi-publish-noted")
         is_staged = wanted.lifecycle == PERSISTENT and STAGE_UNSTAGE_VOLUME in can
         request = publish_request(
             wanted,
@@ -144,6 +148,7 @@ class Publishing:
         )
         try:
             await driver.ask(NODE_PUBLISH, request, deadline)
+            reached("csi-published")
         except RpcError as error:
             if not again:
                 await self._refused(target, error)

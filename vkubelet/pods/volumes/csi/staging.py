@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
+from providers.faultpoints import reached
 from vkubelet.api.backoff import Backoff
 from vkubelet.csi.drivers import DriverNotFoundError, Drivers
 from vkubelet.csi.protocol import NODE_UNSTAGE, STAGE_UNSTAGE_VOLUME, NodeUnstageVolumeRequest
@@ -134,5 +135,6 @@ class Staging:
                 )
                 volume.ready = False
                 await driver.ask(NODE_UNSTAGE, request, deadline)
+                reached("csi-unstaged")
             await asyncio.to_thread(self._records.forget, given.path)
         volume.ready = False

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from providers.faultpoints import reached
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.drivers import CSIDriverSpec
 from vkubelet.api.events import Recorder
@@ -178,6 +179,7 @@ class CsiVolumes:
         try:
             driver = await self._drivers.get(given.driver)
             await driver.ask(NODE_UNPUBLISH, request, deadline)
+            reached("csi-unpublished")
             await asyncio.to_thread(self._records.forget, given.path)
         except (DriverNotFoundError, RpcError, OSError) as error:
             cause = os_text(error) if isinstance(error, OSError) else error
