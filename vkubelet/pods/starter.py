@@ -119,6 +119,7 @@ class Starter:
                 )
                 await volumes.show(volume.name, await self._images.image(pod, like))
             image = await self._images.image(pod, container)
+            reached("image-bound")
             artifact = await self._prepare(image)
             place = Place(name.name, host_ip, self._node().allocatable, volumes.host_path)
             try:
