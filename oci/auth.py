@@ -1,4 +1,4 @@
-"""Answers to a registry's 401: anonymous and password bearer tokens, and basic authentication.
+"""Answers to a registry's 401: bearer tokens for nobody, a password or another token; basic authentication.
 
 It exists in place of oras' own backends, which would read the node user's Docker configuration, run its
 credential helpers, and send a password to whatever host a challenge names. It must not know which pod or
@@ -27,10 +27,15 @@ _PART = re.compile(r'([A-Za-z0-9!#$%&\'*+.^_`|~-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user of a registry."""
+    """A user of a registry: by a password, or by a token as Docker's configuration has them.
+
+    An `identity_token` buys the tokens that the registry wants; a `registry_token` is one.
+    """
 
     username: str
     password: str = field(repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
 
 
 class TokenServiceError(Exception):
@@ -113,10 +118,13 @@ class Authenticator:
         raise RefusedError(original)
 
     def _answer(self, challenge: Challenge) -> str | None:
+        mine = self._credentials
+        if challenge.scheme == "bearer" and mine is not None and mine.registry_token:
+            return f"Bearer {_sendable(mine.registry_token)}"
         if challenge.scheme == "bearer" and "realm" in challenge.parameters:
             return f"Bearer {self._token(challenge.parameters)}"
-        if challenge.scheme == "basic" and self._credentials is not None:
-            return _basic(self._credentials)
+        if challenge.scheme == "basic" and mine is not None and (mine.username or mine.password):
+            return _basic(mine)
         return None
 
     def _token(self, parameters: dict[str, str]) -> str:
@@ -128,11 +136,10 @@ class Authenticator:
             raise TokenServiceError(f"the token service {realm[:200]!r} is no URL: {error}") from error
         if parts.scheme != "https" and not (self._insecure and parts.scheme == "http"):
             raise TokenServiceError(f"the token service {realm[:200]!r} is not asked: it is not over TLS")
-        query = {name: parameters[name] for name in ("service", "scope") if name in parameters}
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        if self._credentials is not None:
-            headers["Authorization"] = _basic(self._credentials)
-        with self._session.get(realm, params=query, headers=headers) as response:
+        query: dict[str, str] = {
+            name: parameters[name] for name in ("service", "scope") if name in parameters
+        }
+        with self._ask(realm, query) as response:
             if response.status_code != 200:
                 raise TokenServiceError(
                     f"the token service {parts.hostname} answered {response.status_code} {response.reason}",
@@ -148,6 +155,25 @@ class Authenticator:
         if not token or not token.isascii() or not token.isprintable():
             raise TokenServiceError(f"the token service {parts.hostname} gave no token")
         return token
+
+    def _ask(self, realm: str, query: dict[str, str]) -> requests.Response:
+        """A GET as Docker's clients do it; an identity token is OAuth 2's refresh token, which is posted."""
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        mine = self._credentials
+        if mine is not None and mine.identity_token:
+            form = {**query, "grant_type": "refresh_token", "client_id": "vkubelet"}
+            return self._session.post(
+                realm, data={**form, "refresh_token": mine.identity_token}, headers=headers
+            )
+        if mine is not None and (mine.username or mine.password):
+            headers["Authorization"] = _basic(mine)
+        return self._session.get(realm, params=query, headers=headers)
+
+
+def _sendable(token: str) -> str:
+    if not token.isascii() or not token.isprintable():
+        raise TokenServiceError("the registry token is no text that can be sent")
+    return token
 
 
 def _basic(credentials: Credentials) -> str:

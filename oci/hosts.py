@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from oci.durations import seconds
 from oci.reference import DEFAULT_REGISTRY
 
 Capability = Literal["pull", "resolve", "push", "referrers"]
@@ -159,7 +160,7 @@ def _hosts(url: str | None, options: _Options, directory: PurePath, where: _Wher
     """The host of a table: over TLS before plain HTTP where its port may be either's and TLS is spoken of."""
     if url is None:
         raise where.error("is no URL of a host: https://HOST[:PORT][/PATH]")
-    timeout = _seconds(options.dial_timeout) if options.dial_timeout else None
+    timeout = seconds(options.dial_timeout) if options.dial_timeout else None
     if options.dial_timeout and not timeout:
         raise where.error(f"{options.dial_timeout!r} is no duration: 500ms, 1s - at `$.dial_timeout`")
     host = Host(
@@ -221,21 +222,6 @@ def _url(text: str, options: _Options) -> str | None:
 
 
 _URL = re.compile(r"https?://[\x21-\x7e]+")
-
-# A duration as Go's time.ParseDuration reads it, of those that are no negative ones.
-_DURATION = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h)")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _seconds(text: str) -> float | None:
-    """None for what is no duration, or too long to be one."""
-    if re.fullmatch(f"(?:{_DURATION.pattern})+", text) is None or len(text) > 40:
-        return None
-    total = 0.0
-    for part in _DURATION.findall(text):
-        number = part.rstrip("nuµμmsh")
-        total += float(number) * _UNITS[part.removeprefix(number)]
-    return total if total < 1e9 else None
 
 
 class _Where:

@@ -50,7 +50,7 @@ class Keyring(Generic[Source]):
         found = [
             key
             for place in sorted(self._places, reverse=True)
-            if _matches(place, target)
+            if matches(place, target)
             for key in self._places[place]
         ]
         if not found and reference.registry == DEFAULT_REGISTRY:
@@ -62,6 +62,8 @@ class _Entry(msgspec.Struct):
     username: str | None = None
     password: str | None = None
     auth: str | None = None
+    identitytoken: str | None = None
+    registrytoken: str | None = None
 
 
 class _Configuration(msgspec.Struct):
@@ -90,13 +92,14 @@ def _keys(auths: dict[str, _Entry | None], source: Source) -> list[Key[Source]]:
     keys = []
     for name, entry in auths.items():
         if entry is not None:
-            keys.append(Key(_place(name), _credentials(name, entry), source))
+            keys.append(Key(place_of(name), _credentials(name, entry), source))
     return keys
 
 
 def _credentials(name: str, entry: _Entry) -> Credentials:
+    tokens = entry.identitytoken or "", entry.registrytoken or ""
     if not entry.auth:
-        return Credentials(entry.username or "", entry.password or "")
+        return Credentials(entry.username or "", entry.password or "", *tokens)
     try:
         # Both spellings are about: with its padding, and without.
         text = entry.auth.strip().rstrip("=")
@@ -109,10 +112,10 @@ def _credentials(name: str, entry: _Entry) -> Credentials:
             f"auths[{name!r}].auth: unable to parse auth field, must be formatted as "
             "base64(username:password)"
         )
-    return Credentials(username, password)
+    return Credentials(username, password, *tokens)
 
 
-def _place(name: str) -> str:
+def place_of(name: str) -> str:
     """What an entry's name is for."""
     host, path = _split(name.removeprefix("https://").removeprefix("http://"))
     if path.startswith(("/v1/", "/v2/")):
@@ -126,8 +129,11 @@ def _split(place: str) -> tuple[str, str]:
     return host, slash + path
 
 
-def _matches(place: str, target: str) -> bool:
-    """Each label of a host may be a pattern of its own; a path is the beginning of what it is for."""
+def matches(place: str, target: str) -> bool:
+    """Whether a place is for `target`, `host[:port]/path`.
+
+    Each label of a host may be a pattern of its own; a path is the beginning of what it is for.
+    """
     (host, path), (target_host, target_path) = _split(place), _split(target)
     (host, _, port), (target_host, _, target_port) = host.partition(":"), target_host.partition(":")
     labels, target_labels = host.split("."), target_host.split(".")

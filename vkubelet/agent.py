@@ -146,6 +146,7 @@ class _Agent:
         self._images = ImageStore(
             Path(config.root_dir) / "images",
             insecure_registries=config.insecure_registries,
+            registry_config_dir=config.hosts_directory,
             max_parallel_pulls=config.max_parallel_image_pulls,
         )
         self._reporter = Reporter(client)

@@ -119,6 +119,9 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     event_qps: Annotated[float, Help(ge=0)] = 50.0
     event_burst: Positive = 100
     insecure_registries: tuple[str, ...] = ()
+    registry_config_dir: str = ""
+    image_credential_provider_config: str = ""
+    image_credential_provider_bin_dir: str = ""
     max_parallel_image_pulls: Positive = 5
     system_reserved_memory: Annotated[int, Help(ge=0)] = 0
     system_reserved_cpu: Annotated[float, Help(ge=0)] = 0.0
@@ -141,6 +144,11 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     def process_limit(self) -> int | None:
         """Processes and threads that a pod may have; None for no limit."""
         return self.pod_pids_limit if self.pod_pids_limit > 0 else None
+
+    @property
+    def hosts_directory(self) -> Path | None:
+        """Where registries' hosts.toml files are, if there are any."""
+        return Path(self.registry_config_dir) if self.registry_config_dir else None
 
 
 HELP: Mapping[str, str] = {
@@ -181,6 +189,11 @@ HELP: Mapping[str, str] = {
     "event_qps": "Events a second sent to the API server; 0 for no limit.",
     "event_burst": "Events that may exceed the rate at once.",
     "insecure_registries": "Registries (host[:port]) that are asked over plain HTTP.",
+    "registry_config_dir": "A directory of registries' hosts.toml files as containerd's config_path is, with "
+    "mirrors, certificates and authorities.",
+    "image_credential_provider_config": "A CredentialProviderConfig, or a directory of them: plugins that "
+    "have credentials for images.",
+    "image_credential_provider_bin_dir": "The directory that these plugins are in.",
     "max_parallel_image_pulls": "Images pulled at the same time.",
     "system_reserved_memory": "Bytes of memory kept from pods.",
     "system_reserved_cpu": "Cores kept from pods.",

@@ -28,8 +28,11 @@ from vkubelet.pods.eviction.manager import EvictionManager, PressuredNode
 from vkubelet.pods.eviction.thresholds import configured
 from vkubelet.pods.garbage import Garbage
 from vkubelet.pods.hooks import HookRunner
+from vkubelet.pods.images import credential_provider_config
 from vkubelet.pods.images.access import AccessFiles
+from vkubelet.pods.images.credential_providers import CredentialProviders
 from vkubelet.pods.images.pull_secrets import PullSecrets
+from vkubelet.pods.images.service_accounts import ServiceAccounts
 from vkubelet.pods.images.source import ImageSource
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.checks import Checks
@@ -72,11 +75,12 @@ class PodRuntime:
 
         `services` and `client` are None where there is no cluster, `access` where all pods are one user's.
 
-        Raises ConfigError for thresholds of eviction that cannot be read.
+        Raises ConfigError for thresholds of eviction and credential providers that cannot be used.
         """
         self._provider = provider
         environments = Environments(references, services)
-        secrets = PullSecrets(references, recorder, Path(config.root_dir) / "config.json")
+        own_config, providers = Path(config.root_dir) / "config.json", _providers(config, client)
+        secrets = PullSecrets(references, recorder, own_config, providers)
         source = ImageSource(images, BuiltinImages(toolbox), recorder, secrets, access)
         starter = Starter(config, provider, source, environments, recorder, node.view, devices)
         self._volumes = VolumeManager(
@@ -138,6 +142,15 @@ class PodRuntime:
             "volumes": self._volumes.run(),
             "eviction": self._eviction.run(),
         }
+
+
+def _providers(config: Config, client: ApiClient | None) -> CredentialProviders | None:
+    """The plugins that have credentials for images, if there are any. Raises ConfigError."""
+    plugins = credential_provider_config.load(config)
+    if not plugins:
+        return None
+    programs = Path(config.image_credential_provider_bin_dir)
+    return CredentialProviders(plugins, programs, ServiceAccounts(client))
 
 
 def _private_directory(config: Config) -> Path:

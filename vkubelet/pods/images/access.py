@@ -48,8 +48,10 @@ class Access(Struct):
 
 def digest_of(credentials: Credentials) -> str:
     """What tells two credentials apart."""
-    pair = msgspec.json.encode([credentials.username, credentials.password])
-    return hashlib.sha256(pair).hexdigest()
+    parts = [credentials.username, credentials.password]
+    tokens = [credentials.identity_token, credentials.registry_token]
+    # Files that are there already know credentials without tokens as pairs.
+    return hashlib.sha256(msgspec.json.encode([*parts, *tokens] if any(tokens) else parts)).hexdigest()
 
 
 def permitted(access: Access, holders: Iterable[Holder]) -> Holder | None:
@@ -96,9 +98,9 @@ class AccessFiles:
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(msgspec.json.encode(image))
+            reached("image-access-half-written")
             os.replace(fresh, path)  # noqa: PTH105  the same, said as what it does
         except OSError as error:
-            reached("image-access-half-written")
             # The next agent asks the registry once more.
             logger.warning("who may use image %s is known to this agent only: %s", digest, error)
 

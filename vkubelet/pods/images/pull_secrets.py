@@ -1,4 +1,4 @@
-"""The credentials that a pod has for an image: those of its imagePullSecrets, then the node's own.
+"""The credentials that a pod has for an image: of its imagePullSecrets, then the node's own, then of plugins.
 
 It exists so that one place reads secrets of either type, and tells of those that are not there. It must not
 know what is pulled with them. The rules are those of pkg/credentialprovider/secrets and getPullSecretsForPod.
@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 
 from oci.auth import Credentials
+from oci.credential_helper import CredentialHelperError, lookup
 from oci.keyring import Key, Keyring, KeyringError, read_config, read_legacy_config
 from oci.reference import Reference
 from vkubelet.api.configuration import Secret
@@ -18,6 +19,7 @@ from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.api.references import ReferenceFailedError, References
 from vkubelet.pods.images.access import Holder, digest_of
+from vkubelet.pods.images.credential_providers import CredentialProviders
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +36,18 @@ class PullSecretError(Exception):
 class PullSecrets:
     """One for the node."""
 
-    def __init__(self, references: References, recorder: Recorder, node_config: Path) -> None:
+    def __init__(
+        self,
+        references: References,
+        recorder: Recorder,
+        node_config: Path,
+        providers: CredentialProviders | None = None,
+    ) -> None:
         """`node_config` is a Docker configuration with the node's own credentials, if it is there."""
         self._references = references
         self._recorder = recorder
         self._node_config = node_config
+        self._providers = providers
 
     async def of(self, pod: Pod, reference: Reference) -> list[tuple[Credentials, Holder | None]]:
         """What to try for the image, in this order; the holder is None for the node's own.
@@ -53,13 +62,19 @@ class PullSecrets:
             )
             self._recorder.event(pod_reference(pod), "Warning", "FailedToRetrieveImagePullSecret", message)
         keys = [key for secret in secrets for key in _keys(secret)]
-        own = await asyncio.to_thread(self._of_node)
-        found = [*Keyring(keys).lookup(reference), *Keyring(own).lookup(reference)]
-        return [(key.credentials, _holder(key)) for key in found]
+        found: list[tuple[Credentials, Holder | None]] = [
+            (key.credentials, _holder(key)) for key in Keyring(keys).lookup(reference)
+        ]
+        found += [(credentials, None) for credentials in await self._of_node(reference)]
+        if self._providers is not None:
+            found += await self._providers.of(pod, reference)
+        return found
 
     def forget(self, pod: Pod) -> None:
         """Nothing is asked for the pod any more."""
         self._references.use(_owner(pod), ())
+        if self._providers is not None:
+            self._providers.forget(pod)
 
     async def _secrets(self, pod: Pod) -> tuple[list[Secret], list[str]]:
         """Those that are there, and the names of the others."""
@@ -76,12 +91,13 @@ class PullSecrets:
                 missing.append(name)
         return found, missing
 
-    def _of_node(self) -> list[Key[Secret | None]]:
+    async def _of_node(self, reference: Reference) -> list[Credentials]:
         try:
-            return read_config(self._node_config.read_bytes(), None)
+            data = await asyncio.to_thread(self._node_config.read_bytes)
+            return await lookup(data, reference)
         except FileNotFoundError:
             return []
-        except (OSError, KeyringError) as error:
+        except (OSError, KeyringError, CredentialHelperError) as error:
             # No pod is to blame, and most images need none of it.
             logger.warning("%s: %s", self._node_config, error)
             return []
@@ -96,7 +112,7 @@ def _no_matter() -> None:
     """A secret has changed: the next pull finds it so."""
 
 
-def _keys(secret: Secret) -> list[Key[Secret | None]]:
+def _keys(secret: Secret) -> list[Key[Secret]]:
     """What a secret says; one of another type, or without content, says nothing. Raises PullSecretError."""
     field, read = _READERS.get(secret.type, ("", read_config))
     data = (secret.data or {}).get(field)
@@ -109,8 +125,6 @@ def _keys(secret: Secret) -> list[Key[Secret | None]]:
         raise PullSecretError(f'secret "{meta.namespace}/{meta.name}": {field}: {error}') from error
 
 
-def _holder(key: Key[Secret | None]) -> Holder | None:
-    if key.source is None:
-        return None
+def _holder(key: Key[Secret]) -> Holder:
     meta = key.source.metadata
     return Holder(namespace=meta.namespace, name=meta.name, uid=meta.uid, digest=digest_of(key.credentials))

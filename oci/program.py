@@ -1,0 +1,99 @@
+"""A program of somebody else's, asked one thing: words to its standard input, words from its output.
+
+It exists because helpers hang, write without end and leave children behind, and none of that may stay. It
+must not know what is asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+_TOLD = 300
+
+
+class ProgramError(Exception):
+    """No answer: it could not be started, took too long or did not stop writing; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a program wrote, and how it ended. Output may be secret, so it is not shown."""
+
+    status: int
+    output: bytes = field(repr=False)
+    errors: bytes = field(repr=False)
+
+    @property
+    def complaint(self) -> str:
+        """The end of what it wrote to its standard error, in one printable line."""
+        text = self.errors.decode(errors="replace").strip()[-_TOLD:]
+        return "".join(char if char.isprintable() else " " for char in text)
+
+
+async def ask(
+    command: Sequence[str], question: bytes, *, environment: Mapping[str, str], deadline: float, limit: int
+) -> Answer:
+    """Run a program to its end, within `deadline` seconds and `limit` bytes of either output.
+
+    Otherwise, or cancelled, it is killed with the processes of its group. Raises ProgramError.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ProgramError(f"{command[0]}: cannot be started: {error.strerror or error}") from error
+    try:
+        async with asyncio.timeout(deadline):
+            output, errors, _ = await asyncio.gather(
+                _read(process, process.stdout, limit),
+                _read(process, process.stderr, limit),
+                _write(cast("asyncio.StreamWriter", process.stdin), question),
+            )
+            status = await process.wait()
+    except TimeoutError as error:
+        raise ProgramError(f"{command[0]}: no answer within {deadline:g} s") from error
+    finally:
+        _kill(process)
+        await process.wait()
+    if len(output) > limit or len(errors) > limit:
+        raise ProgramError(f"{command[0]}: wrote more than {limit} bytes")
+    return Answer(status, output, errors)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """With its group, unless it has ended."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _read(
+    process: asyncio.subprocess.Process, stream: asyncio.StreamReader | None, limit: int
+) -> bytes:
+    """All that it writes; of one that writes more than `limit` bytes, one byte more, and it is killed."""
+    stream, data = cast("asyncio.StreamReader", stream), b""
+    while len(data) <= limit and (piece := await stream.read(limit + 1 - len(data))):
+        data += piece
+    if len(data) > limit:
+        _kill(process)
+    return data
+
+
+async def _write(stream: asyncio.StreamWriter, data: bytes) -> None:
+    # One that reads nothing may have ended already.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        stream.write(data)
+        await stream.drain()
+    stream.close()
