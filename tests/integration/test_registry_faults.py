@@ -62,7 +62,9 @@ async def test_without_a_fault_the_proxy_changes_nothing(
 
 
 def answer(status: str, *headers: str) -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {status}", *headers, "Content-Length: 0", "", ""]).encode()
+    return "\r\n".join(
+        [f"HTTP/1.1 {status}", *headers, "Content-Length: 0", "Connection: close", "", ""]
+    ).encode()
 
 
 ALWAYS = 1000
@@ -136,6 +138,16 @@ async def test_a_fault_is_told_and_leaves_nothing(
     image = await store.pull(reference)
     assert await asyncio.to_thread(image.module.read_bytes) == content
     assert list((tmp_path / "images" / "ingest").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.CUT, Kind.RESET, Kind.STALL])
+async def test_a_download_that_breaks_is_resumed(
+    kind: Kind, proxy: FaultProxy, store: ImageStore, reference: Reference, content: bytes
+) -> None:
+    proxy.faults = [Fault(kind, BLOB, at=at) for at in (SIZE // 2, SIZE // 4, 300_000)]
+    image = await store.pull(reference)
+    assert await asyncio.to_thread(image.module.read_bytes) == content
+    assert len([line for line in proxy.requests if line.startswith(BLOB)]) == 4
 
 
 def test_a_pod_starts_once_its_registry_is_well(

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import fcntl
 import socket
 import struct
+import sys
+import termios
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -106,8 +109,15 @@ async def _befall(kind: Kind, server: asyncio.StreamReader, writer: asyncio.Stre
     else:
         if kind is Kind.RESET:
             raw: socket.socket = writer.get_extra_info("socket")
+            while _unsent(raw):  # noqa: ASYNC110  a reset throws it away, and nothing tells when it is gone
+                await asyncio.sleep(0.001)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.close()
+
+
+def _unsent(connection: socket.socket) -> int:
+    """Bytes that the other side's kernel has not got yet: SIOCOUTQ of tcp(7)."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
