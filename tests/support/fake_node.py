@@ -254,7 +254,9 @@ async def pods_of_a_node(
 ) -> AsyncIterator[Setting]:
     provider, told = Provider(), Told()
     provider.roots = directory / "roots"
-    config = Config(pod_logs_dir=str(directory), run_dir=str(directory / "run"))
+    config = Config(
+        root_dir=str(directory / "root"), pod_logs_dir=str(directory), run_dir=str(directory / "run")
+    )
     recorder, reporter = cast("Any", told), cast("Any", told)
     builtin = BuiltinImages(toolbox or Toolbox(enabled=False))
     environments = Environments(NoReferences(), None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
@@ -19,7 +18,7 @@ from providers.faultpoints import reached
 from vkubelet import logs
 from vkubelet.api.objects import Pod
 from vkubelet.logs import Subject
-from vkubelet.pods import etc_files, podinfo, termination
+from vkubelet.pods import etc_files, log_directories, podinfo, termination
 from vkubelet.pods.directory import (
     LogSource,
     PodNotFoundError,
@@ -29,7 +28,6 @@ from vkubelet.pods.leftovers import sweep
 from vkubelet.pods.observed import Eviction
 from vkubelet.pods.records import ForeignContainerError, Record, record
 from vkubelet.pods.services import Services
-from vkubelet.pods.starter import pod_log_dir
 from vkubelet.pods.text import subject
 from vkubelet.pods.worker import PodWorker
 
@@ -192,8 +190,8 @@ class PodManager:
             except ProviderError as error:
                 logger.warning("container %s of no pod: %s", found.state.id, error)
                 continue
-            directory = pod_log_dir(self._services.config, found.namespace, found.pod, found.uid)
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+            noted = log_directories.link(self._services.config.root_dir, found.uid)
+            await asyncio.to_thread(log_directories.remove, noted)
 
     async def _sweep(self) -> None:
         """Once every pod of this node is known, remove what an earlier agent left of others."""
@@ -201,6 +199,8 @@ class PodManager:
         run_dir = Path(self._services.config.run_dir)
         for part in (podinfo, etc_files, termination):
             await sweep(part.directory(run_dir, "any").parent, lambda: self._workers, part.remove)
+        noted = log_directories.link(self._services.config.root_dir, "any").parent
+        await sweep(noted, lambda: self._workers, log_directories.remove)
         await self._services.volumes.remove_others(frozenset(self._workers))
 
 

@@ -7,8 +7,6 @@ sequence. It must not know when a container should start or what follows from a 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -25,7 +23,7 @@ from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.api.volumes import ImageVolumeSource, Volume
 from vkubelet.config import Config
-from vkubelet.pods import records
+from vkubelet.pods import log_directories, records
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.container_reference import container_reference
 from vkubelet.pods.devices import DeviceError, Devices, Equipment
@@ -191,7 +189,7 @@ class Starter:
         config = image.config
         module_name = image.reference.repository.rpartition("/")[2]
         log_path = log_file(self._config, pod, container.name, number)
-        _make_directories(log_path.parent)
+        log_directories.make(log_directories.link(self._config.root_dir, pod.metadata.uid), log_path.parent)
         return ContainerSpec(
             id=secrets.token_hex(32),
             labels=records.labels(pod, container, number, life, image_id(image), backoff, user or self._own),
@@ -253,13 +251,6 @@ def log_file(config: Config, pod: Pod, container: str, number: int) -> Path:
     """The current log file of attempt `number`, in the kubelet's layout."""
     meta = pod.metadata
     return Path(f"{pod_log_dir(config, meta.namespace, meta.name, meta.uid)}/{container}/{number}.log")
-
-
-def _make_directories(container_logs: Path) -> None:
-    """The pod's and the container's: plain calls, as this is done for every start."""
-    for directory in (os.path.dirname(container_logs), container_logs):  # noqa: PTH120
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(directory, 0o755)  # noqa: PTH102
 
 
 def _event_text(error: StartError) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import shutil
 import time
 from collections.abc import Awaitable, Iterable
 from pathlib import Path
@@ -22,7 +21,7 @@ from vkubelet import telemetry
 from vkubelet.api import times
 from vkubelet.api.objects import Pod, PodStatus, pod_reference
 from vkubelet.api.volumes import Volume
-from vkubelet.pods import podinfo, termination
+from vkubelet.pods import log_directories, podinfo, termination
 from vkubelet.pods.admission import admit
 from vkubelet.pods.attempts import Attempts
 from vkubelet.pods.container_reference import container_reference
@@ -41,7 +40,6 @@ from vkubelet.pods.resizing import Resizing
 from vkubelet.pods.security import own_identity
 from vkubelet.pods.services import Services
 from vkubelet.pods.signal import Signal
-from vkubelet.pods.starter import pod_log_dir
 from vkubelet.pods.status import pod_status
 from vkubelet.pods.stopper import Stopper
 from vkubelet.pods.text import pod_text
@@ -368,8 +366,8 @@ class PodWorker:
         services.starter.forget(self.pod)
         meta, run_dir = self.pod.metadata, Path(services.config.run_dir)
         podinfo.remove(podinfo.directory(run_dir, meta.uid))
-        logs = pod_log_dir(services.config, meta.namespace, meta.name, meta.uid)
-        await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
+        logs = log_directories.link(services.config.root_dir, meta.uid)
+        await asyncio.to_thread(log_directories.remove, logs)
         reached("pod-logs-removed")
         await asyncio.to_thread(termination.remove, termination.directory(run_dir, meta.uid))
 
