@@ -96,6 +96,35 @@ async def test_a_password_buys_a_token(tokens: TokenService, registry, store: Im
     assert all(request.headers.get("Authorization") != BASIC for request in registry.requests)
 
 
+async def test_an_identity_token_buys_a_token(tokens: TokenService, registry, store: ImageStore):
+    """As OAuth 2's refresh token (distribution's docs/spec/auth/oauth.md)."""
+    posted = []
+
+    async def give(request: web.Request) -> web.StreamResponse:
+        posted.append(dict(await request.post()))
+        return web.Response(body=b'{"access_token":"abc"}')
+
+    tokens.service.faults = {"POST /token": give}
+    assert await store.pull(registry.reference("me/app:v1"), credentials=Credentials("", "", "refresh-me"))
+    assert posted == [
+        {
+            "grant_type": "refresh_token",
+            "service": "reg",
+            "scope": "repository:me/app:pull",
+            "client_id": "vkubelet",
+            "refresh_token": "refresh-me",
+        }
+    ]
+    assert all("refresh-me" not in str(request.headers) for request in registry.requests)
+
+
+async def test_a_registry_token_is_sent_as_it_is(tokens: TokenService, registry, store: ImageStore):
+    assert await store.pull(registry.reference("me/app:v1"), credentials=Credentials("", "", "", "abc"))
+    assert tokens.service.requests == []
+    with pytest.raises(RegistryProtocolError, match="no text that can be sent"):
+        await store.pull(registry.reference("me/app:v1"), credentials=Credentials("", "", "", "a\nb: c"))
+
+
 async def test_a_refused_token_is_not_tried_for_ever(tokens: TokenService, registry, store: ImageStore):
     tokens.token = b'{"token":"expired"}'
     with pytest.raises(UnauthorizedError, match="answered 401 Unauthorized: denied"):

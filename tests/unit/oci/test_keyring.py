@@ -64,8 +64,8 @@ def test_all_keys_of_one_place_are_tried_in_order() -> None:
     ("entry", "credentials"),
     [
         ({"username": "u", "password": "p", "email": "e"}, Credentials("u", "p")),
-        ({**auth("u:"), "identitytoken": "t"}, Credentials("u", "", identity_token="t")),
-        ({"registrytoken": "t"}, Credentials("", "", registry_token="t")),
+        ({**auth("u:"), "identitytoken": "t"}, Credentials("u", "", "t")),
+        ({"registrytoken": "t"}, Credentials("", "", "", "t")),
         (auth("u:p:q"), Credentials("u", "p:q")),
         ({"auth": auth("user:pass")["auth"].rstrip("=")}, Credentials("user", "pass")),
         ({"username": "u", "password": "p", **auth("v:q")}, Credentials("v", "q")),
