@@ -29,6 +29,10 @@ class SingleFlight(Generic[K, V]):
     def __init__(self) -> None:
         self._flights: dict[K, _Flight[V]] = {}
 
+    def __len__(self) -> int:
+        """How many runs are under way."""
+        return len(self._flights)
+
     def __contains__(self, key: K) -> bool:
         """Whether `run` would wait for a run that is under way."""
         return key in self._flights

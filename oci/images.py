@@ -139,6 +139,10 @@ class ImageStore:
             if references and (content := self._contents[digest]).is_here()
         ]
 
+    def queue(self) -> builtins.dict[str, int]:
+        """How many pulls there are, those that wait for a slot included, and blobs on their way."""
+        return {"pulls": len(self._pulls), "blobs": len(self._blobs)}
+
     async def pull(
         self, reference: Reference, *, credentials: Credentials | None = None, ask: bool = False
     ) -> Image:

@@ -26,6 +26,8 @@ from vkubelet.api.informer import PodInformer
 from vkubelet.api.objects import ObjectReference
 from vkubelet.api.references import ObjectReferences
 from vkubelet.config import Config, ConfigError
+from vkubelet.debug import signals
+from vkubelet.debug.state import Diagnosis
 from vkubelet.deviceplugins.on_demand import DevicesOnDemand
 from vkubelet.endpoints import endpoints
 from vkubelet.node import usage
@@ -93,7 +95,8 @@ async def serve(config: Config) -> None:
         return
     root, run_dir = Path(config.root_dir), Path(config.run_dir)
     make_directories(config)
-    with only_agent(run_dir):
+    diagnosis = Diagnosis()
+    with only_agent(run_dir), signals.answered(diagnosis, run_dir):
         if config.bootstrap_kubeconfig and not client_kubeconfig(config).exists():
             stranger = await ApiClient.from_kubeconfig(Path(config.bootstrap_kubeconfig))
             try:
@@ -108,7 +111,7 @@ async def serve(config: Config) -> None:
                 await _first_contact(client)
             provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
             ends.push_async_callback(provider.close)
-            await _Agent(config, client, kubeconfig, InstrumentedProvider(provider)).run()
+            await _Agent(config, client, kubeconfig, InstrumentedProvider(provider), diagnosis).run()
 
 
 async def _first_contact(client: ApiClient) -> None:
@@ -136,8 +139,16 @@ async def _first_contact(client: ApiClient) -> None:
 class _Agent:
     """The parts of one running node."""
 
-    def __init__(self, config: Config, client: ApiClient, kubeconfig: Path, provider: Provider) -> None:
+    def __init__(
+        self,
+        config: Config,
+        client: ApiClient,
+        kubeconfig: Path,
+        provider: Provider,
+        diagnosis: Diagnosis,
+    ) -> None:
         self._config = config
+        self._diagnosis = diagnosis
         self._client = client
         self._kubeconfig = kubeconfig
         self._provider = provider
@@ -204,6 +215,12 @@ class _Agent:
             ends.callback(runtime.close)
             await runtime.open()
             self._node.limited(self._provider.capabilities().missing)
+            own = {
+                "statuses": self._reporter.queue,
+                "events": self._recorder.queue,
+                "images": self._images.queue,
+            }
+            self._diagnosis.tell_of(manager.insights, {**runtime.queues(), **own})
             keep_certificate = await self._serve(runtime, ends)
             footprint.settle()
             informer = PodInformer(
@@ -253,6 +270,7 @@ class _Agent:
                 self._images,
                 observer,
                 reader,
+                self._diagnosis,
                 client=self._client,
                 healthy=lambda: self._not_ready,
             ),

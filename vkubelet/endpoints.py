@@ -12,11 +12,13 @@ from oci.images import ImageStore
 from providers.base import Provider
 from vkubelet.api.client import ApiClient
 from vkubelet.config import Config
+from vkubelet.debug.state import Diagnosis
 from vkubelet.pods.interactions import PodInteractions
 from vkubelet.pods.runtime import PodRuntime
 from vkubelet.server.app import RouteGroup
 from vkubelet.server.commands import CommandRoutes
 from vkubelet.server.configz import ConfigzRoutes
+from vkubelet.server.debug import DebugRoutes
 from vkubelet.server.health import HealthRoutes
 from vkubelet.server.log_reader import LogReader
 from vkubelet.server.logs import LogRoutes
@@ -37,6 +39,7 @@ def endpoints(
     images: ImageStore,
     observer: Observer,
     reader: LogReader,
+    diagnosis: Diagnosis,
     *,
     client: ApiClient | None,
     healthy: Callable[[], str | None],
@@ -59,5 +62,6 @@ def endpoints(
         HealthRoutes(healthy),
         NodeLogRoutes(SYSTEM_LOGS if config.enable_system_log_handler else None),
         CommandRoutes(interactions, reader, idle_timeout=idle_timeout),
+        DebugRoutes(diagnosis),
         PortForwardRoutes(interactions, idle_timeout=idle_timeout),
     ]

@@ -24,6 +24,8 @@ from vkubelet.api.local_events import LoggedEvents
 from vkubelet.api.objects import ObjectReference, Pod, PodStatus
 from vkubelet.api.references import NoReferences
 from vkubelet.config import Config, ConfigError
+from vkubelet.debug import signals
+from vkubelet.debug.state import Diagnosis
 from vkubelet.deviceplugins.on_demand import DevicesOnDemand
 from vkubelet.endpoints import endpoints
 from vkubelet.node import facts, usage
@@ -119,11 +121,12 @@ async def serve_alone(config: Config) -> None:
     _check(config)
     make_directories(config)
     root, run_dir = Path(config.root_dir), Path(config.run_dir)
-    with only_agent(run_dir):
+    diagnosis = Diagnosis()
+    with only_agent(run_dir), signals.answered(diagnosis, run_dir):
         async with contextlib.AsyncExitStack() as ends:
             provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
             ends.push_async_callback(provider.close)
-            await _Alone(config, InstrumentedProvider(provider)).run()
+            await _Alone(config, InstrumentedProvider(provider), diagnosis).run()
 
 
 def _check(config: Config) -> None:
@@ -145,8 +148,9 @@ def _check(config: Config) -> None:
 class _Alone:
     """The parts of the node."""
 
-    def __init__(self, config: Config, provider: InstrumentedProvider) -> None:
+    def __init__(self, config: Config, provider: InstrumentedProvider, diagnosis: Diagnosis) -> None:
         self._config = config
+        self._diagnosis = diagnosis
         self._provider = provider
         self._recorder = LoggedEvents()
         self._not_ready: str | None = "the node agent is starting"
@@ -230,6 +234,8 @@ class _Alone:
         config = self._config
         observer = Observer(runtime.manager, self._provider, lambda: usage.read(config, found.capacity))
         reader = LogReader()
+        queues = {**runtime.queues(), "images": self._images.queue}
+        self._diagnosis.tell_of(runtime.manager.insights, queues)
 
         def groups() -> Iterable[RouteGroup]:
             return endpoints(
@@ -239,6 +245,7 @@ class _Alone:
                 self._images,
                 observer,
                 reader,
+                self._diagnosis,
                 client=None,
                 healthy=lambda: self._not_ready,
             )

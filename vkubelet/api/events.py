@@ -100,6 +100,10 @@ class EventRecorder:
         self._idle.clear()
         self._waiting.set()
 
+    def queue(self) -> dict[str, int]:
+        """How many events wait, and how many were dropped since the log told of some."""
+        return {"waiting": len(self._queue), "dropped": self._dropped}
+
     async def run(self) -> NoReturn:
         """Send what is queued; ends only by cancellation."""
         while True:

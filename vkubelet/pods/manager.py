@@ -23,6 +23,7 @@ from vkubelet.pods.directory import (
     LogSource,
     PodNotFoundError,
 )
+from vkubelet.pods.insight import PodInsight
 from vkubelet.pods.inventory import PodEntry
 from vkubelet.pods.leftovers import sweep
 from vkubelet.pods.observed import Eviction
@@ -139,6 +140,18 @@ class PodManager:
     def pods(self) -> list[PodEntry]:
         """See Inventory."""
         return [worker.entry() for worker in self._workers.values()]
+
+    def insights(self) -> list[PodInsight]:
+        """What there is to tell of each pod."""
+        return [worker.insight() for worker in self._workers.values()]
+
+    def queue(self) -> dict[str, int]:
+        """How many pods there are, and what an earlier agent left that is not taken or ended yet."""
+        return {
+            "workers": len(self._workers),
+            "adopted": sum(map(len, self._adopted.values())),
+            "orphans": self._orphans.qsize(),
+        }
 
     def active(self) -> list[PodWorker]:
         """The workers of pods that run, or are about to."""

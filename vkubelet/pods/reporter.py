@@ -102,6 +102,15 @@ class Reporter:
         if entry is not None and entry.done is not None and not entry.done.done():
             entry.done.set_result(None)
 
+    def queue(self) -> dict[str, int]:
+        """How many pods' statuses are known, due and on their way, and how many failed in a row."""
+        return {
+            "known": len(self._entries),
+            "due": self._due.qsize(),
+            "sending": sum(entry.sending for entry in self._entries.values()),
+            "failures": self._failures,
+        }
+
     async def run(self) -> NoReturn:
         """Send what is due, until cancelled."""
         async with asyncio.TaskGroup() as group:

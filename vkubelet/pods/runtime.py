@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,6 +124,10 @@ class PodRuntime:
         await asyncio.to_thread(self._volumes.open)
         self._volumes.recover()
         self.manager.adopt(await self._provider.open(self.manager.on_exit))
+
+    def queues(self) -> dict[str, Callable[[], Mapping[str, int]]]:
+        """What tells, by name, how much waits or is under way."""
+        return {"pods": self.manager.queue, "probes": self._probes.queue}
 
     def wake(self, uid: str) -> None:
         """There is news of the devices of a pod, which its status tells."""

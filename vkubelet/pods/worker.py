@@ -29,6 +29,7 @@ from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.devices import show_devices
 from vkubelet.pods.ending import STOP_FILE, signals_in_vain
 from vkubelet.pods.eviction.ranking import PodUsage
+from vkubelet.pods.insight import PodInsight, insight
 from vkubelet.pods.inventory import PodEntry, pod_entry
 from vkubelet.pods.news import is_news
 from vkubelet.pods.observed import Eviction, Observed, Rejection, StopCause, VolumesView, Waiting
@@ -175,6 +176,10 @@ class PodWorker:
     def entry(self) -> PodEntry:
         """What there is of this pod, for the node's inventory."""
         return pod_entry(self.pod, self._started_at, self.containers.views)
+
+    def insight(self) -> PodInsight:
+        """What there is to tell of this pod, and what it waits for."""
+        return insight(self.pod, self._observe(), time.time())
 
     async def run(self) -> None:
         """Live as long as the pod does on this node."""

@@ -181,6 +181,12 @@ class ProbeRunner:
         """See Probes."""
         self._report.forget(uid)
 
+    def queue(self) -> dict[str, int]:
+        """How many containers are probed, how many attempts are planned and how many are under way."""
+        timed = [one for probed in self._probed.values() for one in probed.timed.values()]
+        under_way = sum(one.task is not None for one in timed)
+        return {"containers": len(self._probed), "planned": len(self._queue), "underWay": under_way}
+
     def _put(self, timed: _Timed, probed: _Probed) -> None:
         heapq.heappush(self._queue, (timed.due, next(self._numbers), timed, probed))
         self._set_alarm()

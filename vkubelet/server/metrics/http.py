@@ -20,6 +20,7 @@ _PATHS = frozenset(
         "checkpoint",
         "configz",
         "containerLogs",
+        "debug",
         "exec",
         "healthz",
         "logs",
