@@ -16,6 +16,8 @@ from providers.wasmtime import files, processes
 from providers.wasmtime.files import Started
 
 from .conftest import Node, guest, stop
+from .test_attach import INPUT, attach
+from .test_run import complete
 
 Make = Callable[[Path], Node]
 
@@ -279,3 +281,28 @@ def _is_zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+async def test_fifty_containers_do_not_notice_a_launcher_that_is_killed(node: Node) -> None:
+    """They go on, are attached to, have instances run in them, and end, with the next launcher."""
+    await node.open()
+    states = [await node.start(guest("actor"), "hear", stdin=True) for _ in range(50)]
+    for state in states:
+        await claimed(node, state)
+    launcher = launcher_of(node)
+    await kill_launcher(node)
+    assert processes.stat(launcher) is None or _is_zombie(launcher)
+    assert all(processes.stat(state.pid) is not None for state in states)
+    for state in states[::10]:
+        ended, output, _ = await complete(node, "hello", root=node.provider.root(state.id))
+        assert (ended.code, output) == (0, b"hello from a guest\n")
+        client = await attach(node, state)
+        await client.send(INPUT, b"typed\n")
+        await client.read_until(b"heard typed")
+        client.close()
+    for state in states:
+        await node.provider.kill(state.id)
+    ends = [await node.next_end() for _ in states]
+    assert {state.id for state in ends} == {state.id for state in states}
+    assert {(state.exit.code, state.exit.signal) for state in ends if state.exit} == {(137, 9)}
+    await stop(node)
