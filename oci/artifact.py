@@ -1,13 +1,15 @@
-"""Which part of an image is the WebAssembly module.
+"""What of an image is needed to run it: one module, or all of its files.
 
-It exists so that the knowledge of formats is one pure function over a manifest. Formats read now:
+It exists so that the knowledge of formats is one pure function over a manifest. Formats read now, in this
+order:
 
 - CNCF's wasm OCI artifact: config `application/vnd.wasm.config.v0+json`, one `application/wasm` layer;
 - wasm-to-oci's and Krustlet's: config `application/vnd.wasm.config.v1+json`, one
   `application/vnd.wasm.content.layer.v1+wasm` layer;
-- any other config, when exactly one layer has a wasm media type; an image config then says how to run it.
+- any other config, when exactly one layer has a wasm media type; an image config then says how to run it;
+- an image config with layers of files, one of which is the module that the config names.
 
-It must not know registries or files.
+Spin applications are recognised, and refused. It must not know registries or files.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from oci.errors import InvalidManifestError, Named, NotWasmError
-from oci.manifest import INDEXES, Descriptor, Index, Manifest
+from oci import digests, spin
+from oci.errors import InvalidManifestError, Named, NotWasmError, UnsupportedImageError
+from oci.layers.compression import LAYERS, NOT_DISTRIBUTED
+from oci.manifest import INDEXES, Descriptor, Index, Manifest, Platform
 
 WASM_CONFIG = "application/vnd.wasm.config.v0+json"
+WASM_CONFIGS = (WASM_CONFIG, "application/vnd.wasm.config.v1+json")
 WASM_LAYER = "application/wasm"
 WASM_TO_OCI_LAYER = "application/vnd.wasm.content.layer.v1+wasm"
 COMPONENT_LAYER = "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm"
@@ -31,16 +36,29 @@ IMAGE_CONFIGS = (
 )
 
 _WASM_ARCHITECTURES = ("wasm", "wasm32")
+_SYSTEMS = ("wasip2", "wasip1", "wasi", "wasm", "")
+"""Operating systems of a platform for wasm, the one that says most first; any other comes after them."""
 _SHOWN = 12
 """Media types or platforms that an error lists: enough to see what it is, whatever a registry sends."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """What of an image is needed: its module and, where it says how to run it, its config."""
+class SingleModule:
+    """An artifact: its module and, where it says how to run it, its config."""
 
     module: Descriptor
     config: Descriptor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Layered:
+    """An image with files: its config, and its layers, the lowest first."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+Layout = SingleModule | Layered
 
 
 class ImageConfig(msgspec.Struct, frozen=True):
@@ -55,6 +73,12 @@ class ImageConfig(msgspec.Struct, frozen=True):
     working_dir: str = ""
     user: str = ""
 
+    @property
+    def path(self) -> str | None:
+        """What it has PATH be, if anything."""
+        values = [one.removeprefix("PATH=") for one in self.env if one.startswith("PATH=")]
+        return values[-1] if values else None
+
 
 class _ContainerConfig(msgspec.Struct, frozen=True, rename="pascal"):
     entrypoint: list[str] | None = None
@@ -64,36 +88,71 @@ class _ContainerConfig(msgspec.Struct, frozen=True, rename="pascal"):
     user: str | None = None
 
 
+class _RootFs(msgspec.Struct, frozen=True):
+    diff_ids: list[str] | None = None
+
+
 class _ConfigDocument(msgspec.Struct, frozen=True):
     config: _ContainerConfig | None = None
+    os: str = ""
+    architecture: str = ""
+    rootfs: _RootFs | None = None
 
 
-def select_module(manifest: Manifest, reference: Named) -> Layout:
-    """Find the module. Raises NotWasmError naming the media types that are there instead."""
+@dataclass(frozen=True, slots=True)
+class LayeredConfig:
+    """What an image with files says of itself; `diff_ids` are its layers' digests, unpacked."""
+
+    run: ImageConfig
+    platform: Platform
+    diff_ids: tuple[str, ...]
+
+
+def select_layout(manifest: Manifest, reference: Named) -> Layout:
+    """What there is to run. Raises NotWasmError naming the media types that are there instead."""
     modules = [layer for layer in manifest.layers if layer.media_type in WASM_LAYERS]
-    if len(modules) == 1:
-        config = manifest.config if manifest.config.media_type in IMAGE_CONFIGS else None
-        return Layout(module=modules[0], config=config)
     found = f"config {_quoted(manifest.config.media_type)}, layers {_listed(_media_types(manifest.layers))}"
+    if spin.application(manifest) is not None:
+        raise UnsupportedImageError(
+            reference, f"the image is a Spin application, whose triggers are not run yet: {found}"
+        )
+    has_image_config = manifest.config.media_type in IMAGE_CONFIGS
+    if len(modules) == 1:
+        return SingleModule(module=modules[0], config=manifest.config if has_image_config else None)
     if modules:
         raise NotWasmError(
             reference, f"the image has {len(modules)} wasm layers, which one to run is not said: {found}"
         )
-    raise NotWasmError(reference, f"the image holds no WebAssembly: {found}")
+    if not has_image_config or not manifest.layers:
+        raise NotWasmError(reference, f"the image holds no WebAssembly: {found}")
+    for layer in manifest.layers:
+        if layer.media_type in NOT_DISTRIBUTED:
+            raise NotWasmError(
+                reference, f"layer {layer.digest} is not in the registry ({layer.media_type}): {found}"
+            )
+        if layer.media_type not in LAYERS:
+            raise NotWasmError(
+                reference,
+                f"layer {layer.digest} has the unknown type {_quoted(layer.media_type)}, "
+                f"and none is a module: {found}",
+            )
+    return Layered(config=manifest.config, layers=tuple(manifest.layers))
 
 
 def select_platform(index: Index, reference: Named) -> Descriptor:
-    """The first manifest for WebAssembly, whichever WASI the platform names as its operating system.
+    """The manifest for WebAssembly that says most of its operating system.
 
-    An index with a single manifest and no platform leaves nothing to choose. Raises NotWasmError naming the
-    platforms that are there instead.
+    That is the first of `wasip2`, `wasip1`, `wasi`, `wasm` and none at all, then any other; of several, the
+    one without a variant, then the first. An index with a single manifest and no platform, whatever
+    attestations are beside it, leaves nothing to choose. Raises NotWasmError naming the platforms that are
+    there instead.
     """
-    for entry in index.manifests:
-        if entry.platform is not None and entry.platform.architecture in _WASM_ARCHITECTURES:
-            return _not_nested(entry, reference)
-    unnamed = [entry for entry in index.manifests if entry.platform is None]
-    if len(unnamed) == 1 == len(index.manifests):
-        return _not_nested(unnamed[0], reference)
+    for_wasm = [entry for entry in index.manifests if entry.platform and is_for_wasm(entry.platform)]
+    if for_wasm:
+        return _not_nested(min(for_wasm, key=_preference), reference)
+    images = [entry for entry in index.manifests if not _is_beside(entry)]
+    if len(images) == 1 and images[0].platform is None:
+        return _not_nested(images[0], reference)
     platforms = [str(entry.platform or "no platform") for entry in index.manifests]
     types = _listed(_media_types(index.manifests))
     raise NotWasmError(
@@ -102,21 +161,74 @@ def select_platform(index: Index, reference: Named) -> Descriptor:
     )
 
 
+def is_for_wasm(platform: Platform) -> bool:
+    """Whether a platform's processor is WebAssembly."""
+    return platform.architecture in _WASM_ARCHITECTURES
+
+
+def _preference(entry: Descriptor) -> tuple[int, bool]:
+    platform = entry.platform or Platform()
+    rank = _SYSTEMS.index(platform.os) if platform.os in _SYSTEMS else len(_SYSTEMS)
+    return rank, bool(platform.variant)
+
+
+def _is_beside(entry: Descriptor) -> bool:
+    """Whether a manifest tells of another: an attestation, a signature."""
+    if entry.platform is not None:
+        return (entry.platform.os, entry.platform.architecture) == ("unknown", "unknown")
+    return entry.artifact_type not in ("", *WASM_CONFIGS)
+
+
+def check_layered(config: LayeredConfig, layout: Layered, reference: Named, *, chosen: bool) -> None:
+    """See that it is worth to fetch an image's layers: it is for wasm, and says what each layer is.
+
+    `chosen` is an image that an index has for wasm. Images of other platforms are taken if what they run is
+    called `.wasm`: buildah's for crun, which knows no platform for wasm. Raises NotWasmError and
+    InvalidManifestError.
+    """
+    command = (*config.run.entrypoint, *config.run.cmd)
+    named_so = bool(command) and command[0].endswith(".wasm")
+    if not (chosen or is_for_wasm(config.platform) or named_so):
+        runs = f"runs {_quoted(command[0])}" if command else "names nothing to run"
+        raise NotWasmError(
+            reference,
+            f"the image is for {str(config.platform) or 'no platform'} and {runs}, which is no WebAssembly",
+        )
+    if len(config.diff_ids) != len(layout.layers):
+        raise InvalidManifestError(
+            reference,
+            f"image config: rootfs.diff_ids has {len(config.diff_ids)} entries for "
+            f"{len(layout.layers)} layers",
+        )
+    for index, digest in enumerate(config.diff_ids):
+        if not digests.valid(digest):
+            raise InvalidManifestError(
+                reference, f"image config: rootfs.diff_ids[{index}] {digest[:160]!r} is no digest"
+            )
+
+
 def read_config(data: bytes, reference: Named) -> ImageConfig:
     """An image config's run part. Raises InvalidManifestError naming the field."""
+    return read_layered_config(data, reference).run
+
+
+def read_layered_config(data: bytes, reference: Named) -> LayeredConfig:
+    """An image config. Raises InvalidManifestError naming the field."""
     try:
-        config = msgspec.json.decode(data, type=_ConfigDocument).config
+        document = msgspec.json.decode(data, type=_ConfigDocument)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidManifestError(reference, f"image config: {error}") from error
-    if config is None:
-        return ImageConfig()
-    return ImageConfig(
+    config = document.config or _ContainerConfig()
+    run = ImageConfig(
         entrypoint=tuple(config.entrypoint or ()),
         cmd=tuple(config.cmd or ()),
         env=tuple(config.env or ()),
         working_dir=config.working_dir or "",
         user=config.user or "",
     )
+    diff_ids = document.rootfs.diff_ids if document.rootfs is not None else None
+    platform = Platform(os=document.os, architecture=document.architecture)
+    return LayeredConfig(run, platform, tuple(diff_ids or ()))
 
 
 def _not_nested(entry: Descriptor, reference: Named) -> Descriptor:

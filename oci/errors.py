@@ -92,8 +92,16 @@ class VerificationError(ImageError):
     """The content is not what its digest or size promised."""
 
 
+class InvalidLayerError(ImageError):
+    """A layer's archive is damaged, hostile or too large to be unpacked."""
+
+
 class NotWasmError(ImageError):
     """The image holds no WebAssembly; the text says what it holds instead."""
+
+
+class UnsupportedImageError(NotWasmError):
+    """The image holds WebAssembly in a form that is not run yet."""
 
 
 class StoreError(ImageError):

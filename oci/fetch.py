@@ -8,12 +8,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oci import digests
-from oci.artifact import ImageConfig, read_config, select_module, select_platform
+from oci.artifact import (
+    ImageConfig,
+    Layered,
+    LayeredConfig,
+    Layout,
+    SingleModule,
+    check_layered,
+    is_for_wasm,
+    read_config,
+    read_layered_config,
+    select_layout,
+    select_platform,
+)
 from oci.errors import InvalidManifestError, NotFoundError, StoreError, VerificationError
+from oci.layers.unpacked import ImageFiles, Layer, Unpacked
 from oci.manifest import MAXIMUM_SIZE, Descriptor, Index, Manifest, decode
 from oci.package import package
 from oci.reference import Reference
@@ -25,38 +38,50 @@ from oci.store import Store
 class Plan:
     """What an image consists of: `digest` is what the reference stands for, `size` all bytes of it.
 
-    `config` is only wanted where it says how to run the module. `manifests` are the digests of the image's
-    manifest, and of the index that it is in, if it is in one.
+    `manifests` are the digests of the image's manifest, after that of the index that it is in, if it is in
+    one, which then has it for wasm if `chosen`.
     """
 
     digest: str
-    module: Descriptor
-    config: Descriptor | None
+    layout: Layout
     size: int
     manifests: tuple[str, ...]
+    chosen: bool = False
+
+    @property
+    def config(self) -> Descriptor | None:
+        """What says how to run it, to be had before the rest: see `approve`."""
+        return self.layout.config
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """What has to be here besides the manifests; the small one first."""
-        return (self.module,) if self.config is None else (self.config, self.module)
+        """What has to be here besides the manifests; the config first."""
+        layout = self.layout
+        parts = (layout.module,) if isinstance(layout, SingleModule) else layout.layers
+        config = () if layout.config is None else (layout.config,)
+        return tuple({part.digest: part for part in (*config, *parts)}.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """An image's files, all of which were here when this was made; `digests` are of manifests too."""
+    """An image, all of which was here when this was made; `digests` are of manifests too.
+
+    It has either a `module`, and its digest, or `files`. `kept` are files of the store and their sizes.
+    """
 
     digest: str
-    module: Path
+    module: Path | None
     module_digest: str
+    files: ImageFiles | None
     size: int
     config: ImageConfig
-    files: tuple[tuple[Path, int], ...]
+    kept: tuple[tuple[Path, int], ...]
     digests: frozenset[str]
 
     def is_here(self) -> bool:
         """Whether the files are still here, in their sizes; a microsecond each."""
         try:
-            return all(path.stat().st_size == size for path, size in self.files)
+            return all(path.stat().st_size == size for path, size in self.kept)
         except OSError:
             return False
 
@@ -116,7 +141,7 @@ def take_in(file: Path, reference: Reference, store: Store) -> Plan:
     digest = digests.of(made.manifest)
     store.write(reference, digest, made.manifest)
     size = len(made.manifest) + made.layer.size
-    return Plan(digest=digest, module=made.layer, config=None, size=size, manifests=(digest,))
+    return Plan(digest, SingleModule(made.layer, None), size, manifests=(digest,))
 
 
 def is_kept(reference: Reference, store: Store, descriptor: Descriptor) -> bool:
@@ -125,36 +150,63 @@ def is_kept(reference: Reference, store: Store, descriptor: Descriptor) -> bool:
         return store.has(descriptor.digest, descriptor.size)
 
 
-def complete(reference: Reference, store: Store, plan: Plan) -> Content:
-    """The files of an image whose blobs are here. Raises OciError."""
-    config = ImageConfig()
-    if plan.config is not None:
-        config = read_config(_kept(reference, store, plan.config.digest), reference)
+def approve(reference: Reference, store: Store, plan: Plan) -> None:
+    """Look at an image's config, which is here, before the rest is fetched. Raises OciError."""
+    if isinstance(plan.layout, Layered):
+        _layered_config(reference, store, plan.layout, chosen=plan.chosen)
+
+
+def complete(reference: Reference, store: Store, unpacked: Unpacked, plan: Plan) -> Content:
+    """The image whose blobs are here; its files are unpacked if they are not yet. Raises OciError."""
+    layout, config = plan.layout, ImageConfig()
+    module, module_digest, files = None, "", None
+    kept = [(store.path(blob.digest), blob.size) for blob in plan.blobs]
+    if isinstance(layout, SingleModule):
+        module, module_digest = store.path(layout.module.digest), layout.module.digest
+        if layout.config is not None:
+            config = read_config(_kept(reference, store, layout.config.digest), reference)
+    else:
+        told = _layered_config(reference, store, layout, chosen=plan.chosen)
+        config = told.run
+        layers = [
+            Layer(store.path(layer.digest), layer.media_type, layer.digest, diff_id)
+            for layer, diff_id in zip(layout.layers, told.diff_ids, strict=True)
+        ]
+        files = unpacked.files(reference, plan.manifests[-1], layers)
+        with _disk(reference):
+            kept.append((files.record, files.record.stat().st_size))
     return Content(
         digest=plan.digest,
-        module=store.path(plan.module.digest),
-        module_digest=plan.module.digest,
+        module=module,
+        module_digest=module_digest,
+        files=files,
         size=plan.size,
         config=config,
-        files=tuple((store.path(blob.digest), blob.size) for blob in plan.blobs),
+        kept=tuple(kept),
         digests=frozenset((*plan.manifests, *(blob.digest for blob in plan.blobs))),
     )
 
 
-def recall(reference: Reference, store: Store, digest: str) -> Content:
+def recall(reference: Reference, store: Store, unpacked: Unpacked, digest: str) -> Content:
     """An image of an earlier run, from what is here. Raises OciError when anything of it is missing."""
     plan = _plan(reference, digest, lambda wanted: _kept(reference, store, wanted))
     for blob in plan.blobs:
         if not is_kept(reference, store, blob):
             raise NotFoundError(reference, f"blob {blob.digest}: not in the image store")
-    return complete(reference, store, plan)
+    return complete(reference, store, unpacked, plan)
+
+
+def _layered_config(reference: Reference, store: Store, layout: Layered, *, chosen: bool) -> LayeredConfig:
+    config = read_layered_config(_kept(reference, store, layout.config.digest), reference)
+    check_layered(config, layout, reference, chosen=chosen)
+    return config
 
 
 def _plan(reference: Reference, digest: str, read: Callable[[str], bytes]) -> Plan:
     """Follow the manifests, at most one index deep."""
     data = read(digest)
     size = len(data)
-    manifests = [digest]
+    manifests, is_chosen = [digest], False
     document: Manifest | Index = decode(data, reference)
     if isinstance(document, Index):
         chosen = select_platform(document, reference)
@@ -164,15 +216,13 @@ def _plan(reference: Reference, digest: str, read: Callable[[str], bytes]) -> Pl
                 reference, f"manifest {chosen.digest}: {len(data)} bytes, the index says {chosen.size}"
             )
         size += len(data)
+        is_chosen = chosen.platform is not None and is_for_wasm(chosen.platform)
         manifests.append(chosen.digest)
         document = decode(data, reference)
         if isinstance(document, Index):
             raise InvalidManifestError(reference, f"manifest {chosen.digest}: an index in an index")
-    layout = select_module(document, reference)
-    size += layout.module.size + (layout.config.size if layout.config else 0)
-    return Plan(
-        digest=digest, module=layout.module, config=layout.config, size=size, manifests=tuple(manifests)
-    )
+    plan = Plan(digest, select_layout(document, reference), size, tuple(manifests), is_chosen)
+    return replace(plan, size=size + sum(blob.size for blob in plan.blobs))
 
 
 def _kept(reference: Reference, store: Store, digest: str) -> bytes:

@@ -20,8 +20,9 @@ from typing import ParamSpec, TypeVar
 from oci.artifact import ImageConfig
 from oci.auth import Credentials
 from oci.errors import ImageError
-from oci.fetch import Content, complete, fetch, is_kept, recall, resolve, take_in
+from oci.fetch import Content, approve, complete, fetch, is_kept, recall, resolve, take_in
 from oci.flights import SingleFlight, ended
+from oci.layers.unpacked import ImageFiles, Unpacked
 from oci.manifest import Descriptor
 from oci.reference import Reference
 from oci.registries import Registries
@@ -44,16 +45,23 @@ class Image:
     """An image whose files are on this node.
 
     `digest` is what the reference stood for: a manifest, or an index of which the part for wasm is here.
-    `size` is bytes of all of it. `names` has the digest references first, as in a node's status.
+    `size` is bytes of all of it. `names` has the digest references first, as in a node's status. What there
+    is to run is either a `module`, and its digest, or among the `files`; see oci.layers.command.
     """
 
     reference: Reference
     digest: str
-    module: Path
+    module: Path | None
     module_digest: str
     size: int
     names: tuple[str, ...]
     config: ImageConfig
+    files: ImageFiles | None = None
+
+    @property
+    def module_digests(self) -> frozenset[str]:
+        """Of all WebAssembly in it."""
+        return frozenset(self.files.modules.values() if self.files else (self.module_digest,))
 
 
 class _Source:
@@ -97,6 +105,7 @@ class ImageStore:
         """Nothing is read or made before `open`. `progress` is told of every piece of a blob, in a thread."""
         self._progress = progress
         self._store = Store(root)
+        self._unpacked = Unpacked(root / "unpacked")
         self._registries = Registries(tuple(insecure_registries), registry_config_dir)
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
@@ -116,9 +125,11 @@ class ImageStore:
 
         What is corrupt is set aside with a line in the log, and pulled anew when it is asked for.
         """
-        for reference, digest in self._store.open():
+        entries = self._store.open()
+        self._unpacked.open()
+        for reference, digest in entries:
             try:
-                content = self._contents.get(digest) or recall(reference, self._store, digest)
+                content = self._contents.get(digest) or recall(reference, self._store, self._unpacked, digest)
             except ImageError as error:
                 self._store.set_aside_entry(reference, error.cause)
             else:
@@ -166,7 +177,7 @@ class ImageStore:
         """
         async with self._slots:
             plan = await asyncio.to_thread(take_in, file, reference, self._store)
-            content = await asyncio.to_thread(complete, reference, self._store, plan)
+            content = await asyncio.to_thread(complete, reference, self._store, self._unpacked, plan)
             for name in (reference, reference.by_digest(plan.digest)):
                 await asyncio.to_thread(self._store.bind, name, plan.digest)
                 self._remember(name, content)
@@ -189,6 +200,7 @@ class ImageStore:
                 del self._contents[image.digest]
             needed = frozenset[str]().union(*(content.digests for content in self._contents.values()))
             await asyncio.to_thread(self._store.remove_all_but, needed)
+            await asyncio.to_thread(self._unpacked.remove_all_but, needed)
         return unused
 
     async def _pull(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> Image:
@@ -207,9 +219,14 @@ class ImageStore:
             with source.used():
                 known = None if ask and reference.digest else self._digests.get(_key(reference))
                 plan = await self._call(source, resolve, source.repository, self._store, known)
+                if plan.config is not None:
+                    await self._get_blob(source, plan.config)
+                    await self._call(source, approve, reference, self._store, plan)
                 for blob in plan.blobs:
                     await self._get_blob(source, blob)
-                content = await self._call(source, complete, reference, self._store, plan)
+                content = self._contents.get(plan.digest)
+                if content is None or not content.is_here():
+                    content = await self._call(source, complete, reference, self._store, self._unpacked, plan)
                 # The digest's own name stays when the tag moves on.
                 for name in dict.fromkeys((_key(reference), reference.by_digest(plan.digest))):
                     if self._digests.get(name) != plan.digest:
@@ -268,6 +285,7 @@ class ImageStore:
             size=content.size,
             names=tuple(name for _, name in names),
             config=content.config,
+            files=content.files,
         )
 
 

@@ -46,6 +46,7 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     digest: str
     size: Size
     platform: Platform | None = None
+    artifact_type: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True):

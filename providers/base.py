@@ -117,6 +117,10 @@ class ContainerSpec:
     input open for those who attach, `stdin_once` until the first of them has gone; both mean what they mean
     in a pod's spec, and nothing to `run`. `network` lets the guest use the host's network.
 
+    `template` is a directory whose files the guest finds in a root directory of its own: as copies, or, with
+    `read_only_root`, the same files where the file systems allow that. What the container is given at a place
+    of `files` or `preopens` is there instead. It is used when the container starts, and not known afterwards.
+
     `read_only_root` makes `/` read-only; `preopens` keep their own mode, and nothing in `files`, which appear
     in `/`, can be written then. `identity` is whom the process becomes before the guest's first instruction,
     None for whom the node runs as; the directory of the log becomes that user's, who rotates the log, so it
@@ -142,6 +146,7 @@ class ContainerSpec:
     log_max_bytes: int = 10 * 1024 * 1024
     log_max_files: int = 5
     root: Path | None = None
+    template: Path | None = None
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False

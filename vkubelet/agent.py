@@ -109,7 +109,7 @@ async def serve(config: Config) -> None:
             ends.push_async_callback(client.close)
             if not config.static_pod_path:
                 await _first_contact(client)
-            provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
+            provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled", root / "rootfs")
             ends.push_async_callback(provider.close)
             await _Agent(config, client, kubeconfig, InstrumentedProvider(provider), diagnosis).run()
 

@@ -124,7 +124,7 @@ async def serve_alone(config: Config) -> None:
     diagnosis = Diagnosis()
     with only_agent(run_dir), signals.answered(diagnosis, run_dir):
         async with contextlib.AsyncExitStack() as ends:
-            provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled")
+            provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled", root / "rootfs")
             ends.push_async_callback(provider.close)
             await _Alone(config, InstrumentedProvider(provider), diagnosis).run()
 

@@ -108,6 +108,8 @@ class Confinement:
             raise InvalidSpecError(f"group: {spec.group.name!r} is no name of a group")
         if spec.root is not None and not spec.root.is_dir():
             raise InvalidSpecError(f"root: {spec.root} is not a directory")
+        if spec.template is not None and not spec.template.is_dir():
+            raise InvalidSpecError(f"template: {spec.template} is not a directory")
         rootfs.check(spec)
         if spec.identity is not None and not self._may_become_another:
             check_identity(spec.identity, Identity(os.geteuid(), os.getegid(), tuple(os.getgroups())))
@@ -130,13 +132,16 @@ class Confinement:
         """Make what takes no time worth a thread; False if something is left for `furnish` to do."""
         if spec.root is not None:
             return True
-        if self._is_another(spec) or Limits.of(spec):
+        if self._is_another(spec) or Limits.of(spec) or spec.template is not None:
             return False
         return rootfs.link_files(self._directory.root(spec.id), spec.files)
 
     def furnish(self, spec: ContainerSpec) -> None:
         """Make what may take its time. An instance has all of its container's. Raises ProviderError."""
-        rootfs.place_files(self._directory.root(spec.id), spec.files)
+        root = self._directory.root(spec.id)
+        rootfs.place_files(root, spec.files)
+        if spec.template is not None:
+            rootfs.fill(root, spec.template, read_only=spec.read_only_root)
         if spec.identity is not None and spec.log_path is not None and self._is_another(spec):
             _hand_over(spec.log_path.parent, spec.identity)
         limits = Limits.of(spec)

@@ -13,6 +13,8 @@ processes or asyncio.
     RUN_DIR/cgroups              where the containers' cgroups are
     RUN_DIR/corrupt/             what could not be understood, set aside for people
     RUN_DIR/trash/               what is being removed
+    ROOTS_DIR/RUN/ID/            the rootfs/ of one that begins with a template's files, to which that is a
+                                 link: on a disk, as they may be large and the template's own
 """
 
 # Paths are text here: at a thousand containers a second, pathlib costs more than the calls themselves.
@@ -23,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import logging
 import os
 import stat
@@ -32,10 +35,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, Preopen, ProviderError
+from providers.faultpoints import reached
 from providers.removal import remove_tree
 from providers.wasmtime import files, rootfs, specs
 from providers.wasmtime.files import CorruptFileError, Started
-from providers.faultpoints import reached
 
 _SPECS = 128
 """Specs that are kept decoded: of as many containers as a node has by default, and some."""
@@ -69,8 +72,11 @@ class Found:
 class RunDirectory:
     """The state of one node's containers. One agent has it at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, roots: Path | None = None) -> None:
+        """`roots` is for root directories with files, whosoever on this machine; None: they are in `path`."""
         self.path = path
+        run = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+        self._roots = None if roots is None else roots / run
         self._containers = path / "containers"
         self._trash = path / "trash"
         self._corrupt = path / "corrupt"
@@ -83,6 +89,8 @@ class RunDirectory:
             for directory in (self.path, self._containers, self._trash, self._corrupt):
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.chmod(0o700)
+            if self._roots is not None:
+                self._roots.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = os.open(self.path / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -162,25 +170,33 @@ class RunDirectory:
         directory = f"{self._containers}/{spec.id}"
         try:
             os.mkdir(directory, 0o700)
+            reached("container-directory-made")
             if spec.root is None:
                 # Here and not by the process: an instance may be asked for as soon as the container is there.
-                rootfs.make(self.root(spec.id), spec, own_preopens)
+                rootfs.make(self._placed_root(spec), spec, own_preopens)
             if spec.stop_file:
                 with contextlib.suppress(FileExistsError):
                     rootfs.make_directory(str(stop))
             if born_in is not None:
                 os.symlink(born_in, f"{directory}/cgroup")
-            reached("container-directory-made")
             _write(f"{directory}/spec", encoded)
+            reached("container-spec-written")
         except FileExistsError as error:
             raise ProviderError(f"container {spec.id} exists already") from error
         except OSError as error:
             self.discard(spec.id)
             raise ProviderError(f"making the container's directory: {error}") from error
 
+    def _placed_root(self, spec: ContainerSpec) -> Path:
+        """Where the root directory is to be made; elsewhere, `root` is a link to it."""
+        root = self.root(spec.id)
+        if spec.template is None or self._roots is None:
+            return root
+        os.symlink(self._roots / spec.id, root)
+        return self._roots / spec.id
+
     def rewrite(self, spec: ContainerSpec, *, cgroups: Iterable[Path] = ()) -> None:
         """Keep another spec for the instances that are still to come. Raises ProviderError."""
-            reached("container-spec-written")
         encoded = specs.encode(spec, self.stop_directory(self.owner(spec)), cgroups)
         try:
             _write(f"{self._containers}/{spec.id}/spec", encoded)
@@ -239,23 +255,28 @@ class RunDirectory:
             self.container(container_id).rename(trash)
         except FileNotFoundError:
             return None
+        reached("container-trashed")
         return trash
 
     def trash(self) -> list[Path]:
         """What earlier agents did not come to remove, if it is asked for before anything is discarded."""
-        return list(self._trash.iterdir())
+        roots = [] if self._roots is None else list(self._roots.iterdir())
+        stray = [root for root in roots if not self.container(root.name).exists()]
+        return [*self._trash.iterdir(), *stray]
 
     def dispose(self, *trash: Path) -> None:
         """Remove what `remove` or `discard` returned; blocks. What cannot be removed is left to the next."""
         for path in trash:
             try:
+                if self._roots is not None and path.parent == self._trash:
+                    with contextlib.suppress(FileNotFoundError):
+                        remove_tree(self._roots / path.name.partition(".")[0])
                 remove_tree(path)
             except OSError as error:
                 _log.error("what was removed of a container stays in %s: %s", path, error)
 
     def withdraw(self, container_id: str) -> Started | None:
         """Make sure that a container that has not begun never will; None if so, and else its claim."""
-        reached("container-trashed")
         directory = self.container(container_id)
         claim = directory / f".withdrawn.{os.getpid()}"
         _write(str(claim), files.encode_started(Started(0, 0, 0)))

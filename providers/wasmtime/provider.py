@@ -51,10 +51,21 @@ _STARTS = 3
 
 
 class WasmtimeProvider:
-    """See providers.base.Provider. `run_dir` is for state of this boot, `cache_dir` for compiled code."""
+    """See providers.base.Provider. `run_dir` is for state of this boot, `cache_dir` for compiled code.
 
-    def __init__(self, run_dir: Path, cache_dir: Path, *, program: Path = launcher.PROGRAM) -> None:
-        self._directory = RunDirectory(run_dir.absolute())
+    Root directories that begin with files are made in `roots_dir`, best on the disk that these are on.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        cache_dir: Path,
+        roots_dir: Path | None = None,
+        *,
+        program: Path = launcher.PROGRAM,
+    ) -> None:
+        roots = None if roots_dir is None else roots_dir.absolute()
+        self._directory = RunDirectory(run_dir.absolute(), roots)
         self._compiler = Compiler(cache_dir.absolute())
         self._containers: dict[str, Container] = {}
         self._confinement = Confinement(self._directory)
@@ -62,7 +73,7 @@ class WasmtimeProvider:
         self._watches = processes.Watches(self._on_ended)
         self._on_exit: ExitListener = lambda state: None
         self._launcher = Supervisor(self._directory.path, program, self._on_ended, self._watch_all)
-        self._meter = UsageMeter(lambda container_id: self._directory.container(container_id) / "rootfs")
+        self._meter = UsageMeter(lambda container_id: self._directory.root(container_id).resolve())
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def open(self, on_exit: ExitListener) -> list[ContainerState]:
@@ -76,6 +87,7 @@ class WasmtimeProvider:
             boot = processes.boot_id()
             same_boot = self._directory.begin_boot(boot)
             scanned = await asyncio.to_thread(lambda: list(self._directory.scan()))
+            reached("adoption-scanned")
             known = {container_id for container_id, _ in scanned}
             await asyncio.to_thread(self._confinement.open, known, same_boot=same_boot)
             for container_id, found in scanned:
@@ -87,7 +99,6 @@ class WasmtimeProvider:
                 container.has_cgroup = self._confinement.has_cgroup(found.spec)
                 self._containers[container_id] = container
                 if found.exit is None:
-            reached("adoption-scanned")
                     self._adopt(container, same_boot=same_boot)
                 else:
                     container.state = dataclasses.replace(
@@ -96,6 +107,7 @@ class WasmtimeProvider:
                 container.ended = container.state.exit is not None
             running = {name for name, container in self._containers.items() if not container.ended}
             await asyncio.to_thread(self._confinement.sweep, running)
+            reached("adoption-swept")
             self._directory.finish_boot(boot)
         except BaseException:
             await self.close()
@@ -107,7 +119,6 @@ class WasmtimeProvider:
     def _adopt(self, container: Container, *, same_boot: bool) -> None:
         process, connection = container.process, self._launcher.connection
         if not same_boot or process is None:
-            reached("adoption-swept")
             self._finish(container, "the node was rebooted")
             return
         found = processes.stat(process.pid)
@@ -177,6 +188,7 @@ class WasmtimeProvider:
             del self._containers[spec.id]
             await self._discard(container)
             raise
+        reached("container-answered")
         container.process = process
         container.state = dataclasses.replace(container.state, pid=process.pid, started_at=process.started_at)
         if container.killed:
@@ -188,7 +200,6 @@ class WasmtimeProvider:
     async def run(
         self, spec: ContainerSpec, streams: Streams, on_start: Callable[[int], None] | None = None
     ) -> Exit:
-        reached("container-answered")
         """See Provider.run."""
         self._confinement.check(spec)
         return await self._instances.run(spec, streams, on_start)
@@ -273,6 +284,7 @@ class WasmtimeProvider:
         container.has_cgroup = self._confinement.has_cgroup(spec) or container.has_cgroup
         try:
             await asyncio.to_thread(self._confinement.update, spec, process.pid)
+            reached("container-updated")
         finally:
             self._directory.forget_spec(spec.id)
         # Said to the process too, which else ignores it; see native/limits.h.
@@ -284,7 +296,6 @@ class WasmtimeProvider:
 
     def capabilities(self) -> Capabilities:
         """See Provider.capabilities."""
-            reached("container-updated")
         return self._confinement.capabilities()
 
     async def remove(self, container_id: str) -> None:
@@ -323,6 +334,7 @@ class WasmtimeProvider:
     async def _discard(self, container: Container) -> None:
         self._directory.forget_spec(container.state.id)
         trash = self._directory.remove(container.state.id)
+        reached("container-directory-removed")
         if container.has_cgroup:
             await asyncio.to_thread(self._confinement.remove, container.state.id)
         if trash is not None:
@@ -334,7 +346,7 @@ class WasmtimeProvider:
         container = self._containers.get(container_id)
         if container is None or container.ended:
             return
-        reached("container-directory-removed")
+        reached("container-end-heard")
         container.ended = True
         container.disarm()
         self._meter.forget(container_id)
@@ -346,7 +358,6 @@ class WasmtimeProvider:
         try:
             ended = self._directory.read_exit(state.id)
         except CorruptFileError as error:
-        reached("container-end-heard")
             _log.error("container %s: %s", state.id, error)
             ended, lost = None, f"the container's exit record cannot be read: {error}"
         if ended is None:
@@ -361,6 +372,7 @@ class WasmtimeProvider:
             del self._containers[state.id]
             self._spawn(self._discard(container))
         elif container.ended:
+            reached("container-end-noted")
             self._on_exit(container.state)
 
     def _watch_all(self) -> None:
@@ -372,7 +384,6 @@ class WasmtimeProvider:
                 continue
             if not self._watches.add(name, process.pid, process.start_time):
                 self._on_ended(name)
-            reached("container-end-noted")
 
     def _spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         task = asyncio.get_running_loop().create_task(work)

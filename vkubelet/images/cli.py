@@ -40,7 +40,9 @@ def inspect(image: str, *, insecure: bool, as_json: bool) -> None:
         directory = Path(temporary)
         try:
             found, module = _found(image, directory, insecure=insecure)
-            refusal = found.problem or asyncio.run(_refusal(module, found, directory))
+            refusal: str | None = found.problem
+            if module is not None and not refusal:
+                refusal = asyncio.run(_refusal(module, found, directory))
         except OciError as error:
             _fail(str(error))
         except OSError as error:
@@ -81,9 +83,10 @@ def push(file: Path, reference: str, annotation: tuple[str, ...], *, insecure: b
     click.echo(f"{target}@{digest}")
 
 
-def _found(image: str, directory: Path, *, insecure: bool) -> tuple[Inspection, Path]:
+def _found(image: str, directory: Path, *, insecure: bool) -> tuple[Inspection, Path | None]:
     """What the image holds, and where its module is now, if it has one. Raises OciError and OSError."""
     from oci.inspection import inspect_file, inspect_image
+    from oci.layers.unpacked import Unpacked
     from oci.reference import parse
     from oci.registry import Repository
     from oci.store import Store
@@ -94,13 +97,16 @@ def _found(image: str, directory: Path, *, insecure: bool) -> tuple[Inspection, 
     reference = parse(image)
     store, progress = Store(directory / "images"), PullProgress()
     store.open()
+    unpacked = Unpacked(directory / "unpacked")
+    unpacked.open()
     repository = Repository(reference, insecure=insecure, credentials=_credentials(reference))
     with contextlib.closing(repository):
         try:
-            found = inspect_image(repository, store, lambda blob, size: progress(reference, blob, size))
+            return inspect_image(
+                repository, store, unpacked, lambda blob, size: progress(reference, blob, size)
+            )
         finally:
             progress.clear()
-    return found, store.path(found.module.digest) if found.module is not None else directory
 
 
 async def _refusal(module: Path, found: Inspection, directory: Path) -> str | None:

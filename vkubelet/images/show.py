@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from oci.artifact import ImageConfig
 from oci.inspection import Inspection, Part
+from oci.spin import Application
 
 _WIDTH = 10
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -23,8 +24,11 @@ def lines(found: Inspection, refusal: str | None) -> Iterator[str]:
     yield from _field("config", [_part(found.config)] if found.config else ())
     yield from _field("layers", [_part(layer) for layer in found.layers or ()])
     yield from _field("runs as", list(_run(found.run)) if found.run else ())
+    if found.spin is not None:
+        yield from _field("spin", _application(found.spin))
     if found.module is not None:
-        yield from _field("module", [f"{found.module.kind}, {size(found.module.size)}"])
+        where = f"{found.module.path}, " if found.module.path else ""
+        yield from _field("module", [f"{where}{found.module.kind}, {size(found.module.size)}"])
         yield from _field("imports", _grouped(found.module.imports))
         yield from _field("exports", found.module.exports)
     yield from _field("runs here", ["yes" if refusal is None else f"no: {refusal}"])
@@ -56,6 +60,15 @@ def _run(config: ImageConfig) -> Iterator[str]:
     if config.user:
         yield f"as user {config.user}"
     yield from config.env
+
+
+def _application(found: Application) -> list[str]:
+    """A Spin application by its name, and one line for what triggers each component."""
+    triggers = [
+        " ".join(part for part in (trigger.kind, trigger.route, trigger.component) if part)
+        for trigger in found.triggers
+    ]
+    return [f"{found.name} {found.version}".strip(), *triggers]
 
 
 def _grouped(names: Sequence[str]) -> list[str]:

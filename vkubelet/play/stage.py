@@ -93,7 +93,7 @@ async def play(options: Options, data: bytes) -> Outcome:
         )
         make_directories(config)
         compiled = place.compiled if options.root_dir is None else options.root_dir / "compiled"
-        provider = WasmtimeProvider(place.run / RUNTIME, compiled)
+        provider = WasmtimeProvider(place.run / RUNTIME, compiled, Path(config.root_dir) / "rootfs")
         stage = _Stage(options, config, found, provider)
         try:
             return await stage.run()

@@ -109,18 +109,17 @@ def arguments(
     entrypoint: Sequence[str],
     cmd: Sequence[str],
     declared: Mapping[str, str],
-    default_name: str,
+    default_name: str | None,
 ) -> tuple[str, ...]:
     """The guest's arguments, argv[0] first, by Docker's rule: command replaces the image's entrypoint and
-    cmd, args replaces cmd. A wasm image has no entrypoint: its module's name stands in as argv[0].
+    cmd, args replaces cmd. A wasm artifact has no entrypoint: its module's name stands in as argv[0].
     """
     command = [expand(part, declared) for part in container.command or ()]
     args = [expand(part, declared) for part in container.args or ()]
     if command:
         return (*command, *args)
-    head = list(entrypoint)
-    tail = args or list(cmd)
-    return (*(head or [default_name]), *tail)
+    head = list(entrypoint) or ([] if default_name is None else [default_name])
+    return (*head, *(args or cmd))
 
 
 def _all_of(pod: Pod, source: EnvFromSource, sources: Sources) -> dict[str, str]:

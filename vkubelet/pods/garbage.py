@@ -56,8 +56,8 @@ class Garbage:
             left = self._images.list()
             if self._access is not None:
                 self._access.keep_only({image.digest for image in left})
-            needed = {image.module_digest for image in left}
-            for digest in {image.module_digest for image in removed} - needed:
+            needed = {digest for image in left for digest in image.module_digests}
+            for digest in {digest for image in removed for digest in image.module_digests} - needed:
                 await self._provider.discard(digest)
         except (OSError, ProviderError) as error:
             logger.warning("images that no pod uses: %s", error)

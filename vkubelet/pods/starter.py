@@ -29,11 +29,12 @@ from vkubelet.pods.container_reference import container_reference
 from vkubelet.pods.devices import DeviceError, Devices, Equipment
 from vkubelet.pods.downward import ConfigValueError
 from vkubelet.pods.ending import wants_stop_file
-from vkubelet.pods.environment import Environment, arguments, with_terminal
+from vkubelet.pods.environment import Environment, with_terminal
 from vkubelet.pods.etc_files import EtcFiles
 from vkubelet.pods.fit import NodeView
 from vkubelet.pods.hostname import Hostname, HostnameError, hostname
 from vkubelet.pods.images.source import ImageSource
+from vkubelet.pods.program import Program, program
 from vkubelet.pods.qos import oom_score_adj
 from vkubelet.pods.resources import applied
 from vkubelet.pods.security import IdentityError, identity, joined, own_identity, read_only_root
@@ -118,7 +119,6 @@ class Starter:
                 await volumes.show(volume.name, await self._images.image(pod, like))
             image = await self._images.image(pod, container)
             reached("image-bound")
-            artifact = await self._prepare(image)
             place = Place(name.name, host_ip, self._node().allocatable, volumes.host_path)
             try:
                 env = await self._environments.make(pod, container, image.config.env, place, available)
@@ -130,8 +130,22 @@ class Starter:
             except OSError as error:
                 raise StartError("CreateContainerConfigError", f"files of /etc: {error}") from error
             env = equipment.below(env)
+            runs = await program(container, image, env)
+            artifact = await self._prepare(runs)
             spec = self._spec(
-                pod, container, number, life, backoff, env, volumes, group, beside, image, artifact, equipment
+                pod,
+                container,
+                number,
+                life,
+                backoff,
+                env,
+                volumes,
+                group,
+                beside,
+                image,
+                equipment,
+                runs,
+                artifact,
             )
             self._event(pod, container, "Normal", "Created", "Container created")
             state = await self._run(spec)
@@ -157,9 +171,9 @@ class Starter:
             self._recorder.event(pod_reference(pod), "Warning", "FailedCreatePodSandBox", message)
             raise StartError("ContainerCreating", "") from error
 
-    async def _prepare(self, image: Image) -> Artifact:
+    async def _prepare(self, runs: Program) -> Artifact:
         try:
-            return await self._provider.prepare(image.module, image.module_digest)
+            return await self._provider.prepare(runs.module, runs.digest)
         except ProviderError as error:
             raise StartError("CreateContainerError", str(error)) from error
 
@@ -175,8 +189,9 @@ class Starter:
         group: Group | None,
         beside: Callable[[tuple[Preopen, ...]], tuple[Preopen, ...]],
         image: Image,
-        artifact: Artifact,
         equipment: Equipment,
+        runs: Program,
+        artifact: Artifact,
     ) -> ContainerSpec:
         bounds, node = applied(pod, container), self._node()
         try:
@@ -187,17 +202,17 @@ class Starter:
         user = joined(user, mounted.groups, self._own)
         preopens = (*mounted.preopens, *beside(mounted.preopens))
         config = image.config
-        module_name = image.reference.repository.rpartition("/")[2]
         log_path = log_file(self._config, pod, container.name, number)
         log_directories.make(log_directories.link(self._config.root_dir, pod.metadata.uid), log_path.parent)
         return ContainerSpec(
             id=secrets.token_hex(32),
             labels=records.labels(pod, container, number, life, image_id(image), backoff, user or self._own),
             artifact=artifact,
-            args=arguments(container, config.entrypoint, config.cmd, env.declared, module_name),
+            args=runs.words,
             env=with_terminal(env.variables) if container.tty else env.variables,
             log_path=log_path,
             working_dir=container.working_dir or config.working_dir or "/",
+            template=image.files.root if image.files else None,
             preopens=preopens,
             files=(*mounted.files, *self._etc.mounts(pod, preopens, mounted.files)),
             memory_limit=bounds.memory_limit or None,

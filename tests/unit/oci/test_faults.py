@@ -121,8 +121,9 @@ class TestManifests:
     async def test_of_an_image_for_linux(self, registry, fails):
         layer = registry.blob(b"tar", "application/vnd.oci.image.layer.v1.tar+gzip")
         config_type = "application/vnd.oci.image.config.v1+json"
-        registry.document("me/app:v1", registry.manifest(layer, config_type=config_type))
-        await fails(NotWasmError, config_type, "application/vnd.oci.image.layer.v1.tar+gzip")
+        config = b'{"os": "linux", "architecture": "arm64", "config": {"Cmd": ["/bin/sh"]}}'
+        registry.document("me/app:v1", registry.manifest(layer, config=config, config_type=config_type))
+        await fails(NotWasmError, "for linux/arm64 and runs /bin/sh, which is no WebAssembly")
 
     async def test_of_a_hundred_megabytes(self, registry, fails):
         sent: list[int] = []

@@ -1,18 +1,23 @@
 """image: the files of an image, read-only.
 
-It exists to put what the node's image store has of an image into a directory. Today that is the one module of
-a wasm artifact; other images cannot be pulled yet. It must not know how an image gets here: a pod's
-containers have their images pulled when they start, and an image volume is pulled like one.
+It exists to put what the node's image store has of an image into a directory: the one module of a wasm
+artifact, or all of an image's files, shared with the store where the file system allows it. It must not know
+how an image gets here: a pod's containers have their images pulled when they start, and an image volume is
+pulled like one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
 
 from oci.images import Image
+from oci.layers.unpacked import ImageFiles
+from providers.copying import copy_tree
+from providers.removal import remove_tree
 from vkubelet.api.objects import Pod
 from vkubelet.api.volumes import Volume
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
@@ -42,6 +47,10 @@ def show(where: Path, image: Image) -> Mounted:
     An image that is another by now gets another directory: running containers keep what they have.
     """
     make_private(where)
+    if image.files is not None:
+        return _show_files(where, image, image.files)
+    if image.module is None:
+        raise FileNotFoundError(errno.ENOENT, "the image holds nothing", str(image.reference))
     directory = where / image.module_digest.rpartition(":")[2]
     with contextlib.suppress(FileExistsError):
         directory.mkdir()
@@ -58,4 +67,18 @@ def show(where: Path, image: Image) -> Mounted:
             shutil.copyfile(image.module, fresh)
         fresh.chmod(_FILE_MODE)
         fresh.rename(file)
+    return Mounted(directory, read_only=True)
+
+
+def _show_files(where: Path, image: Image, files: ImageFiles) -> Mounted:
+    """They are other names of the store's files, which stay when the store removes its own."""
+    directory = where / image.digest.rpartition(":")[2]
+    if not directory.exists():
+        fresh = where / f".{directory.name}.new"
+        if fresh.exists():
+            remove_tree(fresh)
+        fresh.mkdir()
+        copy_tree(files.root, fresh, share=True)
+        fresh.chmod(_DIRECTORY_MODE)
+        fresh.rename(directory)
     return Mounted(directory, read_only=True)
