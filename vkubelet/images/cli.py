@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -126,17 +127,22 @@ async def _refusal(module: Path, found: Inspection, directory: Path) -> str | No
 
 
 def _credentials(reference: Reference) -> Credentials | None:
-    """The user's own for this registry, as `docker login` left them."""
-    from oci.keyring import Keyring, KeyringError, read_config
+    """The user's own for this registry, where `docker login` left them: in its file, or with its helper."""
+    from oci.credential_helper import CredentialHelperError, lookup
+    from oci.keyring import KeyringError
 
-    path = Path.home() / ".docker" / "config.json"
+    path = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     try:
-        keys = Keyring(read_config(path.read_bytes(), None)).lookup(reference)
+        found = asyncio.run(lookup(path.read_bytes(), reference))
     except FileNotFoundError:
         return None
     except KeyringError as error:
         _fail(f"{path}: {error}")
-    return keys[0].credentials if keys else None
+    except CredentialHelperError as error:
+        # What is public needs none; what is not, the registry will tell.
+        click.echo(f"vkubelet: going on without credentials: {path}: {error}", err=True)
+        return None
+    return found[0] if found else None
 
 
 def _print(found: Inspection, refusal: str | None, *, as_json: bool) -> None:

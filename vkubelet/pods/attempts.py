@@ -122,7 +122,8 @@ class Attempts:
             image, before = self._failures.get(name, (container.image, Backoff()))
             again = (before if image == container.image else Backoff()).next(failed, failed)
             self._failures[name] = container.image, again
-            waiting = Waiting(error.reason, str(error), failed, again.retry_at(failed), container.image)
+            due = again.retry_at(failed, error.retry_after)
+            waiting = Waiting(error.reason, str(error), failed, due, container.image)
             self._containers.set(name, waiting=waiting, starting=False)
             telemetry.STARTED_CONTAINER_ERRORS.inc(self._containers.kind(name), error.reason)
         except asyncio.CancelledError:

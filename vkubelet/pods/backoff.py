@@ -20,11 +20,13 @@ class Backoff:
     delay: float = 0.0
     updated: float = 0.0
 
-    def retry_at(self, event: float) -> float:
-        """When what happened at `event` may be tried again; `event` itself when there is no back-off."""
-        if not self.delay or self._expired(event):
-            return event
-        return event + self.delay
+    def retry_at(self, event: float, pause: float = 0.0) -> float:
+        """When what happened at `event` may be tried again; `event` itself when there is no back-off.
+
+        A `pause` that somebody asked for is kept as well, as far as a back-off may be long.
+        """
+        delay = 0.0 if self._expired(event) else self.delay
+        return event + max(delay, min(pause, MAXIMUM))
 
     def next(self, event: float, now: float) -> Backoff:
         """The back-off after a retry at `now` of what happened at `event`."""

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 
 class StartError(Exception):
-    """A start that failed: `reason` and the text are those of the container's waiting state."""
+    """A start that failed: `reason` and the text are those of the container's waiting state.
 
-    def __init__(self, reason: str, message: str) -> None:
+    `retry_after` is for how long nobody should try again, in seconds, as who refused asked for it.
+    """
+
+    def __init__(self, reason: str, message: str, retry_after: float = 0.0) -> None:
         """`reason` is one of the kubelet's, `message` the cause in words."""
         super().__init__(message)
         self.reason = reason
+        self.retry_after = retry_after

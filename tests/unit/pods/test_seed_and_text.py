@@ -97,6 +97,14 @@ def test_backoff_never_exceeds_its_maximum_and_never_waits_before_the_first(
         backoff = after
 
 
+@pytest.mark.parametrize(
+    ("delay", "pause", "wait"),
+    [(0.0, 0.0, 0.0), (0.0, 7.0, 7.0), (10.0, 7.0, 10.0), (10.0, 77.0, 77.0), (10.0, 1e9, MAXIMUM)],
+)
+def test_backoff_keeps_a_pause_that_was_asked_for(delay: float, pause: float, wait: float) -> None:
+    assert Backoff(delay, NOW).retry_at(NOW, pause) == NOW + wait
+
+
 def test_backoff_doubles_and_starts_over_after_a_long_run() -> None:
     backoff, now, delays = Backoff(), NOW, []
     for _ in range(7):

@@ -11,7 +11,7 @@ import time
 from typing import Protocol
 
 from oci.auth import Credentials
-from oci.errors import InvalidReferenceError, OciError
+from oci.errors import InvalidReferenceError, OciError, RegistryUnavailableError
 from oci.images import Image
 from oci.reference import Reference, parse
 from vkubelet import telemetry
@@ -127,8 +127,9 @@ class ImageSource:
             self._tell_pulled(pod, container, image, time.monotonic() - began)
             return image
         texts = list(causes)
+        pause = max(_pause(error) for error in causes.values())
         raise self._failed(
-            pod, container, texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+            pod, container, texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]", pause
         ) from causes[texts[0]]
 
     async def _credentials(
@@ -168,14 +169,19 @@ class ImageSource:
         )
         self._event(pod, container, "Normal", "Pulled", message)
 
-    def _failed(self, pod: Pod, container: Container, cause: str) -> StartError:
+    def _failed(self, pod: Pod, container: Container, cause: str, pause: float = 0.0) -> StartError:
         """Tell of it; the error to raise."""
         message = f'Failed to pull image "{container.image}": {cause}'
         self._event(pod, container, "Warning", "Failed", message)
-        return StartError("ErrImagePull", cause)
+        return StartError("ErrImagePull", cause, pause)
 
     def _event(self, pod: Pod, container: Container, kind: str, reason: str, message: str) -> None:
         self._recorder.event(container_reference(pod, container.name), kind, reason, message)
+
+
+def _pause(error: OciError) -> float:
+    """Seconds for which the registry asked not to be asked again."""
+    return (error.retry_after or 0.0) if isinstance(error, RegistryUnavailableError) else 0.0
 
 
 def _repository(reference: Reference) -> str:

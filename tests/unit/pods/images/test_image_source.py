@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oci.auth import Credentials
-from oci.errors import UnauthorizedError
+from oci.errors import RegistryUnavailableError, UnauthorizedError
 from oci.images import Image, ImageConfig
 from oci.reference import Reference
 from vkubelet.api.configuration import Secret
@@ -296,3 +296,13 @@ def test_only_who_was_let_in_may_use_it(pulls: list[str | None], asks: str) -> N
 async def test_images_that_have_no_name(world: World) -> None:
     assert (await world.refused(pod(), image="x/UPPER")).reason == "InvalidImageName"
     assert (await world.refused(pod(), image="vkubelet.local/none")).reason == "ErrImagePull"
+
+
+async def test_a_registry_that_asks_for_a_pause_gets_it(world: World, monkeypatch) -> None:
+    async def pull(reference: Reference, **_: Any) -> Image:
+        raise RegistryUnavailableError(reference, "429 Too Many Requests", 77.0)
+
+    monkeypatch.setattr(world.registry, "pull", pull)
+    error = await world.refused(pod())
+    assert error.reason == "ErrImagePull"
+    assert error.retry_after == 77.0
