@@ -8,11 +8,14 @@ import os
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import components
+import tars
 
+from oci.manifest import MANIFEST
 from oci.push import push_module
 
 GUESTS = Path(__file__).parents[1] / "guests"
@@ -60,23 +63,45 @@ def push_bytes(
 
     Returns the manifest's digest.
     """
-    base = f"http://{registry}/v2/{name}"
-    blobs = {"config": (b"{}", config_type), "layer": (content, layer_type)}
-    described = {}
-    for part, (blob, media_type) in blobs.items():
-        digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
-        described[part] = {"mediaType": media_type, "digest": digest, "size": len(blob)}
-        location = _send("POST", f"{base}/blobs/uploads/", b"", "").headers["Location"]
-        separator = "&" if "?" in location else "?"
-        _send("PUT", f"{location}{separator}digest={digest}", blob, "application/octet-stream")
-    kind = "application/vnd.oci.image.manifest.v1+json"
     manifest = {
         "schemaVersion": 2,
-        "mediaType": kind,
-        "config": described["config"],
-        "layers": [described["layer"]],
+        "mediaType": MANIFEST,
+        "config": put_blob(registry, name, b"{}", config_type),
+        "layers": [put_blob(registry, name, content, layer_type)],
     }
-    answer = _send("PUT", f"{base}/manifests/{tag}", json.dumps(manifest).encode(), kind)
+    return put_manifest(registry, name, manifest, tag)
+
+
+def push_layers(
+    registry: str,
+    name: str,
+    *layers: tuple[str, Iterable[tars.Member]],
+    tag: str = "v1",
+    platform: str = "wasip1/wasm",
+    **config: Any,
+) -> str:
+    """Push an image with files, as `tars.layered` makes it, and return its reference."""
+    manifest = tars.layered(
+        lambda data, kind: put_blob(registry, name, data, kind), layers, platform, **config
+    )
+    put_manifest(registry, name, manifest, tag)
+    return f"{registry}/{name}:{tag}"
+
+
+def put_blob(registry: str, name: str, data: bytes, media_type: str) -> dict[str, Any]:
+    """Push a blob; its descriptor."""
+    base = f"http://{registry}/v2/{name}"
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    location = _send("POST", f"{base}/blobs/uploads/", b"", "").headers["Location"]
+    separator = "&" if "?" in location else "?"
+    _send("PUT", f"{location}{separator}digest={digest}", data, "application/octet-stream")
+    return {"mediaType": media_type, "digest": digest, "size": len(data)}
+
+
+def put_manifest(registry: str, name: str, manifest: dict[str, Any], tag: str) -> str:
+    """Push a manifest; its digest."""
+    url = f"http://{registry}/v2/{name}/manifests/{tag}"
+    answer = _send("PUT", url, json.dumps(manifest).encode(), manifest["mediaType"])
     return str(answer.headers["Docker-Content-Digest"])
 
 
