@@ -19,6 +19,9 @@ from vkubelet.config import Config
 
 T = TypeVar("T")
 
+LOCK = "agent.lock"
+"""In the run directory: whoever holds it is the agent, and its number is in it."""
+
 
 class AgentError(Exception):
     """The agent cannot start; the text says why, in one line."""
@@ -27,7 +30,7 @@ class AgentError(Exception):
 @contextlib.contextmanager
 def only_agent(run_dir: Path) -> Iterator[None]:
     """Hold the state directory for this process. Raises AgentError naming the process that has it."""
-    path = run_dir / "agent.lock"
+    path = run_dir / LOCK
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

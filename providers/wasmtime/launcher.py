@@ -33,7 +33,7 @@ async def connect(run_dir: Path, on_ended: Callable[[str], None], program: Path 
     A launcher that another version of this program left is asked to end, and replaced; its containers run
     on. Raises ProviderError.
     """
-    identity = await _identity(program)
+    wanted = await identity(program)
     for _ in range(3):
         connection = await reach(run_dir, on_ended)
         if connection is None:
@@ -41,9 +41,9 @@ async def connect(run_dir: Path, on_ended: Callable[[str], None], program: Path 
             connection = await reach(run_dir, on_ended)
         if connection is None:
             continue
-        if connection.identity == identity:
+        if connection.identity == wanted:
             return connection
-        _log.info("replacing the launcher %s by %s", connection.identity, identity)
+        _log.info("replacing the launcher %s by %s", connection.identity, wanted)
         connection.shut_down()
         try:
             async with asyncio.timeout(_HELLO_SECONDS):
@@ -78,7 +78,7 @@ async def reach(run_dir: Path, on_ended: Callable[[str], None]) -> Connection | 
     return connection
 
 
-async def _identity(program: Path) -> str:
+async def identity(program: Path) -> str:
     """What the program was built from. Raises ProviderError if it does not fit what is installed."""
     line = (await _run(program, "--identity")).strip()
     words = line.split()

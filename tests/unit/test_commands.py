@@ -8,7 +8,7 @@ from vkubelet.cli import main
 def test_every_command_is_listed_and_found() -> None:
     listed = CliRunner().invoke(main, ["--help"])
     assert listed.exit_code == 0
-    for command in ("dev", "run", "version"):
+    for command in ("dev", "doctor", "run", "version"):
         assert f"\n  {command} " in listed.output
         assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
 

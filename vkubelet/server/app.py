@@ -96,7 +96,7 @@ class KubeletServer:
         Raises PortTakenError or ListenError, and leaves nothing open then.
         """
         address = self._address
-        listening = _listen_at(address) if isinstance(address, Path) else _listen(address, self._port)
+        listening = _listen_at(address) if isinstance(address, Path) else listen(address, self._port)
         try:
             self._runner = web.AppRunner(
                 self._application(),
@@ -237,7 +237,8 @@ def _listen_at(path: Path) -> socket.socket:
     return listening
 
 
-def _listen(address: str, port: int) -> socket.socket:
+def listen(address: str, port: int) -> socket.socket:
+    """A socket that listens there. Raises PortTakenError and ListenError."""
     where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     try:
         version = ipaddress.ip_address(address).version

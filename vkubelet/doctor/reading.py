@@ -1,0 +1,201 @@
+"""Looks at this machine as a node that starts now would find it.
+
+It exists to bring together what the parts of a node find out for themselves: it asks those, so that doctor
+and node never disagree. It must not judge. It changes nothing that stays but one thing: to learn whether
+cgroups can be made one is made and removed, and the kernel keeps the controllers that this enabled for it, as
+for a node. Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import fcntl
+import os
+import platform
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from providers.base import ProviderError
+from providers.wasmtime import engine, hierarchies, launcher
+from vkubelet.config import Config
+from vkubelet.doctor.host import Directory, HostFacts
+from vkubelet.node import facts, usage
+from vkubelet.pods.eviction.manager import observations_of
+from vkubelet.pods.eviction.thresholds import Observation, configured, met
+from vkubelet.pods.volumes import tmpfs
+from vkubelet.startup import LOCK
+from vkubelet.toolbox import Toolbox, ToolboxError
+
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_VERSION = 444, 1
+_TIME_ERROR = 5
+"""What adjtimex(2) returns for a clock that is not synchronized."""
+_LARGE = 512
+"""Bytes that struct timex fits into, on every machine."""
+_DIRECTORIES = ("root_dir", "run_dir", "pod_logs_dir")
+
+
+def read(config: Config) -> HostFacts:
+    """Look at everything. Raises ConfigError for thresholds of eviction that cannot be read."""
+    directories = [_directory(option, getattr(config, option)) for option in _DIRECTORIES]
+    there = msgspec.structs.replace(config, **{one.option: one.existing for one in directories})
+    controllers, cgroups_missing = _cgroups()
+    identity, launcher_trouble = _launcher()
+    toolbox, toolbox_trouble = _toolbox(config)
+    _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return HostFacts(
+        kernel=platform.release(),
+        uid=os.geteuid(),
+        capabilities=_capabilities(),
+        cgroups=controllers,
+        cgroups_missing=cgroups_missing,
+        launcher=identity,
+        launcher_trouble=launcher_trouble,
+        toolbox=toolbox,
+        toolbox_trouble=toolbox_trouble,
+        in_memory=tmpfs.is_in_memory(Path(there.run_dir)),
+        files=files,
+        max_pods=config.max_pods,
+        inotify_instances=_number("/proc/sys/fs/inotify/max_user_instances"),
+        inotify_watches=_number("/proc/sys/fs/inotify/max_user_watches"),
+        unsynchronized=_unsynchronized(),
+        machine_id=_text("/etc/machine-id") or _text("/var/lib/dbus/machine-id"),
+        directories=directories,
+        pressure=list(_pressure(there)),
+        agent=_agent(Path(config.run_dir)),
+        port=config.port,
+        port_taken=_port_taken(config),
+        landlock=_landlock(),
+        seccomp=bool(_text("/proc/sys/kernel/seccomp/actions_avail")),
+        user_namespaces=_user_namespaces(),
+        resolv_conf=config.resolv_conf,
+        resolv_conf_trouble=_unreadable(config.resolv_conf) if config.resolv_conf else "",
+    )
+
+
+def _directory(option: str, path: str) -> Directory:
+    existing = Path(path).absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    is_directory = existing.is_dir()
+    writable = os.access(existing, os.W_OK | os.X_OK)
+    return Directory(option, path, str(existing), writable, is_directory)
+
+
+def _pressure(config: Config) -> Iterator[str]:
+    """The thresholds that are crossed, and the disk of the logs, which has none of its own."""
+    observed = usage.read(config, facts.read(config).capacity)
+    logs = observed.log_file_system
+    thresholds = configured(config)
+    for threshold in met(thresholds, observations_of(observed)):
+        yield f"{threshold.signal} ({'hard' if threshold.is_hard else 'soft'})"
+    of_logs = {"nodefs.available": Observation(logs.available, logs.capacity)}
+    if logs.inodes:
+        of_logs["nodefs.inodesFree"] = Observation(logs.inodes_free, logs.inodes)
+    if logs != observed.file_system:
+        for threshold in met(thresholds, of_logs):
+            yield f"{threshold.signal.removeprefix('nodefs.')} of {config.pod_logs_dir}"
+
+
+def _cgroups() -> tuple[dict[str, int], str]:
+    found = hierarchies.find(f"vkubelet-doctor-{os.getpid()}")
+    for hierarchy in found.hierarchies:
+        hierarchies.remove(hierarchy.base)
+    return {name: each.version for each in found.hierarchies for name in each.controllers}, found.missing
+
+
+def _launcher() -> tuple[str, str]:
+    try:
+        engine.library()
+        return asyncio.run(launcher.identity(launcher.PROGRAM)), ""
+    except (ProviderError, FileNotFoundError) as error:
+        return "", str(error)
+
+
+def _toolbox(config: Config) -> tuple[str, str]:
+    if not config.toolbox:
+        return "turned off", ""
+    try:
+        module = Toolbox().module()
+    except ToolboxError as error:
+        return "", str(error)
+    return module.digest, ""
+
+
+def _agent(run_dir: Path) -> str:
+    """The process that holds the run directory; empty if none does, or nobody may ask."""
+    try:
+        descriptor = os.open(run_dir / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "of an unknown number"
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+def _port_taken(config: Config) -> str:
+    from vkubelet.server.app import ListenError, listen
+
+    if not config.port:
+        return ""
+    try:
+        listen(config.address, config.port).close()
+    except ListenError as error:
+        return str(error)
+    return ""
+
+
+def _capabilities() -> int:
+    line = next(line for line in _text("/proc/self/status").splitlines() if line.startswith("CapEff:"))
+    return int(line.split()[1], 16)
+
+
+def _landlock() -> int:
+    library = ctypes.CDLL(None, use_errno=True)
+    found = library.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    return max(int(found), 0)
+
+
+def _unsynchronized() -> bool:
+    """By adjtimex(2), which says so of a clock that nobody keeps."""
+    asked = ctypes.create_string_buffer(_LARGE)
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(asked)
+    return bool(state == _TIME_ERROR)
+
+
+def _user_namespaces() -> str:
+    """Why there are none for who is not root."""
+    if _text("/proc/sys/user/max_user_namespaces") in ("", "0"):
+        return "the kernel gives no user namespaces"
+    if _text("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        return "kernel.unprivileged_userns_clone is 0"
+    if _text("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        return "AppArmor keeps user namespaces from programs without a profile"
+    return ""
+
+
+def _unreadable(path: str) -> str:
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _number(path: str) -> int:
+    text = _text(path)
+    return int(text) if text.isdecimal() else 0
