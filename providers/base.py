@@ -238,7 +238,8 @@ class Usage:
     processor time since the start. `memory` is their proportional share of all that is mapped, `working_set`
     the part of it that cannot be taken back under pressure (what no file backs), `rss` its anonymous part:
     Kubernetes' notion, which excludes mapped files. `disk` and `inodes` are those of the container's own root
-    directory, about a minute old at most, and None until it has been looked at.
+    directory, without what a template has given, about a minute old at most, and None until it has been
+    looked at.
     """
 
     cpu: int

@@ -78,9 +78,11 @@ class _Copy:
 
     def _link(self, source: str, path: str, status: os.stat_result) -> bool:
         """Give the file, or the copy of it that there is under another name, this name too."""
-        known = source if self._share else self._known.get(status.st_ino)
+        known = self._known.get(status.st_ino)
         if known is None:
-            return False
+            if not self._share:
+                return False
+            known = source
         try:
             os.link(known, path, follow_symlinks=False)
         except OSError as error:

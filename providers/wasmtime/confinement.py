@@ -27,7 +27,8 @@ from providers.base import (
     Preopen,
     ProviderError,
 )
-from providers.wasmtime import cgroupfs, cgroups, hierarchies, kernelfiles, rootfs
+from providers.copying import copy_tree
+from providers.wasmtime import cgroupfs, cgroups, hierarchies, kernelfiles, rootfs, roots
 from providers.wasmtime.cgroupfs import Limits
 from providers.wasmtime.directory import RunDirectory
 from providers.wasmtime.files import CorruptFileError
@@ -140,8 +141,15 @@ class Confinement:
         """Make what may take its time. An instance has all of its container's. Raises ProviderError."""
         root = self._directory.root(spec.id)
         rootfs.place_files(root, spec.files)
+        # Last, as its links could lead whoever makes anything afterwards.
         if spec.template is not None:
-            rootfs.fill(root, spec.template, read_only=spec.read_only_root)
+            try:
+                copy_tree(spec.template, root, share=spec.read_only_root)
+                roots.note_begin(root.parent)
+            except OSError as error:
+                raise ProviderError(
+                    f"copying the image's files: {error.filename}: {error.strerror}"
+                ) from error
         if spec.identity is not None and spec.log_path is not None and self._is_another(spec):
             _hand_over(spec.log_path.parent, spec.identity)
         limits = Limits.of(spec)

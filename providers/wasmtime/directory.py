@@ -13,8 +13,6 @@ processes or asyncio.
     RUN_DIR/cgroups              where the containers' cgroups are
     RUN_DIR/corrupt/             what could not be understood, set aside for people
     RUN_DIR/trash/               what is being removed
-    ROOTS_DIR/RUN/ID/            the rootfs/ of one that begins with a template's files, to which that is a
-                                 link: on a disk, as they may be large and the template's own
 """
 
 # Paths are text here: at a thousand containers a second, pathlib costs more than the calls themselves.
@@ -25,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import logging
 import os
 import stat
@@ -39,6 +36,7 @@ from providers.faultpoints import reached
 from providers.removal import remove_tree
 from providers.wasmtime import files, rootfs, specs
 from providers.wasmtime.files import CorruptFileError, Started
+from providers.wasmtime.roots import Roots
 
 _SPECS = 128
 """Specs that are kept decoded: of as many containers as a node has by default, and some."""
@@ -73,10 +71,9 @@ class RunDirectory:
     """The state of one node's containers. One agent has it at a time."""
 
     def __init__(self, path: Path, roots: Path | None = None) -> None:
-        """`roots` is for root directories with files, whosoever on this machine; None: they are in `path`."""
+        """`roots` is for root directories that begin with files; None: they are in `path` too."""
         self.path = path
-        run = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-        self._roots = None if roots is None else roots / run
+        self._roots = Roots(roots, path)
         self._containers = path / "containers"
         self._trash = path / "trash"
         self._corrupt = path / "corrupt"
@@ -89,8 +86,7 @@ class RunDirectory:
             for directory in (self.path, self._containers, self._trash, self._corrupt):
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.chmod(0o700)
-            if self._roots is not None:
-                self._roots.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._roots.open()
             self._lock = os.open(self.path / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -173,7 +169,10 @@ class RunDirectory:
             reached("container-directory-made")
             if spec.root is None:
                 # Here and not by the process: an instance may be asked for as soon as the container is there.
-                rootfs.make(self._placed_root(spec), spec, own_preopens)
+                root = self.root(spec.id)
+                if spec.template is not None:
+                    root = self._roots.place(root, spec.id)
+                rootfs.make(root, spec, own_preopens)
             if spec.stop_file:
                 with contextlib.suppress(FileExistsError):
                     rootfs.make_directory(str(stop))
@@ -186,14 +185,6 @@ class RunDirectory:
         except OSError as error:
             self.discard(spec.id)
             raise ProviderError(f"making the container's directory: {error}") from error
-
-    def _placed_root(self, spec: ContainerSpec) -> Path:
-        """Where the root directory is to be made; elsewhere, `root` is a link to it."""
-        root = self.root(spec.id)
-        if spec.template is None or self._roots is None:
-            return root
-        os.symlink(self._roots / spec.id, root)
-        return self._roots / spec.id
 
     def rewrite(self, spec: ContainerSpec, *, cgroups: Iterable[Path] = ()) -> None:
         """Keep another spec for the instances that are still to come. Raises ProviderError."""
@@ -260,17 +251,15 @@ class RunDirectory:
 
     def trash(self) -> list[Path]:
         """What earlier agents did not come to remove, if it is asked for before anything is discarded."""
-        roots = [] if self._roots is None else list(self._roots.iterdir())
-        stray = [root for root in roots if not self.container(root.name).exists()]
+        stray = [root for root in self._roots.all() if not self.container(root.name).exists()]
         return [*self._trash.iterdir(), *stray]
 
     def dispose(self, *trash: Path) -> None:
         """Remove what `remove` or `discard` returned; blocks. What cannot be removed is left to the next."""
         for path in trash:
             try:
-                if self._roots is not None and path.parent == self._trash:
-                    with contextlib.suppress(FileNotFoundError):
-                        remove_tree(self._roots / path.name.partition(".")[0])
+                if path.parent == self._trash:
+                    self._roots.remove(path.name.partition(".")[0])
                 remove_tree(path)
             except OSError as error:
                 _log.error("what was removed of a container stays in %s: %s", path, error)

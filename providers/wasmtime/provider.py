@@ -40,6 +40,7 @@ from providers.wasmtime.container import Container
 from providers.wasmtime.directory import RunDirectory
 from providers.wasmtime.files import CorruptFileError
 from providers.wasmtime.instances import Ask, Instances
+from providers.wasmtime.roots import used
 from providers.wasmtime.supervisor import Supervisor
 from providers.wasmtime.usage import Measured, UsageMeter
 
@@ -73,7 +74,7 @@ class WasmtimeProvider:
         self._watches = processes.Watches(self._on_ended)
         self._on_exit: ExitListener = lambda state: None
         self._launcher = Supervisor(self._directory.path, program, self._on_ended, self._watch_all)
-        self._meter = UsageMeter(lambda container_id: self._directory.root(container_id).resolve())
+        self._meter = UsageMeter(lambda container_id: used(self._directory.container(container_id)))
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def open(self, on_exit: ExitListener) -> list[ContainerState]:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from providers.base import ContainerSpec, FileMount, InvalidSpecError, Preopen, ProviderError
-from providers.copying import copy_tree
 from providers.rooted import open_beneath
 
 STOP = "/.vkubelet"
@@ -84,17 +83,6 @@ def make(root: Path, spec: ContainerSpec, own_preopens: Iterable[Preopen] = ()) 
     identity = spec.identity
     if identity is not None and (identity.uid, identity.gid) != (os.geteuid(), os.getegid()):
         os.chown(root, identity.uid, identity.gid)
-
-
-def fill(root: Path, template: Path, *, read_only: bool) -> None:
-    """Copy a template's files into the root directory that `make` and `place_files` have begun.
-
-    It is last because its links could lead whoever makes anything afterwards. Raises ProviderError.
-    """
-    try:
-        copy_tree(template, root, share=read_only)
-    except OSError as error:
-        raise ProviderError(f"copying the image's files: {error.filename}: {error.strerror}") from error
 
 
 def link_files(root: Path, files: tuple[FileMount, ...]) -> bool:

@@ -11,10 +11,9 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from providers.base import Usage
-from providers.disk import DiskUsage, disk_usage
+from providers.disk import DiskUsage
 from providers.procfs import ProcessUsage, process_usage
 
 _log = logging.getLogger(__name__)
@@ -45,9 +44,9 @@ class _Kept:
 class UsageMeter:
     """Measures containers. It belongs to one event loop."""
 
-    def __init__(self, root: Callable[[str], Path]) -> None:
-        """`root` is a container's root directory."""
-        self._root = root
+    def __init__(self, disk: Callable[[str], DiskUsage | None]) -> None:
+        """`disk` looks at what a container's root directory takes, and blocks. It may raise OSError."""
+        self._disk = disk
         self._kept: dict[str, _Kept] = {}
         self._walking: asyncio.Task[None] | None = None
 
@@ -116,7 +115,7 @@ class UsageMeter:
         """Each tree in a thread call of its own, so that a cancellation waits for one of them at most."""
         for name in container_ids:
             try:
-                disk = await asyncio.to_thread(disk_usage, self._root(name))
+                disk = await asyncio.to_thread(self._disk, name)
             except OSError as error:
                 _log.error("the disk usage of container %s: %s", name, error)
                 disk = None

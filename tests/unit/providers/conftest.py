@@ -113,9 +113,13 @@ class Node:
     def run_dir(self) -> Path:
         return self.directory / "run"
 
+    @property
+    def roots_dir(self) -> Path:
+        return self.directory / "roots"
+
     async def open(self) -> list[ContainerState]:
         """A new agent takes charge."""
-        self.provider = WasmtimeProvider(self.run_dir, COMPILED, program=self.program)
+        self.provider = WasmtimeProvider(self.run_dir, COMPILED, self.roots_dir, program=self.program)
         self.found = await self.provider.open(self.ended.put_nowait)
         return self.found
 

@@ -261,7 +261,7 @@ def measured(process: subprocess.Popen[str]) -> Measured:
 async def test_an_instance_counts_towards_its_container_and_its_time_stays(
     busy: Start, tmp_path: Path
 ) -> None:
-    meter = UsageMeter(lambda _: tmp_path)
+    meter = UsageMeter(lambda _: disk_usage(tmp_path))
     container, instance = busy()[0], busy(memory=16 * MIB, cpu=50_000_000)[0]
     containers, instances = {"c": measured(container)}, {"c": [measured(instance)]}
     alone = (await meter.measure(containers, {}))["c"]
@@ -280,7 +280,7 @@ async def test_an_instance_counts_towards_its_container_and_its_time_stays(
 async def test_a_disk_is_looked_at_when_somebody_asks_and_not_again_at_once(
     busy: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meter = UsageMeter(lambda _: tmp_path)
+    meter = UsageMeter(lambda _: disk_usage(tmp_path))
     containers = {"c": measured(busy()[0])}
     assert (await meter.measure(containers, {}))["c"].disk is None
     await meter.walked()
