@@ -7,6 +7,7 @@ decided elsewhere. It must not know threads or tasks.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from oci.package import package
 from oci.reference import Reference
 from oci.registry import CHUNK, Repository
 from oci.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +118,22 @@ def fetch(
 ) -> None:
     """Download a blob into the store. Raises OciError, and then leaves nothing.
 
-    `progress` is told how many bytes of it have come.
+    What mirrors gave that is not the blob is asked of the registry itself. `progress` is told how many bytes
+    of it have come.
     """
-    with store.writer(repository.reference, descriptor.digest, descriptor.size) as writer:
-        for piece in repository.blob(descriptor):
-            writer.write(piece)
-            if progress is not None:
-                progress(writer.size)
+    for by_last in (False, True):
+        try:
+            with store.writer(repository.reference, descriptor.digest, descriptor.size) as writer:
+                for piece in repository.blob(descriptor, by_last=by_last):
+                    writer.write(piece)
+                    if progress is not None:
+                        progress(writer.size)
+        except VerificationError as error:
+            if by_last or not repository.is_mirrored:
+                raise
+            log.warning("%s; the last of the registry's hosts is asked", error)
+        else:
+            return
 
 
 def take_in(file: Path, reference: Reference, store: Store) -> Plan:

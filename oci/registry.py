@@ -120,15 +120,21 @@ class Repository:
             )
         return expected, data
 
-    def blob(self, descriptor: Descriptor) -> Iterator[bytes]:
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether more hosts than one may be asked for a blob."""
+        return sum("pull" in host.capabilities for host in self._hosts) > 1
+
+    def blob(self, descriptor: Descriptor, *, by_last: bool = False) -> Iterator[bytes]:
         """A blob's bytes as they come, at most one byte more than its size; nothing is verified.
 
-        What breaks off is continued where it did, a few times, by the next host too. Raises OciError.
+        What breaks off is continued where it did, a few times, by the next host too. With `by_last` only the
+        last host is asked, the registry itself as a rule. Raises OciError.
         """
         subject = f"blob {descriptor.digest}"
         failed: list[tuple[str, ImageError]] = []
         have = 0
-        for host in self._able("pull", subject):
+        for host in self._able("pull", subject)[-1 if by_last else 0 :]:
             left = CONTINUATIONS
             while True:
                 before = have

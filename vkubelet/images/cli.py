@@ -19,17 +19,26 @@ import click
 
 if TYPE_CHECKING:
     from oci.auth import Credentials
+    from oci.hosts import Host
     from oci.inspection import Inspection
     from oci.reference import Reference
 
 _INSECURE = click.option("--insecure", is_flag=True, help="Ask the registry over plain HTTP.")
+_HOSTS = click.option(
+    "--registry-config-dir",
+    "config_dir",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="A directory of registries' hosts.toml files, as a node's.",
+)
 
 
 @click.command()
 @click.argument("image")
 @_INSECURE
+@_HOSTS
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def inspect(image: str, *, insecure: bool, as_json: bool) -> None:
+def inspect(image: str, *, insecure: bool, config_dir: Path | None, as_json: bool) -> None:
     """Tell what IMAGE holds: format, parts, the WebAssembly in it, and whether a node like this runs it.
 
     IMAGE is a file (./app.wasm) or a reference (registry/app:v1). A private registry is asked with the
@@ -40,7 +49,7 @@ def inspect(image: str, *, insecure: bool, as_json: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="vkubelet-inspect-") as temporary:
         directory = Path(temporary)
         try:
-            found, module = _found(image, directory, insecure=insecure)
+            found, module = _found(image, directory, config_dir, insecure=insecure)
             refusal: str | None = found.problem
             if module is not None and not refusal:
                 refusal = asyncio.run(_refusal(module, found, directory))
@@ -56,7 +65,15 @@ def inspect(image: str, *, insecure: bool, as_json: bool) -> None:
 @click.argument("reference")
 @click.option("--annotation", multiple=True, metavar="NAME=VALUE", help="An annotation of the manifest.")
 @_INSECURE
-def push(file: Path, reference: str, annotation: tuple[str, ...], *, insecure: bool) -> None:
+@_HOSTS
+def push(
+    file: Path,
+    reference: str,
+    annotation: tuple[str, ...],
+    *,
+    insecure: bool,
+    config_dir: Path | None,
+) -> None:
     """Push FILE, a WebAssembly module or component, as REFERENCE: an artifact in the CNCF's format.
 
     Prints what to name in a pod. Credentials are those of Docker's configuration, as for `inspect`.
@@ -75,7 +92,12 @@ def push(file: Path, reference: str, annotation: tuple[str, ...], *, insecure: b
         target = parse(reference)
         credentials = _credentials(target)
         digest = push_module(
-            file, reference, insecure=insecure, annotations=annotations, credentials=credentials
+            file,
+            reference,
+            insecure=insecure,
+            hosts=_hosts(target, config_dir, insecure=insecure),
+            annotations=annotations,
+            credentials=credentials,
         )
     except OciError as error:
         _fail(str(error))
@@ -84,7 +106,9 @@ def push(file: Path, reference: str, annotation: tuple[str, ...], *, insecure: b
     click.echo(f"{target}@{digest}")
 
 
-def _found(image: str, directory: Path, *, insecure: bool) -> tuple[Inspection, Path | None]:
+def _found(
+    image: str, directory: Path, config_dir: Path | None, *, insecure: bool
+) -> tuple[Inspection, Path | None]:
     """What the image holds, and where its module is now, if it has one. Raises OciError and OSError."""
     from oci.inspection import inspect_file, inspect_image
     from oci.layers.unpacked import Unpacked
@@ -100,7 +124,8 @@ def _found(image: str, directory: Path, *, insecure: bool) -> tuple[Inspection, 
     store.open()
     unpacked = Unpacked(directory / "unpacked")
     unpacked.open()
-    repository = Repository(reference, insecure=insecure, credentials=_credentials(reference))
+    hosts = _hosts(reference, config_dir, insecure=insecure)
+    repository = Repository(reference, insecure=insecure, hosts=hosts, credentials=_credentials(reference))
     with contextlib.closing(repository):
         try:
             return inspect_image(
@@ -124,6 +149,13 @@ async def _refusal(module: Path, found: Inspection, directory: Path) -> str | No
     finally:
         await compiler.close()
     return None
+
+
+def _hosts(reference: Reference, config_dir: Path | None, *, insecure: bool) -> tuple[Host, ...]:
+    """Whom to ask for it. Raises OciError."""
+    from oci.registries import Registries
+
+    return Registries((reference.registry,) if insecure else (), config_dir).hosts(reference)
 
 
 def _credentials(reference: Reference) -> Credentials | None:

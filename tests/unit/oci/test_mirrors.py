@@ -20,6 +20,7 @@ from oci.errors import (
     RegistryProtocolError,
     RegistryUnavailableError,
     UnauthorizedError,
+    VerificationError,
 )
 from oci.hosts import Host
 from oci.images import ImageStore
@@ -421,6 +422,25 @@ class TestBrokenBlobs:
         image = await store.pull(parse("upstream.example/me/app:v1"))
         assert image.module.read_bytes() == MODULE
         assert [request.headers["Range"] for request in other_registry.requests] == ["bytes=300000-"]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_a_mirror_that_gives_something_else_is_not_believed(
+    registry, other_registry, configured, cut: bool
+) -> None:
+    wrong = bytes(len(MODULE))
+    registry.image("me/app:v1", MODULE)
+    other_registry.image("me/app:v1", MODULE)
+    registry.faults["GET /v2/me/app/blobs"] = (
+        registry.cut(wrong[:300_000], len(MODULE)) if cut else registry.body(wrong)
+    )
+    store = configured(f'server = "http://{other_registry.address}"\n[host."http://{registry.address}"]')
+    image = await store.pull(parse("upstream.example/me/app:v1"))
+    assert image.module.read_bytes() == MODULE
+    other_registry.faults["GET /v2/me/app/blobs"] = registry.body(wrong)
+    image.module.unlink()
+    with pytest.raises(VerificationError):
+        await store.pull(parse("upstream.example/me/app:v1"))
 
 
 async def test_a_push_goes_to_the_one_that_takes_it(registry, other_registry) -> None:
