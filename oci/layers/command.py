@@ -17,8 +17,8 @@ from pathlib import Path
 from oci.binary import MAGIC
 from oci.errors import Named, NotWasmError
 from oci.layers.errors import LayerError
-from oci.layers.tree import walking
 from oci.layers.unpacked import ImageFiles
+from oci.layers.walk import walking
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where a command is looked for when nobody says where."""
