@@ -6,10 +6,11 @@ removing a container, whose root directory may hold anything, is for a thread. I
 processes or asyncio.
 
     RUN_DIR/boot-id              the boot that the containers belong to
-    RUN_DIR/containers/ID/       spec, started, exit, rootfs/; attach.sock of those with input or a terminal;
-                                 stop/ of those who are asked to stop by a file in it; own/exit and not exit
-                                 of those who run as another user, to whom own/ belongs; memory-limit, when it
-                                 was changed; cgroup, a link to the (version 2) one that it is born in
+    RUN_DIR/containers/ID/       spec, started, rootfs/; attach.sock of those with input or a terminal;
+                                 stop/ of those who are asked to stop by a file in it; own/, where alone its
+                                 process may write, with exit; exit, of those whose process left none;
+                                 memory-limit, when it was changed; cgroup, a link to the (version 2) one
+                                 that it is born in
     RUN_DIR/cgroups              where the containers' cgroups are
     RUN_DIR/corrupt/             what could not be understood, set aside for people
     RUN_DIR/trash/               what is being removed
@@ -141,8 +142,9 @@ class RunDirectory:
         """The same of an instance in the root directory of a container."""
         directory = f"{self._containers}/{instance_id}"
         try:
-            for name in ("spec", "started", "exit"):
+            for name in ("spec", "started", "own/exit"):
                 os.unlink(f"{directory}/{name}")
+            os.rmdir(f"{directory}/own")
             os.rmdir(directory)
         except OSError:
             return self.remove(instance_id)
@@ -227,11 +229,12 @@ class RunDirectory:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{directory}/spec")
             reached("container-spec-removed")
-            for name in ("started", "exit", "attach.sock"):
+            for name in ("started", "exit", "own/exit", "attach.sock"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{directory}/{name}")
-            with contextlib.suppress(FileNotFoundError):
-                os.rmdir(f"{directory}/rootfs")
+            for name in ("own", "rootfs"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.rmdir(f"{directory}/{name}")
             os.rmdir(directory)
         except FileNotFoundError:
             return None

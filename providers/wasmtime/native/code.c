@@ -60,6 +60,8 @@ static bool named(int directory, struct code *code) {
     const char *kind = field(&at, end, 'k');
     code->path = kind == NULL ? NULL : field(&at, end, 'm');
     code->is_component = kind != NULL && strcmp(kind, "component") == 0;
+    // The rest may be secret, and all of this program's memory is the next container's too.
+    memset(text + (at - text), 0, (size_t)(end - at));
     return code->path != NULL;
 }
 

@@ -6,6 +6,7 @@
 #include "records.h"
 #include "sandbox.h"
 #include "spec.h"
+#include "system.h"
 #include "wasi.h"
 
 #include <errno.h>
@@ -97,15 +98,39 @@ static bool set_oom_score(const char *score) {
     return set;
 }
 
-// Who becomes another user may write in the container's directory no more: its spec says what later instances may
-// do. The record of its end goes into a directory of its own, and what is said to it there can be read. Nobody else
-// comes here: no other user may enter the run directory.
+// The process may write in the container's directory no more: its spec says what later instances may do. The record of
+// its end goes into a directory of its own, and what is said to it there can be read. Where it becomes another user,
+// nobody else comes here: no other user may enter the run directory.
 static bool open_records(const struct spec *spec) {
     static const char name[] = "own";
-    if (fchmod(DIRECTORY, 0711) < 0 || mkdirat(DIRECTORY, name, 0700) < 0)
+    if (mkdirat(DIRECTORY, name, 0700) < 0)
         return false;
-    records = openat(DIRECTORY, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return records >= 0 && fchown(records, spec->identity[0], spec->identity[1]) == 0;
+    int own = openat(DIRECTORY, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (own < 0)
+        return false;
+    records = own;
+    bool is_another = spec->identity_count > 0 && spec->identity[0] != geteuid();
+    return !is_another || (fchmod(DIRECTORY, 0711) == 0 && fchown(own, spec->identity[0], spec->identity[1]) == 0);
+}
+
+// NULL, or what failed, with the cause in errno.
+static const char *enter_sandbox(const struct spec *spec, const struct log *log) {
+    size_t given, count = 0;
+    const struct directory *directories = system_directories(&given);
+    struct reach *reach = calloc(given + 3, sizeof *reach);
+    if (reach == NULL)
+        return "reach";
+    for (size_t i = 0; i < given; i++)
+        reach[count++] = (struct reach){directories[i].fd, directories[i].writable};
+    reach[count++] = (struct reach){DIRECTORY, false};
+    reach[count++] = (struct reach){records, true};
+    if (log != NULL)
+        reach[count++] = (struct reach){log->folder, true};
+    const char *wrong = sandbox_enter(spec, reach, count);
+    int cause = errno;
+    free(reach);
+    errno = cause;
+    return wrong;
 }
 
 static void run(const struct runtime *runtime, struct given given, struct ending *ending) {
@@ -144,7 +169,7 @@ static void run(const struct runtime *runtime, struct given given, struct ending
         fail(ending, "setting oom_score_adj to", spec.oom_score_adj, strerror(errno));
         return;
     }
-    if (spec.identity_count > 0 && spec.identity[0] != geteuid() && !open_records(&spec)) {
+    if (!open_records(&spec)) {
         fail(ending, "making a directory for the record of its end", "", strerror(errno));
         return;
     }
@@ -154,7 +179,7 @@ static void run(const struct runtime *runtime, struct given given, struct ending
     struct log *output = spec.terminal ? NULL : log;
     if (!wasi_prepare(runtime, &spec, given.code, spec.root != NULL ? spec.root : root, output, ending))
         return;
-    wrong = sandbox_enter(&spec);
+    wrong = enter_sandbox(&spec, log);
     if (wrong != NULL) {
         fail(ending, "entering the sandbox:", wrong, strerror(errno));
         return;

@@ -2,6 +2,7 @@
 //
 //     vkubelet-launcher RUN_DIR LIBRARY     serve RUN_DIR/launcher.sock; returns once it does
 //     vkubelet-launcher --identity          tell what this program was built from
+//     vkubelet-launcher --sandbox           tell what of the sandbox this host allows; see sandbox.h
 //
 // It never runs a guest, and it has one thread, so that its children are born whole. It is no container's
 // keeper: killed, it takes none with it, and none is lost, for what a container is and was stands in the
@@ -27,6 +28,7 @@
 #include "container.h"
 #include "library.h"
 #include "records.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -290,6 +292,7 @@ static const char *prepare(const char *run_directory, const char *library) {
         errno = 0;
         return wrong;
     }
+    wrong = sandbox_find();
     for (size_t i = 0; i < sizeof steps / sizeof *steps && wrong == NULL; i++)
         wrong = steps[i]();
     return wrong;
@@ -307,13 +310,25 @@ static int await_ready(int ready) {
     return 1;
 }
 
+static int tell_sandbox(void) {
+    const char *wrong = sandbox_find();
+    if (wrong != NULL) {
+        perror(wrong);
+        return 1;
+    }
+    sandbox_tell(stdout);
+    return 0;
+}
+
 int main(int count, char **arguments) {
     if (count == 2 && strcmp(arguments[1], "--identity") == 0) {
         puts(LAUNCHER_IDENTITY);
         return 0;
     }
+    if (count == 2 && strcmp(arguments[1], "--sandbox") == 0)
+        return tell_sandbox();
     if (count != 3) {
-        fprintf(stderr, "usage: vkubelet-launcher RUN_DIR LIBRARY | vkubelet-launcher --identity\n");
+        fprintf(stderr, "usage: vkubelet-launcher RUN_DIR LIBRARY | vkubelet-launcher --identity | --sandbox\n");
         return 2;
     }
     syscall(SYS_close_range, STDERR_FILENO + 1U, ~0U, 0U);

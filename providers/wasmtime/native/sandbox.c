@@ -1,27 +1,67 @@
 #include "sandbox.h"
 
+#include "seccomp.h"
+
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/securebits.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-static int no_new_privileges(const struct spec *spec) {
-    (void)spec;
+// What a process has open at most. Each file takes the kernel memory, and the node's own limit is high.
+enum { FILES = 65536 };
+
+struct request {
+    const struct spec *spec;
+    const struct reach *reach;
+    size_t count;
+};
+
+static int few_resources(const struct request *request) {
+    (void)request;
+    struct rlimit files;
+    if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) < 0 || getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return -1;
+    if (files.rlim_max > FILES)
+        files.rlim_max = FILES;
+    files.rlim_cur = files.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &files);
+}
+
+static int no_new_privileges(const struct request *request) {
+    (void)request;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-static int no_core_dumps(const struct spec *spec) {
-    (void)spec;
-    return setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+// What a program could gain that it executes, if it could execute one; and root's number is no privilege.
+static int no_capabilities_to_gain(const struct request *request) {
+    (void)request;
+    for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+            return -1;
+    return prctl(PR_SET_SECUREBITS,
+                 SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
+                     SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
+                 0, 0, 0);
+}
+
+static int own_ipc(const struct request *request) {
+    (void)request;
+    return unshare(CLONE_NEWIPC);
 }
 
 // Who may change nothing of it is who it is: the agent has seen to it that nobody else was asked for.
-static int its_identity(const struct spec *spec) {
+static int its_identity(const struct request *request) {
+    const struct spec *spec = request->spec;
     if (spec->identity_count == 0)
         return 0;
     uid_t user = spec->identity[0];
@@ -34,14 +74,16 @@ static int its_identity(const struct spec *spec) {
 
 // Of root's privileges a guest can use those over files, since it runs as root, and over ports. The first would let
 // it write to files that it was given to read.
-static int few_capabilities(const struct spec *spec) {
+static int few_capabilities(const struct request *request) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
     if (syscall(SYS_capget, &header, data) < 0)
         return -1;
-    uint32_t kept = 1U << CAP_FOWNER | 1U << CAP_NET_BIND_SERVICE;
-    if (!spec->has_read_only_file)
+    uint32_t kept = 1U << CAP_FOWNER;
+    if (!request->spec->has_read_only_file)
         kept |= 1U << CAP_DAC_OVERRIDE;
+    if (request->spec->network)
+        kept |= 1U << CAP_NET_BIND_SERVICE;
     for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
         uint32_t mask = i == 0 ? kept : 0;
         data[i].permitted &= mask;
@@ -51,20 +93,73 @@ static int few_capabilities(const struct spec *spec) {
     return (int)syscall(SYS_capset, &header, data);
 }
 
-// In the order in which they must happen: what a step needs, no step before it may take away.
+static int its_files(const struct request *request) {
+    return landlock_enter(request->reach, request->count, request->spec->network);
+}
+
+static int its_calls(const struct request *request) {
+    return seccomp_enter(request->spec->network);
+}
+
+// In the order in which they must happen: what a part needs, no part before it may take away.
 static const struct {
     const char *name;
-    int (*enter)(const struct spec *spec);
-} steps[] = {
-    {"no core dumps", no_core_dumps},
-    {"no new privileges", no_new_privileges},
-    {"its user and groups", its_identity},
-    {"few capabilities", few_capabilities},
+    int (*enter)(const struct request *request);
+    bool may_lack; // where the host does not allow it, containers run without it
+} parts[] = {
+    {"rlimits", few_resources, false},
+    {"no-new-privs", no_new_privileges, false},
+    {"bounding-set", no_capabilities_to_gain, true},
+    {"ipc", own_ipc, true},
+    {"identity", its_identity, false},
+    {"capabilities", few_capabilities, false},
+    {"landlock", its_files, true},
+    {"seccomp", its_calls, true},
 };
+enum { PARTS = sizeof parts / sizeof *parts, NOT_REACHED = ECHILD };
 
-const char *sandbox_enter(const struct spec *spec) {
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
-        if (steps[i].enter(spec) < 0)
-            return steps[i].name;
+static int refused[PARTS]; // an errno, and 0 for what this host allows
+
+const char *sandbox_find(void) {
+    static const struct spec spec = {.memory_limit = -1};
+    int status;
+    if (!seccomp_prepare()) {
+        errno = E2BIG;
+        return "making the filters of system calls";
+    }
+    int *found = mmap(NULL, sizeof refused, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (found == MAP_FAILED)
+        return "mapping memory";
+    for (size_t i = 0; i < PARTS; i++)
+        found[i] = NOT_REACHED;
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (size_t i = 0; i < PARTS; i++)
+            found[i] = parts[i].enter(&(struct request){.spec = &spec}) < 0 ? errno : 0;
+        _exit(0);
+    }
+    bool waited = pid > 0 && waitpid(pid, &status, 0) == pid;
+    memcpy(refused, found, sizeof refused);
+    munmap(found, sizeof refused);
+    return waited ? NULL : "trying the sandbox";
+}
+
+void sandbox_tell(FILE *out) {
+    for (size_t i = 0; i < PARTS; i++) {
+        if (parts[i].enter == its_identity)
+            continue; // which it has if the spec says so
+        if (refused[i] != 0)
+            fprintf(out, "- %s %s\n", parts[i].name, strerror(refused[i]));
+        else if (parts[i].enter == its_files)
+            fprintf(out, "%s-%d\n", parts[i].name, landlock_version());
+        else
+            fprintf(out, "%s\n", parts[i].name);
+    }
+}
+
+const char *sandbox_enter(const struct spec *spec, const struct reach *reach, size_t count) {
+    for (size_t i = 0; i < PARTS; i++)
+        if (!(parts[i].may_lack && refused[i] != 0) && parts[i].enter(&(struct request){spec, reach, count}) < 0)
+            return parts[i].name;
     return NULL;
 }

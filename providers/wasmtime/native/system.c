@@ -15,13 +15,6 @@
 
 enum { PATH_SIZE = 4096, MODE_BITS = 01777, KIND_AND_MODE = 0177777, GROUPS = 65536 };
 
-struct directory {
-    const char *guest;
-    size_t length; // of `guest`, and 0 for the root directory
-    int fd;
-    bool writable;
-};
-
 static struct directory *directories;
 static size_t directory_count;
 
@@ -36,6 +29,11 @@ bool system_directory(const char *host, const char *guest, bool writable) {
     size_t length = strcmp(guest, "/") == 0 ? 0 : strlen(guest);
     directories[directory_count++] = (struct directory){guest, length, fd, writable};
     return true;
+}
+
+const struct directory *system_directories(size_t *count) {
+    *count = directory_count;
+    return directories;
 }
 
 static int32_t failure(void) {

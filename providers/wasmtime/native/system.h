@@ -15,10 +15,23 @@
 // Paths are absolute. Each returns an errno of WASI preview 1.
 #pragma once
 #include "library.h"
+#include <stdbool.h>
+#include <stddef.h>
 
 // Define the module. NULL, or what failed.
 const char *system_define(struct wasmtime_linker *linker);
 
+// A directory that the guest has.
+struct directory {
+    const char *guest;
+    size_t length; // of `guest`, and 0 for the root directory
+    int fd;
+    bool writable;
+};
+
 // Let the functions see the directory `host`, which the guest has at the absolute path `guest`. Takes the rights of
 // whoever made the container. False if it cannot be opened.
 bool system_directory(const char *host, const char *guest, bool writable);
+
+// All of them.
+const struct directory *system_directories(size_t *count);

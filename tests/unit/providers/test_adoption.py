@@ -77,8 +77,8 @@ async def test_an_end_that_nobody_heard_of_is_found(node: Node) -> None:
     launcher = launcher_of(node)
     await node.vanish()
     os.kill(killed.pid, signal.SIGKILL)
-    for state in (killed, done):
-        await until((node.container(state.id) / "exit").exists)  # the launcher lives, and records
+    await until((node.container(killed.id) / "exit").exists)  # the launcher lives, and records
+    await until((node.container(done.id) / "own" / "exit").exists)
     found = states(await node.open())
     assert launcher_of(node) == launcher
     assert {state.exit.reason for state in found.values() if state.exit} == {
@@ -222,6 +222,7 @@ async def test_a_reused_pid_is_not_the_container(node: Node) -> None:
         ("started", b"1\x002\0"),
         ("started", b"a\0b\0c\0"),
         ("exit", b"0\0completed"),
+        ("own/exit", b"0\0completed"),
         ("exit", b"0\0never heard of\x000\x000\x000\0\0"),
     ],
 )

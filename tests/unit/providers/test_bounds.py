@@ -151,7 +151,7 @@ async def test_what_ended_while_no_agent_ran_leaves_no_cgroup(node: Node) -> Non
     await node.vanish()
     client.send(b"\x06")
     client.close()
-    await until((node.container(state.id) / "exit").exists)
+    await until((node.container(state.id) / "own" / "exit").exists)
     await node.open()
     await gone(node, state.id)
 

@@ -70,12 +70,14 @@ async def test_the_process_is_the_users(node: Node) -> None:
 
 
 @as_root
-@pytest.mark.parametrize("read_only", [False, True])
-async def test_root_keeps_what_files_and_ports_need(node: Node, tmp_path: Path, read_only: bool) -> None:
+@pytest.mark.parametrize(("read_only", "network"), [(False, True), (True, False)])
+async def test_root_keeps_what_files_and_ports_need(
+    node: Node, tmp_path: Path, read_only: bool, network: bool
+) -> None:
     (tmp_path / "file").touch()
     mounts = (FileMount(tmp_path / "file", "/file", read_only),)
-    state = await sleeping(node, identity=Identity(0, 0), files=mounts)
-    kept = FOWNER | NET_BIND_SERVICE | (0 if read_only else DAC_OVERRIDE)
+    state = await sleeping(node, identity=Identity(0, 0), files=mounts, network=network)
+    kept = FOWNER | (NET_BIND_SERVICE if network else 0) | (0 if read_only else DAC_OVERRIDE)
     found = status(state.pid)
     assert found["Groups"] == []
     assert int(found["CapEff"][0], 16) == int(found["CapPrm"][0], 16) == kept
