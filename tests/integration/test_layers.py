@@ -174,16 +174,32 @@ def test_users_of_the_image_own_files(space: Namespace, cluster: Any) -> None:
                 member("app.wasm", build_guest("actor").read_bytes()),
                 member("mine", b"mine", uid=1000, mode=0o600),
                 member("roots", b"root's", mode=0o600),
+                member("groups", b"the group's", gid=50, mode=0o640),
+                member("etc/passwd", b"app:x:1000:1000::/:/bin/sh\n"),
+                member("etc/group", b"staff:x:50:app\n"),
             ],
         ),
         Entrypoint=["/app.wasm"],
-        User="1000",
+        User="app",
     )
     shown = ran(
-        space, "owner", made, "read", "/mine", "write", "/mine=written", "read", "/mine", "read", "/roots"
+        space,
+        "owner",
+        made,
+        "read",
+        "/mine",
+        "write",
+        "/mine=written",
+        "read",
+        "/mine",
+        "read",
+        "/roots",
+        "read",
+        "/groups",
     )
     assert shown.splitlines()[:2] == ["/mine: mine", "/mine: written"]
     assert "cannot read /roots: Permission denied" in shown
+    assert "/groups: the group's" in shown
 
 
 def test_inspect_tells_of_files(cluster: Any, image: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from oci.errors import NotWasmError
 from oci.images import Image
 from oci.layers.command import find_module
+from oci.layers.users import NOBODY, Users, read_users
 from vkubelet.api.containers import Container
 from vkubelet.pods.environment import Environment, arguments
 from vkubelet.pods.start_error import StartError
@@ -20,11 +21,12 @@ from vkubelet.pods.start_error import StartError
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A module by its file and digest, and its arguments, argv[0] first."""
+    """A module by its file and digest, its arguments, argv[0] first, and the users that its image knows."""
 
     module: Path
     digest: str
     words: tuple[str, ...] = field(repr=False)
+    users: Users = NOBODY
 
 
 async def program(container: Container, image: Image, env: Environment) -> Program:
@@ -41,6 +43,7 @@ async def program(container: Container, image: Image, env: Environment) -> Progr
     search = dict(env.variables).get("PATH")
     try:
         found = await asyncio.to_thread(find_module, image.files, words, directory, search, image.reference)
+        users = await asyncio.to_thread(read_users, image.files.root)
     except (NotWasmError, OSError) as error:
         raise StartError("RunContainerError", str(error)) from error
-    return Program(found.path, found.digest, words)
+    return Program(found.path, found.digest, words, users)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection
 from typing import TypeVar
 
+from oci.layers.users import NOBODY, Users
 from providers.base import Identity
 from vkubelet.api.containers import Container, SecurityContext
 from vkubelet.api.objects import ContainerUser, LinuxContainerUser, Pod, PodSecurityContext
@@ -54,17 +55,20 @@ class IdentityError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _ImageUser:
-    """What an image says: numbers, or a name that only a file of the image could explain."""
+    """What an image says: numbers, or a name that only a file of the image can explain."""
 
     uid: int | None = None
     gid: int | None = None
     name: str = ""
 
 
-def identity(pod: Pod, container: Container, image_user: str, own: Identity) -> Identity | None:
+def identity(
+    pod: Pod, container: Container, image_user: str, own: Identity, users: Users = NOBODY
+) -> Identity | None:
     """Whom the container's process becomes; None when nobody says anything, and it stays `own`, the node's.
 
-    `image_user` is `USER[:GROUP]` of the image's configuration. Raises IdentityError.
+    `image_user` is `USER[:GROUP]` of the image's configuration, `users` are those of its files. Raises
+    IdentityError.
     """
     image = _image_user(image_user)
     uid = _effective(pod, container, "run_as_user")
@@ -72,14 +76,17 @@ def identity(pod: Pod, container: Container, image_user: str, own: Identity) -> 
         image = _ImageUser()
     _check_not_root(pod, container, uid, image, own)
     if uid is None and image.name:
-        raise IdentityError(
-            f"image has the user {image.name!r}, whose number only a file of the image could tell: set "
-            f'runAsUser (pod: "{pod_text(pod)}", container: {container.name})'
-        )
+        image = _found(image.name, users, f'(pod: "{pod_text(pod)}", container: {container.name})')
     uid = image.uid if uid is None else uid
     gid = _effective(pod, container, "run_as_group")
     gid = image.gid if gid is None else gid
     groups = _groups(pod.spec.security_context)
+    known = None if uid is None else users.numbered(uid)
+    if known is not None:
+        gid = known.gid if gid is None else gid
+        # A node that is not root could join none of them.
+        if own.uid == 0 and not _is_strict(pod):
+            groups = tuple(dict.fromkeys((*groups, *users.groups_of(known))))
     if uid is None and gid is None and not groups:
         return None
     if gid is None:
@@ -179,6 +186,33 @@ def _image_user(text: str) -> _ImageUser:
     if uid is None or (group and gid is None):
         return _ImageUser(name=text)
     return _ImageUser(uid, gid)
+
+
+def _found(text: str, users: Users, where: str) -> _ImageUser:
+    """The numbers of an image's user, or group, whose name only its files can tell. Raises IdentityError."""
+    name, _, group = text.partition(":")
+    uid, gid = _number(name), _number(group)
+    if uid is None:
+        user = users.named(name)
+        if user is None:
+            raise IdentityError(
+                f"image has the user {text!r}, whose number no file of the image tells: set runAsUser {where}"
+            )
+        uid = user.uid
+    if group and gid is None:
+        gid = users.group_named(group)
+        if gid is None:
+            raise IdentityError(
+                f"image has the user {text!r}, whose group no file of the image tells: set runAsUser and "
+                f"runAsGroup {where}"
+            )
+    return _ImageUser(uid, gid)
+
+
+def _is_strict(pod: Pod) -> bool:
+    """Whether only the pod's word on supplementary groups counts, and not the image's."""
+    context = pod.spec.security_context
+    return context is not None and context.supplemental_groups_policy == "Strict"
 
 
 def _number(text: str) -> int | None:

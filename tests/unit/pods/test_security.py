@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oci.layers.users import parse
 from providers.base import Identity
 from vkubelet.api.containers import Container, SecurityContext
 from vkubelet.api.objects import ObjectMeta, Pod, PodSecurityContext, PodSpec, Sysctl
@@ -103,6 +104,48 @@ def test_not_as_root(own: dict[str, Any], image: str, node: Identity, message: s
 def test_names_of_users_are_unknown(image: str) -> None:
     with pytest.raises(IdentityError, match="set runAsUser"):
         of(make_pod(), image)
+
+
+USERS = parse(
+    "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/:/bin/sh\napp:x:5:5:::\nbroken\nbad:x:y:0:::\n",
+    "staff:x:50:app, other\nwheel:x:10:root\nwheel:x:11:app\n#x:x:1:app\nnone:x:12:\n",
+)
+
+
+@pytest.mark.parametrize(
+    ("own", "whole", "image", "expected"),
+    [
+        ({}, {}, "", None),
+        ({}, {}, "app", Identity(1000, 1001, (50, 11))),
+        ({}, {}, "1000", Identity(1000, 1001, (50, 11))),
+        ({}, {}, "app:wheel", Identity(1000, 10, (50, 11))),
+        ({}, {}, "1000:staff", Identity(1000, 50, (50, 11))),
+        ({}, {}, "app:7", Identity(1000, 7, (50, 11))),
+        ({}, {}, "5", Identity(5, 5, (50, 11))),
+        ({}, {}, "77", Identity(77, 0)),
+        ({"run_as_user": 1000}, {}, "root", Identity(1000, 1001, (50, 11))),
+        ({"run_as_user": 1000, "run_as_group": 3}, {"fs_group": 9}, "", Identity(1000, 3, (9, 50, 11))),
+        ({}, {"supplemental_groups_policy": "Strict"}, "app", Identity(1000, 1001)),
+        ({}, {"supplemental_groups_policy": "Merge"}, "app", Identity(1000, 1001, (50, 11))),
+    ],
+)
+def test_the_image_tells_of_its_users(
+    own: dict[str, Any], whole: dict[str, Any], image: str, expected: Identity | None
+) -> None:
+    pod = make_pod(own, whole)
+    assert identity(pod, (pod.spec.containers or [])[0], image, ROOT, USERS) == expected
+
+
+def test_an_image_does_not_tell_of_others() -> None:
+    pod = make_pod()
+    for image, words in (("nobody", "whose number no file"), ("app:nobody", "whose group no file")):
+        with pytest.raises(IdentityError, match=words):
+            identity(pod, (pod.spec.containers or [])[0], image, ROOT, USERS)
+    node = Identity(1000, 1001)
+    assert identity(pod, (pod.spec.containers or [])[0], "app", node, USERS) == node
+    strict = make_pod({"run_as_non_root": True})
+    with pytest.raises(IdentityError, match="non-numeric user"):
+        identity(strict, (strict.spec.containers or [])[0], "app", ROOT, USERS)
 
 
 def test_what_the_status_shows() -> None:

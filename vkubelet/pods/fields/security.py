@@ -65,7 +65,7 @@ POD_SECURITY_CONTEXT: Fields = {
     "seLinuxOptions": _SELINUX,
     "seccompProfile": _SECCOMP,
     "supplementalGroups": works("of the container's process", but=_other_groups),
-    "supplementalGroupsPolicy": works("both come to the same: a wasm image has no /etc/group"),
+    "supplementalGroupsPolicy": works("a wasm artifact has no /etc/group: for it both come to the same"),
     "sysctls": applied("safe ones are meaningless for a guest, others are refused (SysctlForbidden)"),
     "windowsOptions": _WINDOWS,
 }
