@@ -151,6 +151,8 @@ def select_platform(index: Index, reference: Named) -> Descriptor:
     if for_wasm:
         return _not_nested(min(for_wasm, key=_preference), reference)
     images = [entry for entry in index.manifests if not _is_beside(entry)]
+    if not images and len(index.manifests) == 1:
+        images = index.manifests  # beside nothing: an artifact of a type of its own
     if len(images) == 1 and images[0].platform is None:
         return _not_nested(images[0], reference)
     platforms = [str(entry.platform or "no platform") for entry in index.manifests]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,3 +139,56 @@ def test_what_is_pushed_is_read_by_both(
         ]
         == digest
     )
+
+
+def layer(path: Path, files: dict[str, bytes]) -> str:
+    """A layer as a tar file."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return str(path)
+
+
+def test_an_image_from_scratch_that_crane_makes(
+    cluster: Any, space: Namespace, crane: Tool, vkubelet: Tool, files: Path
+) -> None:
+    image = f"{cluster.registry}/peers/scratch:v1"
+    app = build_guest("actor").read_bytes()
+    first = layer(files / "first.tar", {"app.wasm": app, "data/kept": b"of the image", "data/gone": b""})
+    second = layer(files / "second.tar", {"data/.wh.gone": b"", "data/more": b"of the second layer"})
+    crane("append", "--insecure", "--new_layer", first, "--new_layer", second, "--new_tag", image)
+    words = ["--entrypoint=/app.wasm", "--env=COLOUR=green", "--workdir=/data", "--set-platform=wasi/wasm"]
+    crane("mutate", "--insecure", *words, "--tag", image, image)
+    found = json.loads(vkubelet("inspect", "--insecure", "--json", image))
+    assert found["runnable"], found
+    steps = [
+        "env",
+        "COLOUR",
+        "read",
+        "/data/kept",
+        "read",
+        "/data/more",
+        "read",
+        "/data/gone",
+        "write",
+        "/data/new=1",
+    ]
+    space.pod("scratch", image, *steps, "read", "/data/new", restartPolicy="Never")
+    space.wait("pod/scratch", "jsonpath={.status.phase}=Succeeded")
+    colour, kept, more, gone, new = space.kubectl("logs", "scratch").splitlines()
+    assert (colour, kept, more) == (
+        "COLOUR=green",
+        "/data/kept: of the image",
+        "/data/more: of the second layer",
+    )
+    assert gone.startswith("cannot read /data/gone")
+    assert new == "/data/new: 1"
+    # An index with others beside it.
+    other = f"{cluster.registry}/peers/scratch:amd64"
+    crane("mutate", "--insecure", "--set-platform=linux/amd64", "--tag", other, image)
+    index = f"{cluster.registry}/peers/scratch:all"
+    crane("index", "append", "--insecure", "--manifest", other, "--manifest", image, "--tag", index)
+    space.pod("chosen", index, "read", "/data/kept", restartPolicy="Never")
+    space.wait("pod/chosen", "jsonpath={.status.phase}=Succeeded")

@@ -162,6 +162,7 @@ def entry(platform: str, media_type: str = MANIFEST) -> Descriptor:
         (["wasip1/wasm/v1", "wasip1/wasm/v2"], "wasip1/wasm/v1"),
         (["", "unknown/unknown"], ""),
         (["type:application/vnd.example.sbom", ""], ""),
+        (["type:application/vnd.example.app"], "type:application/vnd.example.app"),
         (["type:application/vnd.wasm.config.v0+json"], "type:application/vnd.wasm.config.v0+json"),
         (["linux/arm64", "wasip2/wasm"], "wasip2/wasm"),
         (["wasi/wasm32"], "wasi/wasm32"),
