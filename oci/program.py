@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 _TOLD = 300
 
@@ -49,7 +49,7 @@ async def ask(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=environment,
+            env=dict(environment),  # uvloop takes no other mapping
             start_new_session=True,
         )
     except OSError as error:
@@ -66,6 +66,8 @@ async def ask(
         raise ProgramError(f"{command[0]}: no answer within {deadline:g} s") from error
     finally:
         _kill(process)
+        # Who has left its group may hold the pipes' other ends, and `wait` waits for these, too.
+        cast("Any", process)._transport.close()
         await process.wait()
     if len(output) > limit or len(errors) > limit:
         raise ProgramError(f"{command[0]}: wrote more than {limit} bytes")

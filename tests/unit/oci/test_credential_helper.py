@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +124,26 @@ async def test_one_that_fails(helper, monkeypatch, script: str, message: str) ->
     with pytest.raises(CredentialHelperError, match=f"^docker-credential-test: {message}") as caught:
         await helper(script)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_one_whose_child_stays(tmp_path: Path, monkeypatch, factory: Callable[[], Any]) -> None:
+    """Out of its group, with its pipes open: it is waited for no longer than the helper itself."""
+    program = tmp_path / "docker-credential-test"
+    program.write_text(f"#!/bin/sh\nsetsid sleep 30 &\necho $! > {tmp_path}/child\nsleep 30\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(credential_helper, "DEADLINE", 0.3)
+    with asyncio.Runner(loop_factory=factory) as runner:
+        asked = runner.run(_asked(document(credsStore="test")))
+    assert asked == "docker-credential-test: no answer within 0.3 s"
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)  # it was not waited for
+
+
+async def _asked(configuration: bytes) -> str:
+    with pytest.raises(CredentialHelperError) as caught:
+        await lookup(configuration, parse("r.io/app"))
+    return str(caught.value)
 
 
 async def test_one_that_is_not_there(tmp_path: Path) -> None:
