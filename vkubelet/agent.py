@@ -41,6 +41,7 @@ from vkubelet.node.identity import NodeNameTakenError
 from vkubelet.node.node import Node, RegistrationError
 from vkubelet.node.serving_certificate import ServingCertificate
 from vkubelet.node.status import NodeImage
+from vkubelet.otlp import exporting
 from vkubelet.pods.images.access import AccessFiles
 from vkubelet.pods.instrumented import InstrumentedProvider
 from vkubelet.pods.manager import PodManager
@@ -111,6 +112,7 @@ async def serve(config: Config) -> None:
                 await _first_contact(client)
             provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled", root / "rootfs")
             ends.push_async_callback(provider.close)
+            await ends.enter_async_context(exporting(config))
             await _Agent(config, client, kubeconfig, InstrumentedProvider(provider), diagnosis).run()
 
 

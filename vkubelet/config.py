@@ -139,6 +139,8 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     toolbox: bool = True
     log_level: Annotated[str, Help(pattern="^(debug|info|warning|error)$")] = "info"
     logging_format: Literal["text", "json"] = "text"
+    tracing_endpoint: Annotated[str, Help(pattern=r"^(https?://[^@?#\s]+)?$")] = ""
+    tracing_sampling_rate_per_million: Annotated[int, Help(ge=0, le=1_000_000)] = 0
 
     @property
     def process_limit(self) -> int | None:
@@ -215,6 +217,8 @@ HELP: Mapping[str, str] = {
     "drain_on_shutdown": "End all pods when the agent stops, instead of leaving them running.",
     "log_level": "debug, info, warning or error.",
     "logging_format": "text, or json: an object a line with the kubelet's keys.",
+    "tracing_endpoint": "The URL of a collector of traces that takes OTLP over HTTP: http://HOST:4318.",
+    "tracing_sampling_rate_per_million": "How many of a million pods' starts are traced.",
 }
 
 THRESHOLDS = ("eviction_hard", "eviction_soft")

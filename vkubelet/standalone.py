@@ -33,6 +33,7 @@ from vkubelet.node.certificates import client_kubeconfig
 from vkubelet.node.node import LIMITED_HOST, limited_text
 from vkubelet.node.serving_certificate import ServingCertificate
 from vkubelet.node.view import node_view
+from vkubelet.otlp import exporting
 from vkubelet.pods.fit import NodeView
 from vkubelet.pods.images.access import AccessFiles
 from vkubelet.pods.instrumented import InstrumentedProvider
@@ -126,6 +127,7 @@ async def serve_alone(config: Config) -> None:
         async with contextlib.AsyncExitStack() as ends:
             provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled", root / "rootfs")
             ends.push_async_callback(provider.close)
+            await ends.enter_async_context(exporting(config))
             await _Alone(config, InstrumentedProvider(provider), diagnosis).run()
 
 

@@ -147,6 +147,12 @@ DEVICE_ALLOCATION_DURATION = Histogram(
     ("resource_name",),
 )
 
+TRACE_SPANS = Counter(
+    "vkubelet_trace_spans_total",
+    _ALPHA + "Number of spans of traces by what became of them: exported, rejected or dropped.",
+    ("result",),
+)
+
 _OF_PROBES = (PROBE_RESULTS, PROBE_DURATION)
 _ALL = tuple(
     value

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from providers.base import Preopen
 from providers.faultpoints import reached
-from vkubelet import logs, telemetry
+from vkubelet import logs, telemetry, tracing
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods import podinfo, termination
@@ -115,7 +115,10 @@ class Attempts:
         name = container.name
         logs.speak_of_container(name)
         try:
-            await self._attempt(pod, container, number, now)
+            with tracing.span("container", {"k8s.container.name": name}):
+                await self._attempt(pod, container, number, now)
+            if self._awaited_since is None:
+                tracing.finish()
             await self._begin(pod, container, group)
         except StartError as error:
             failed = time.time()

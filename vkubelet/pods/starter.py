@@ -18,6 +18,7 @@ import msgspec
 from oci.images import Image
 from providers.base import Artifact, ContainerSpec, ContainerState, Group, Preopen, Provider, ProviderError
 from providers.faultpoints import reached
+from vkubelet import tracing
 from vkubelet.api.containers import Container
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference
@@ -116,12 +117,13 @@ class Starter:
                 like = msgspec.structs.replace(
                     container, image=source.reference, image_pull_policy=source.pull_policy
                 )
-                await volumes.show(volume.name, await self._images.image(pod, like))
-            image = await self._images.image(pod, container)
+                await volumes.show(volume.name, await self._image(pod, like))
+            image = await self._image(pod, container)
             reached("image-bound")
             place = Place(name.name, host_ip, self._node().allocatable, volumes.host_path)
             try:
-                env = await self._environments.make(pod, container, image.config.env, place, available)
+                with tracing.span("environment"):
+                    env = await self._environments.make(pod, container, image.config.env, place, available)
                 equipment = await self._devices.equip(pod, container)
             except (ConfigValueError, DeviceError) as error:
                 raise StartError("CreateContainerConfigError", str(error)) from error
@@ -131,7 +133,8 @@ class Starter:
                 raise StartError("CreateContainerConfigError", f"files of /etc: {error}") from error
             env = equipment.below(env)
             runs = await program(container, image, env)
-            artifact = await self._prepare(runs)
+            with tracing.span("compile"):
+                artifact = await self._prepare(runs)
             spec = self._spec(
                 pod,
                 container,
@@ -148,7 +151,8 @@ class Starter:
                 artifact,
             )
             self._event(pod, container, "Normal", "Created", "Container created")
-            state = await self._run(spec)
+            with tracing.span("start"):
+                state = await self._run(spec)
         except StartError as error:
             if error.reason != "ContainerCreating":
                 self._event(pod, container, "Warning", "Failed", f"Error: {_event_text(error)}")
@@ -161,6 +165,10 @@ class Starter:
         self._environments.forget(pod)
         self._images.forget(pod)
         self._etc.forget(pod)
+
+    async def _image(self, pod: Pod, container: Container) -> Image:
+        with tracing.span("image", {"container.image.name": container.image}):
+            return await self._images.image(pod, container)
 
     def _hostname(self, pod: Pod) -> Hostname:
         """What the pod is called; a kubelet can make no sandbox for one whose name is impossible."""

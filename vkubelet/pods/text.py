@@ -18,6 +18,12 @@ def subject(pod: Pod, container: str = "") -> Subject:
     return Subject(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid, container)
 
 
+def traced(pod: Pod) -> dict[str, str]:
+    """The attributes of the trace of a pod's start."""
+    meta = pod.metadata
+    return {"k8s.namespace.name": meta.namespace, "k8s.pod.name": meta.name, "k8s.pod.uid": meta.uid}
+
+
 def quoted(text: str) -> str:
     """The text as Go's %q writes it."""
     return '"' + "".join(_ESCAPES.get(char) or _printable(char) for char in text) + '"'

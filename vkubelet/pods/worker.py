@@ -17,7 +17,7 @@ from typing import assert_never
 
 from providers.base import ContainerState
 from providers.faultpoints import reached
-from vkubelet import telemetry
+from vkubelet import telemetry, tracing
 from vkubelet.api import times
 from vkubelet.api.objects import Pod, PodStatus, pod_reference
 from vkubelet.api.volumes import Volume
@@ -43,7 +43,7 @@ from vkubelet.pods.services import Services
 from vkubelet.pods.signal import Signal
 from vkubelet.pods.status import pod_status
 from vkubelet.pods.stopper import Stopper
-from vkubelet.pods.text import pod_text
+from vkubelet.pods.text import pod_text, traced
 from vkubelet.pods.volumes.errors import VolumeError
 
 logger = logging.getLogger(__name__)
@@ -186,6 +186,7 @@ class PodWorker:
         try:
             async with asyncio.TaskGroup() as group:
                 if not self._synced:
+                    tracing.begin("pod start", traced(self.pod))
                     await self._admit()
                 self._attempts.resume(self.pod)
                 while not await self._sync_safely(group):
@@ -193,6 +194,7 @@ class PodWorker:
         finally:
             for identifier in self.containers.identifiers():
                 self._services.probes.stop(identifier)
+            tracing.finish("it ended before it had started")
             self._end()
 
     def _end(self) -> None:
@@ -266,6 +268,7 @@ class PodWorker:
         rejection = self._rejection = admit(self.pod, host, own_identity()) or await self._allocation.admit()
         self._active = rejection is None
         if rejection is not None:
+            tracing.finish(rejection.reason)
             self.containers.unlisted = True
             telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
             reference = pod_reference(self.pod)
@@ -303,7 +306,8 @@ class PodWorker:
     async def _mount(self) -> None:
         """Set the pod's volumes up, and note what came of it; owned by the worker's task group."""
         try:
-            await self._pod_volumes.mount(self.pod)
+            with tracing.span("volumes"):
+                await self._pod_volumes.mount(self.pod)
             # Meanwhile an ephemeral container may have come that mounts another.
             self._volumes = VolumesView(mounted=self._pod_volumes.has_all(self.pod))
         except VolumeError as error:

@@ -98,4 +98,7 @@ def kubelet_configuration(config: Config) -> dict[str, Any]:
         "evictionMinimumReclaim": config.eviction_minimum_reclaim,
         "evictionMaxPodGracePeriod": config.eviction_max_pod_grace_period,
     }
+    if config.tracing_endpoint:
+        rate = config.tracing_sampling_rate_per_million
+        found["tracing"] = {"endpoint": config.tracing_endpoint, "samplingRatePerMillion": rate}
     return found | {name: value for name, value in (files | evictions).items() if value}
