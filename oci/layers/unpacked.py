@@ -7,13 +7,13 @@
 
 HEX is that of the image's manifest's digest. It exists so that a crash at any moment leaves an image's files
 whole or not at all under their final name; what is lost or damaged there is made anew from the layers' blobs.
-All of it blocks. It must not know registries.
+Nothing is synced, which would wait for all that anybody writes: a file that a power failure has cut short is
+found by its size. All of it blocks. It must not know registries.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import logging
 import os
@@ -96,7 +96,6 @@ class Unpacked:
                     if found is not None:
                         return found
                     raise
-            _sync_directory(self._root)
         return ImageFiles(final / _ROOTFS, contents.modules)
 
     def remove_all_but(self, digests: Collection[str]) -> None:
@@ -169,7 +168,6 @@ def _make(reference: Named, directory: Path, layers: Sequence[Layer]) -> Content
             log.info("%s: %d device nodes and pipes are left out", reference, unpacker.left_out)
         contents = survey(root)
         (directory / _CONTENTS).write_bytes(msgspec.json.encode(contents))
-        _sync(opened)
     finally:
         os.close(opened)
     return contents
@@ -196,20 +194,5 @@ def _remove_abandoned(path: Path) -> None:
         log.info("image store: %s is in use by another process", path)
     else:
         shutil.rmtree(path)
-    finally:
-        os.close(opened)
-
-
-def _sync(opened: int) -> None:
-    """Write all of the file system to its disk (syncfs(2)): cheaper than file by file."""
-    if ctypes.CDLL(None, use_errno=True).syncfs(opened) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def _sync_directory(path: Path) -> None:
-    opened = os.open(path, _DIRECTORY)
-    try:
-        os.fsync(opened)
     finally:
         os.close(opened)

@@ -203,7 +203,7 @@ _MEMBER = st.one_of(
 _LAYERS = st.lists(st.lists(_MEMBER, max_size=6), min_size=1, max_size=3)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(_LAYERS)
 def test_layers_unpack_as_the_model_says(layers: list[list[Member]]) -> None:
     base = Path(tempfile.mkdtemp(prefix="vkubelet-layers-"))

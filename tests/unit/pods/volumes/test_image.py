@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from oci.images import Image, ImageConfig
+from oci.layers.unpacked import ImageFiles
 from oci.reference import parse
 from vkubelet.pods.volumes.image import show
 from vkubelet.pods.volumes.kinds import Mounted
@@ -34,6 +36,25 @@ def test_the_module_is_a_file_and_stays_while_newer_ones_come(tmp_path: Path) ->
     (old.path / "app.wasm").unlink()
     assert show(where, image(tmp_path, b"old", "a")) == old
     assert [entry.name for entry in old.path.iterdir()] == ["app.wasm"]
+
+
+def test_the_files_of_an_image_stay_when_the_store_removes_them(tmp_path: Path) -> None:
+    root, where = tmp_path / "unpacked", tmp_path / "volume"
+    (root / "data").mkdir(parents=True)
+    (root / "data/file").write_text("content")
+    (root / "link").symlink_to("data/file")
+    found = Image(
+        parse("example.com/app:v1"), "sha256:d", None, "", 1, (), ImageConfig(), ImageFiles(root, {})
+    )
+    (where / ".d.new/of an agent").mkdir(parents=True)
+    shown = show(where, found)
+    assert shown == Mounted(where / "d", read_only=True)
+    assert show(where, found) == shown
+    assert sorted(path.name for path in where.iterdir()) == ["d"]
+    assert sorted(path.name for path in shown.path.rglob("*")) == ["data", "file", "link"]
+    assert (shown.path / "link").samefile(root / "data/file")
+    shutil.rmtree(root)
+    assert (shown.path / "link").read_text() == "content"
 
 
 def test_a_module_of_another_file_system_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
