@@ -25,6 +25,7 @@ SOURCES = (
     "launcher.c",
     "attach.c",
     "blocking.c",
+    "calls.c",
     "children.c",
     "code.c",
     "connection.c",

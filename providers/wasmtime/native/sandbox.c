@@ -105,20 +105,29 @@ static int its_calls(const struct request *request) {
 static const struct {
     const char *name;
     int (*enter)(const struct request *request);
-    bool may_lack; // where the host does not allow it, containers run without it
+    bool may_lack;  // where the host does not allow it, containers run without it
+    bool inherited; // by all that the launcher forks: it never executes anything either
 } parts[] = {
-    {"rlimits", few_resources, false},
-    {"no-new-privs", no_new_privileges, false},
-    {"bounding-set", no_capabilities_to_gain, true},
-    {"ipc", own_ipc, true},
-    {"identity", its_identity, false},
-    {"capabilities", few_capabilities, false},
-    {"landlock", its_files, true},
-    {"seccomp", its_calls, true},
+    {"no-new-privs", no_new_privileges, false, true},
+    {"bounding-set", no_capabilities_to_gain, true, true},
+    {"rlimits", few_resources, false, false},
+    {"ipc", own_ipc, true, false},
+    {"identity", its_identity, false, false},
+    {"capabilities", few_capabilities, false, false},
+    {"landlock", its_files, true, false},
+    {"seccomp", its_calls, true, false},
 };
 enum { PARTS = sizeof parts / sizeof *parts, NOT_REACHED = ECHILD };
 
 static int refused[PARTS]; // an errno, and 0 for what this host allows
+
+// All that is, or is not, inherited. NULL, or the name of the part that failed.
+static const char *enter(const struct request *request, bool inherited) {
+    for (size_t i = 0; i < PARTS; i++)
+        if (parts[i].inherited == inherited && !(parts[i].may_lack && refused[i] != 0) && parts[i].enter(request) < 0)
+            return parts[i].name;
+    return NULL;
+}
 
 const char *sandbox_find(void) {
     static const struct spec spec = {.memory_limit = -1};
@@ -141,7 +150,7 @@ const char *sandbox_find(void) {
     bool waited = pid > 0 && waitpid(pid, &status, 0) == pid;
     memcpy(refused, found, sizeof refused);
     munmap(found, sizeof refused);
-    return waited ? NULL : "trying the sandbox";
+    return waited ? enter(&(struct request){.spec = &spec}, true) : "trying the sandbox";
 }
 
 void sandbox_tell(FILE *out) {
@@ -158,8 +167,5 @@ void sandbox_tell(FILE *out) {
 }
 
 const char *sandbox_enter(const struct spec *spec, const struct reach *reach, size_t count) {
-    for (size_t i = 0; i < PARTS; i++)
-        if (!(parts[i].may_lack && refused[i] != 0) && parts[i].enter(&(struct request){spec, reach, count}) < 0)
-            return parts[i].name;
-    return NULL;
+    return enter(&(struct request){spec, reach, count}, false);
 }

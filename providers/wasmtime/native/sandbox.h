@@ -11,12 +11,12 @@
 #include "spec.h"
 #include <stdio.h>
 
-// Find out, once, what of it this host allows; a container enters all of that. NULL, or what failed.
+// Find out, once, what of it this host allows, and enter already what its children inherit. NULL, or what failed.
 const char *sandbox_find(void);
 
 // Tell it: for each part a line with its name, or `-`, its name and why this host does not allow it.
 void sandbox_tell(FILE *out);
 
-// Enter the sandbox, as whom the spec says, with `reach` to what is open already. Only the calling thread is sure to be
+// Enter all of it that this host allows, as whom the spec says, with `reach` to what is open already. Only the calling thread is sure to be
 // in it: it must be the only one. NULL, or the name of the part that failed, with the cause in errno.
 const char *sandbox_enter(const struct spec *spec, const struct reach *reach, size_t count);

@@ -1,5 +1,7 @@
 #include "seccomp.h"
 
+#include "calls.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -7,7 +9,6 @@
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <sched.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -24,313 +25,128 @@
 #error "the numbers of this architecture's system calls have to be looked at first"
 #endif
 
-#ifndef SYS_fchmodat2
-#define SYS_fchmodat2 452 // since Linux 6.6
-#endif
-
-// On what it depends whether a call is allowed.
-enum check {
-    NEVER,
-    YOUNG, // never too, but it fails as on a kernel that does not have it
-    ANY,
-    THREAD,    // a new thread, and no process or namespace
-    OWN,       // a signal to the process itself
-    NAME,      // of a thread or a mapping
-    TERMINAL,  // what is asked of terminals, and whether it waits
-    DUPLICATE, // a descriptor, and its flags
-    NO_CODE,   // no memory that can be executed
-    LIBRARY,   // the same, but for files: the C library loads those that look names up
-    LOOK,      // at one's own limit
-    FAMILY,    // the internet, and what addresses the machine has
-    PAIR,      // two ends of one's own
-};
-
-enum when { ALWAYS, NETWORK };
-
-struct rule {
-    unsigned number;
-    enum check check;
-    enum when when;
-};
-
-static const struct rule rules[] = {
-    // Files: what WASI has, what the log needs, and the container's own records.
-    {SYS_read, ANY, ALWAYS},
-    {SYS_readv, ANY, ALWAYS},
-    {SYS_pread64, ANY, ALWAYS},
-    {SYS_preadv, ANY, ALWAYS},
-    {SYS_preadv2, ANY, ALWAYS},
-    {SYS_write, ANY, ALWAYS},
-    {SYS_writev, ANY, ALWAYS},
-    {SYS_pwrite64, ANY, ALWAYS},
-    {SYS_pwritev, ANY, ALWAYS},
-    {SYS_pwritev2, ANY, ALWAYS},
-    {SYS_lseek, ANY, ALWAYS},
-    {SYS_openat, ANY, ALWAYS},
-    {SYS_openat2, ANY, ALWAYS},
-    {SYS_close, ANY, ALWAYS},
-    {SYS_fcntl, DUPLICATE, ALWAYS},
-    {SYS_dup, ANY, ALWAYS},
-    {SYS_dup3, ANY, ALWAYS},
-    {SYS_ioctl, TERMINAL, ALWAYS},
-    {SYS_fstat, ANY, ALWAYS},
-    {SYS_newfstatat, ANY, ALWAYS},
-    {SYS_statx, ANY, ALWAYS},
-    {SYS_statfs, ANY, ALWAYS},
-    {SYS_fstatfs, ANY, ALWAYS},
-    {SYS_faccessat, ANY, ALWAYS},
-    {SYS_faccessat2, ANY, ALWAYS},
-    {SYS_getdents64, ANY, ALWAYS},
-    {SYS_mkdirat, ANY, ALWAYS},
-    {SYS_unlinkat, ANY, ALWAYS},
-    {SYS_symlinkat, ANY, ALWAYS},
-    {SYS_readlinkat, ANY, ALWAYS},
-    {SYS_linkat, ANY, ALWAYS},
-    {SYS_renameat2, ANY, ALWAYS},
-    {SYS_ftruncate, ANY, ALWAYS},
-    {SYS_fallocate, ANY, ALWAYS},
-    {SYS_fadvise64, ANY, ALWAYS},
-    {SYS_fsync, ANY, ALWAYS},
-    {SYS_fdatasync, ANY, ALWAYS},
-    {SYS_fchmod, ANY, ALWAYS},
-    {SYS_fchmodat, ANY, ALWAYS},
-    {SYS_fchmodat2, ANY, ALWAYS},
-    {SYS_utimensat, ANY, ALWAYS},
-    {SYS_getcwd, ANY, ALWAYS},
-#ifdef __x86_64__
-    // The same by older numbers.
-    {SYS_open, ANY, ALWAYS},
-    {SYS_stat, ANY, ALWAYS},
-    {SYS_lstat, ANY, ALWAYS},
-    {SYS_access, ANY, ALWAYS},
-    {SYS_readlink, ANY, ALWAYS},
-    {SYS_dup2, ANY, ALWAYS},
-    {SYS_rename, ANY, ALWAYS},
-    {SYS_unlink, ANY, ALWAYS},
-    {SYS_mkdir, ANY, ALWAYS},
-    {SYS_rmdir, ANY, ALWAYS},
-    {SYS_chmod, ANY, ALWAYS},
-    {SYS_poll, ANY, ALWAYS},
-    {SYS_epoll_wait, ANY, ALWAYS},
-    {SYS_time, ANY, ALWAYS},
-    {SYS_gettimeofday, ANY, ALWAYS},
-    {SYS_renameat, ANY, ALWAYS},
-#endif
-    // Waiting.
-    {SYS_ppoll, ANY, ALWAYS},
-    {SYS_pselect6, ANY, ALWAYS},
-    {SYS_epoll_create1, ANY, ALWAYS},
-    {SYS_epoll_ctl, ANY, ALWAYS},
-    {SYS_epoll_pwait, ANY, ALWAYS},
-    {SYS_epoll_pwait2, ANY, ALWAYS},
-    {SYS_eventfd2, ANY, ALWAYS},
-    {SYS_futex, ANY, ALWAYS},
-    {SYS_nanosleep, ANY, ALWAYS},
-    {SYS_clock_nanosleep, ANY, ALWAYS},
-    {SYS_clock_gettime, ANY, ALWAYS},
-    {SYS_clock_getres, ANY, ALWAYS},
-    {SYS_restart_syscall, ANY, ALWAYS},
-    {SYS_sched_yield, ANY, ALWAYS},
-    // Memory.
-    {SYS_brk, ANY, ALWAYS},
-    {SYS_mmap, NO_CODE, ALWAYS},
-    {SYS_mmap, LIBRARY, NETWORK},
-    {SYS_mprotect, NO_CODE, ALWAYS},
-    {SYS_mremap, ANY, ALWAYS},
-    {SYS_munmap, ANY, ALWAYS},
-    {SYS_madvise, ANY, ALWAYS},
-    {SYS_membarrier, ANY, ALWAYS},
-    {SYS_getrandom, ANY, ALWAYS},
-    // Threads, signals, and its own end.
-    {SYS_clone, THREAD, ALWAYS},
-    {SYS_set_robust_list, ANY, ALWAYS},
-    {SYS_rseq, ANY, ALWAYS},
-    {SYS_prctl, NAME, ALWAYS},
-    {SYS_sched_getaffinity, ANY, ALWAYS},
-    {SYS_getcpu, ANY, ALWAYS},
-    {SYS_sigaltstack, ANY, ALWAYS},
-    {SYS_rt_sigaction, ANY, ALWAYS},
-    {SYS_rt_sigprocmask, ANY, ALWAYS},
-    {SYS_rt_sigreturn, ANY, ALWAYS},
-    {SYS_tgkill, OWN, ALWAYS},
-    {SYS_exit, ANY, ALWAYS},
-    {SYS_exit_group, ANY, ALWAYS},
-    // Who and what it is.
-    {SYS_getpid, ANY, ALWAYS},
-    {SYS_gettid, ANY, ALWAYS},
-    {SYS_getuid, ANY, ALWAYS},
-    {SYS_geteuid, ANY, ALWAYS},
-    {SYS_getgid, ANY, ALWAYS},
-    {SYS_getegid, ANY, ALWAYS},
-    {SYS_getgroups, ANY, ALWAYS},
-    {SYS_prlimit64, LOOK, ALWAYS},
-    {SYS_sysinfo, ANY, ALWAYS},
-    {SYS_uname, ANY, ALWAYS},
-    // Those who attach, on a socket that is there, and the runtime's own wake-up.
-    {SYS_socketpair, PAIR, ALWAYS},
-    {SYS_accept4, ANY, ALWAYS},
-    {SYS_recvfrom, ANY, ALWAYS},
-    {SYS_sendto, ANY, ALWAYS},
-    {SYS_shutdown, ANY, ALWAYS},
-    {SYS_getsockopt, ANY, ALWAYS},
-    // The network.
-    {SYS_socket, FAMILY, NETWORK},
-    {SYS_bind, ANY, NETWORK},
-    {SYS_listen, ANY, NETWORK},
-    {SYS_connect, ANY, NETWORK},
-    {SYS_getsockname, ANY, NETWORK},
-    {SYS_getpeername, ANY, NETWORK},
-    {SYS_setsockopt, ANY, NETWORK},
-    {SYS_recvmsg, ANY, NETWORK},
-    {SYS_sendmsg, ANY, NETWORK},
-    {SYS_recvmmsg, ANY, NETWORK},
-    {SYS_sendmmsg, ANY, NETWORK},
-#ifdef SANITIZED
-    // What a sanitizer's library does for itself.
-    {SYS_sched_setaffinity, ANY, ALWAYS},
-    {SYS_getrusage, ANY, ALWAYS},
-    {SYS_kill, OWN, ALWAYS},
-#endif
-};
-
 // From number 424 on all architectures have the same numbers, in the order of their age: all since Linux 5.1.
-enum { YOUNGEST = 512, UNIFIED = 424, CODE = 1024 };
+// The x32 interface has the name of x86_64, and numbers of its own from its bit on; there is nothing else up there.
+enum { YOUNGEST = 512, UNIFIED = 424, OTHER_INTERFACE = 0x40000000, CODE = 1024 };
 
+// A program is made from its end: jumps lead forward only, and so to what is there already. A place in it is told by
+// how much there is from there to the end.
 static struct filter {
     struct sock_filter code[CODE];
-    size_t used;
-    size_t own; // where the process itself is compared with
+    size_t used; // more than CODE if it cannot be made
+    size_t own;  // the place where the process itself is compared with
+    size_t allowed, refused;
+    size_t decided[LAST_CHECK + 1]; // the places where it is decided by a check; 0 for none
 } filters[2];
 
-static void emit(struct filter *filter, int operation, uint32_t operand, size_t yes, size_t no) {
-    // More than fits is counted, and seen at the end; so is a jump that is too far.
-    if (yes > UINT8_MAX || no > UINT8_MAX)
-        filter->used = CODE;
-    if (filter->used < CODE)
-        filter->code[filter->used] =
-            (struct sock_filter){(uint16_t)operation, (uint8_t)yes, (uint8_t)no, operand};
-    filter->used += filter->used < CODE + 1;
+static size_t emit(struct filter *filter, int operation, uint32_t operand, size_t yes, size_t no) {
+    if (yes > UINT8_MAX || no > UINT8_MAX || filter->used >= CODE) {
+        filter->used = CODE + 1;
+        return filter->used;
+    }
+    filter->used++;
+    filter->code[CODE - filter->used] =
+        (struct sock_filter){(uint16_t)operation, (uint8_t)yes, (uint8_t)no, operand};
+    return filter->used;
 }
 
-static void load(struct filter *filter, size_t offset) {
-    emit(filter, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
+static size_t answer(struct filter *filter, uint32_t action) {
+    return emit(filter, BPF_RET | BPF_K, action, 0, 0);
+}
+
+static size_t load(struct filter *filter, size_t offset) {
+    return emit(filter, BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset, 0, 0);
 }
 
 // The lower half of an argument. Both architectures are little endian.
-static void load_argument(struct filter *filter, size_t index) {
-    load(filter, offsetof(struct seccomp_data, args) + index * sizeof(uint64_t));
+static size_t load_argument(struct filter *filter, size_t index) {
+    return load(filter, offsetof(struct seccomp_data, args) + index * sizeof(uint64_t));
 }
 
-static void answer(struct filter *filter, uint32_t action) {
-    emit(filter, BPF_RET | BPF_K, action, 0, 0);
+// Go on at one of two places; what was emitted last is `filter->used`.
+static size_t jump(struct filter *filter, int comparison, uint32_t operand, size_t yes, size_t no) {
+    return emit(filter, BPF_JMP | BPF_K | comparison, operand, filter->used - yes, filter->used - no);
 }
 
-static void refuse(struct filter *filter) {
-    answer(filter, SECCOMP_RET_ERRNO | EPERM);
-}
-
-static void one_of(struct filter *filter, size_t index, const uint32_t *values, size_t count) {
-    load_argument(filter, index);
+static size_t one_of(struct filter *filter, size_t index, const uint32_t *values, size_t count) {
     for (size_t i = 0; i < count; i++)
-        emit(filter, BPF_JMP | BPF_JEQ | BPF_K, values[i], count - i, 0);
-    refuse(filter);
-    answer(filter, SECCOMP_RET_ALLOW);
+        jump(filter, BPF_JEQ, values[i], filter->allowed, i == 0 ? filter->refused : filter->used);
+    return load_argument(filter, index);
 }
 
-#define ONE_OF(filter, index, ...)                                                                                     \
-    do {                                                                                                               \
-        static const uint32_t values[] = {__VA_ARGS__};                                                                \
-        one_of(filter, index, values, sizeof values / sizeof *values);                                                 \
-    } while (0)
-
-static void thread(struct filter *filter) {
+static size_t thread(struct filter *filter) {
     const uint32_t needed = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND;
     const uint32_t none = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |
                           CLONE_NEWNET;
-    load_argument(filter, 0);
+    jump(filter, BPF_JEQ, needed, filter->allowed, filter->refused);
     emit(filter, BPF_ALU | BPF_AND | BPF_K, needed | none, 0, 0);
-    emit(filter, BPF_JMP | BPF_JEQ | BPF_K, needed, 1, 0);
-    refuse(filter);
-    answer(filter, SECCOMP_RET_ALLOW);
+    return load_argument(filter, 0);
 }
 
-static void no_code(struct filter *filter, bool files) {
-    load_argument(filter, 2);
-    emit(filter, BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 0, files ? 3 : 1);
-    if (files) {
-        load_argument(filter, 3);
-        emit(filter, BPF_JMP | BPF_JSET | BPF_K, MAP_ANONYMOUS, 0, 1);
+static size_t no_code(struct filter *filter, bool but_files) {
+    size_t code = filter->refused;
+    if (but_files) {
+        jump(filter, BPF_JSET, MAP_ANONYMOUS, filter->refused, filter->allowed);
+        code = load_argument(filter, 3);
     }
-    refuse(filter);
-    answer(filter, SECCOMP_RET_ALLOW);
+    jump(filter, BPF_JSET, PROT_EXEC, code, filter->allowed);
+    return load_argument(filter, 2);
 }
 
-// No new limit is given: the pointer to it, of which both halves are looked at, is NULL.
-static void look(struct filter *filter) {
-    const size_t halves[] = {0, 2 * sizeof(uint64_t), 2 * sizeof(uint64_t) + sizeof(uint32_t)};
-    for (size_t i = 0; i < 3; i++) {
-        load(filter, offsetof(struct seccomp_data, args) + halves[i]);
-        emit(filter, BPF_JMP | BPF_JEQ | BPF_K, 0, i < 2 ? 0 : 1, i < 2 ? 2 * (2 - i) : 0);
+// One's own, and no new one is given: the pointer to that, of which both halves are looked at, is NULL.
+static size_t look(struct filter *filter) {
+    static const size_t zero[] = {2 * sizeof(uint64_t) + sizeof(uint32_t), 2 * sizeof(uint64_t), 0};
+    for (size_t i = 0; i < sizeof zero / sizeof *zero; i++) {
+        jump(filter, BPF_JEQ, 0, i == 0 ? filter->allowed : filter->used, filter->refused);
+        load(filter, offsetof(struct seccomp_data, args) + zero[i]);
     }
-    refuse(filter);
-    answer(filter, SECCOMP_RET_ALLOW);
+    return filter->used;
 }
 
-static void family(struct filter *filter) {
-    load_argument(filter, 0);
-    emit(filter, BPF_JMP | BPF_JEQ | BPF_K, AF_INET, 5, 0);
-    emit(filter, BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 4, 0);
-    emit(filter, BPF_JMP | BPF_JEQ | BPF_K, AF_NETLINK, 0, 2);
-    load_argument(filter, 2);
-    emit(filter, BPF_JMP | BPF_JEQ | BPF_K, NETLINK_ROUTE, 1, 0);
-    refuse(filter);
-    answer(filter, SECCOMP_RET_ALLOW);
+static size_t family(struct filter *filter) {
+    jump(filter, BPF_JEQ, NETLINK_ROUTE, filter->allowed, filter->refused);
+    size_t netlink = load_argument(filter, 2);
+    jump(filter, BPF_JEQ, AF_NETLINK, netlink, filter->refused);
+    jump(filter, BPF_JEQ, AF_INET6, filter->allowed, filter->used);
+    jump(filter, BPF_JEQ, AF_INET, filter->allowed, filter->used);
+    return load_argument(filter, 0);
 }
 
-static void decide(struct filter *filter, enum check check) {
+#define ONE_OF(index, ...)                                                                                             \
+    one_of(filter, index, (const uint32_t[]){__VA_ARGS__}, sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t))
+
+static size_t decide(struct filter *filter, enum check check) {
     switch (check) {
     case NEVER:
-        refuse(filter);
-        return;
+        return filter->refused;
     case YOUNG:
-        answer(filter, SECCOMP_RET_ERRNO | ENOSYS);
-        return;
+        return answer(filter, SECCOMP_RET_ERRNO | ENOSYS);
     case ANY:
-        answer(filter, SECCOMP_RET_ALLOW);
-        return;
+        return filter->allowed;
     case THREAD:
-        thread(filter);
-        return;
+        return thread(filter);
     case OWN:
-        filter->own = filter->used + 1; // behind the load
-        ONE_OF(filter, 0, 0);
-        return;
+        filter->own = filter->used + 1;
+        return ONE_OF(0, 0);
     case NAME:
-        ONE_OF(filter, 0, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA);
-        return;
+        return ONE_OF(0, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA);
     case TERMINAL:
-        ONE_OF(filter, 1, TCGETS, TCSETS, TCSETSW, TCSETSF, TCSBRK, TIOCGWINSZ, TIOCSWINSZ, TIOCGPTN, FIONREAD,
-               FIONBIO, FIOCLEX);
-        return;
+        return ONE_OF(1, TCGETS, TCSETS, TCSETSW, TCSETSF, TCSBRK, TIOCGWINSZ, TIOCSWINSZ, TIOCGPTN, FIONREAD, FIONBIO,
+                      FIOCLEX);
     case DUPLICATE:
-        ONE_OF(filter, 1, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL);
-        return;
+        return ONE_OF(1, F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL);
     case NO_CODE:
-        no_code(filter, false);
-        return;
+        return no_code(filter, false);
     case LIBRARY:
-        no_code(filter, true);
-        return;
+        return no_code(filter, true);
     case LOOK:
-        look(filter);
-        return;
+        return look(filter);
     case FAMILY:
-        family(filter);
-        return;
+        return family(filter);
     case PAIR:
-        ONE_OF(filter, 0, AF_UNIX);
-        return;
+        return ONE_OF(0, AF_UNIX);
     }
+    return filter->refused;
 }
 
 // Numbers from `first` up to the next range's have the same check.
@@ -340,45 +156,42 @@ struct range {
 };
 
 // Find the range by halves: the kernel tries each number when a filter is installed, and each container installs one.
-static void search(struct filter *filter, const struct range *ranges, size_t count) {
-    if (count == 1) {
-        decide(filter, ranges->check);
-        return;
-    }
-    size_t half = count / 2, jump = filter->used;
-    emit(filter, BPF_JMP | BPF_JGE | BPF_K, ranges[half].first, 0, 0);
-    search(filter, ranges, half);
-    size_t over = filter->used - jump - 1;
-    if (over > UINT8_MAX || jump >= CODE)
-        filter->used = CODE + 1;
-    else
-        filter->code[jump].jt = (uint8_t)over;
-    search(filter, ranges + half, count - half);
+static size_t search(struct filter *filter, const struct range *ranges, size_t count) {
+    if (count == 1)
+        return filter->decided[ranges->check];
+    size_t half = count / 2;
+    size_t upper = search(filter, ranges + half, count - half), lower = search(filter, ranges, half);
+    return jump(filter, BPF_JGE, ranges[half].first, upper, lower);
 }
 
-static bool build(struct filter *filter, bool network) {
+static size_t find_ranges(struct range *ranges, bool network) {
     static enum check checks[YOUNGEST + 1];
-    static struct range ranges[YOUNGEST + 1];
+    size_t count = 0;
     for (unsigned number = 0; number <= YOUNGEST; number++)
         checks[number] = number < UNIFIED ? NEVER : YOUNG;
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if (network || rules[i].when == ALWAYS)
-            checks[rules[i].number] = rules[i].check;
-    size_t count = 0;
+    for (size_t i = 0; i < call_count; i++)
+        if (network || calls[i].when == ALWAYS)
+            checks[calls[i].number] = calls[i].check;
     for (unsigned number = 0; number <= YOUNGEST; number++)
         if (number == 0 || checks[number] != checks[number - 1])
             ranges[count++] = (struct range){number, checks[number]};
+    return count;
+}
+
+static bool build(struct filter *filter, bool network) {
+    static struct range ranges[YOUNGEST + 1];
+    size_t count = find_ranges(ranges, network);
     *filter = (struct filter){.used = 0};
-    load(filter, offsetof(struct seccomp_data, arch));
-    emit(filter, BPF_JMP | BPF_JEQ | BPF_K, OUR_ARCHITECTURE, 1, 0);
-    answer(filter, SECCOMP_RET_KILL_PROCESS);
+    filter->refused = answer(filter, SECCOMP_RET_ERRNO | EPERM);
+    filter->allowed = answer(filter, SECCOMP_RET_ALLOW);
+    for (size_t i = 0; i < count; i++)
+        if (filter->decided[ranges[i].check] == 0)
+            filter->decided[ranges[i].check] = decide(filter, ranges[i].check);
+    size_t found = search(filter, ranges, count), killed = answer(filter, SECCOMP_RET_KILL_PROCESS);
+    jump(filter, BPF_JGE, OTHER_INTERFACE, killed, found);
     load(filter, offsetof(struct seccomp_data, nr));
-#ifdef __x86_64__
-    // The x32 interface has this architecture's name, and numbers of its own from here on.
-    emit(filter, BPF_JMP | BPF_JGE | BPF_K, __X32_SYSCALL_BIT, 0, 1);
-    answer(filter, SECCOMP_RET_KILL_PROCESS);
-#endif
-    search(filter, ranges, count);
+    jump(filter, BPF_JEQ, OUR_ARCHITECTURE, filter->used, killed);
+    load(filter, offsetof(struct seccomp_data, arch));
     return filter->used <= CODE;
 }
 
@@ -388,7 +201,7 @@ bool seccomp_prepare(void) {
 
 int seccomp_enter(bool network) {
     struct filter *filter = &filters[network];
-    struct sock_fprog program = {(unsigned short)filter->used, filter->code};
-    filter->code[filter->own].k = (uint32_t)getpid();
+    struct sock_fprog program = {(unsigned short)filter->used, filter->code + CODE - filter->used};
+    filter->code[CODE - filter->own].k = (uint32_t)getpid();
     return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0U, &program);
 }
