@@ -6,6 +6,7 @@ import pytest
 
 from oci.artifact import ImageConfig
 from oci.inspection import Inspection, Module, Part
+from oci.spin import Application, Trigger
 from vkubelet.images.show import lines, size
 
 
@@ -51,6 +52,24 @@ def test_everything_has_its_place() -> None:
         "              env: memory",
         "  exports     _start",
         "  runs here   yes",
+    ]
+
+
+def test_a_module_among_files_has_its_path() -> None:
+    module = Module(digest="d", size=1, kind="component", imports=[], exports=[], path="/bin/app.wasm")
+    found = Inspection(name="x", format="image with files", digest="d", module=module)
+    assert "  module      /bin/app.wasm, component, 1 B" in list(lines(found, None))
+
+
+def test_a_spin_application_tells_its_triggers() -> None:
+    triggers = [Trigger("http", "web", "/..."), Trigger("redis", "", "")]
+    application = Application(name="shop", version="1.2", triggers=triggers, components=["web"])
+    found = Inspection(name="x", format="Spin application", digest="d", spin=application)
+    assert list(lines(found, "not yet"))[3:] == [
+        "  spin        shop 1.2",
+        "              http /... web",
+        "              redis",
+        "  runs here   no: not yet",
     ]
 
 
