@@ -28,7 +28,7 @@ VOLUME: Fields = {
     "gitRepo": refused("no kubelet clones repositories any more; use an init container and an emptyDir"),
     "glusterfs": refused(_NO_DRIVER),
     "hostPath": works(),
-    "image": applied("of a wasm artifact, whose module is the one file; other images cannot be pulled yet"),
+    "image": applied("images for wasm only: their files, or an artifact's module as the one file"),
     "iscsi": refused(_NO_DRIVER),
     "name": works(),
     "nfs": applied("by the machine's mount program, where the node may mount"),
