@@ -222,6 +222,23 @@ def test_a_door_over_tls_must_be_guarded_whole(alone: Alone) -> None:
     assert "missing: client_ca_file, authorization_mode=AlwaysAllow" in done.stderr
 
 
+def test_plugins_that_cannot_be_used_are_told_of_at_once(alone: Alone, tmp_path: Path) -> None:
+    provider = {
+        "name": "missing",
+        "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+        "matchImages": ["r.io"],
+    }
+    document = {"apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig"}
+    (tmp_path / "providers.yaml").write_text(json.dumps(document | {"providers": [provider]}))
+    options = (
+        f"--image-credential-provider-config={tmp_path / 'providers.yaml'}",
+        f"--image-credential-provider-bin-dir={tmp_path}",
+    )
+    done = subprocess.run(alone.command(*options), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "providers.yaml: providers[0].defaultCacheDuration: is no duration" in done.stderr
+
+
 def test_over_tls_it_answers_those_whom_the_ca_vouches_for(alone: Alone, tmp_path: Path) -> None:
     authority = Authority(tmp_path, "ca")
     (tmp_path / "ca.pem").write_text(authority.pem)
