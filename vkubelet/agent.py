@@ -41,6 +41,7 @@ from vkubelet.node.identity import NodeNameTakenError
 from vkubelet.node.node import Node, RegistrationError
 from vkubelet.node.serving_certificate import ServingCertificate
 from vkubelet.node.status import NodeImage
+from vkubelet.node.trouble import Trouble
 from vkubelet.otlp import exporting
 from vkubelet.pods.images.access import AccessFiles
 from vkubelet.pods.instrumented import InstrumentedProvider
@@ -182,8 +183,13 @@ class _Agent:
 
     async def run(self) -> None:
         """Start the parts in the order in which they need each other; end when told by a signal."""
-        config = self._config
         stop = stop_signal()
+        trouble = Trouble()
+        with trouble.listening():
+            await self._run(stop, trouble)
+
+    async def _run(self, stop: asyncio.Event, trouble: Trouble) -> None:
+        config = self._config
         await self._node.prepare()
         await asyncio.to_thread(self._images.open)
         references, services = ObjectReferences(self._client), ClusterServices(self._client)
@@ -237,6 +243,7 @@ class _Agent:
             def registered() -> Mapping[str, Coroutine[Any, Any, None]]:
                 return {
                     "events": self._recorder.run(),
+                    "trouble": trouble.run(self._node.event),
                     "statuses": self._reporter.run(),
                     "references": references.run(),
                     "services": services.run(),

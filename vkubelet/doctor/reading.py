@@ -24,8 +24,8 @@ from providers.wasmtime import engine, hierarchies, launcher
 from vkubelet.config import Config
 from vkubelet.doctor.host import Directory, HostFacts
 from vkubelet.node import facts, usage
-from vkubelet.pods.eviction.manager import observations_of
-from vkubelet.pods.eviction.thresholds import Observation, configured, met
+from vkubelet.pods.eviction.manager import observations_of, short_of_logs
+from vkubelet.pods.eviction.thresholds import configured, met
 from vkubelet.pods.volumes import tmpfs
 from vkubelet.startup import LOCK
 from vkubelet.toolbox import Toolbox, ToolboxError
@@ -88,16 +88,11 @@ def _directory(option: str, path: str) -> Directory:
 def _pressure(config: Config) -> Iterator[str]:
     """The thresholds that are crossed, and the disk of the logs, which has none of its own."""
     observed = usage.read(config, facts.read(config).capacity)
-    logs = observed.log_file_system
     thresholds = configured(config)
     for threshold in met(thresholds, observations_of(observed)):
         yield f"{threshold.signal} ({'hard' if threshold.is_hard else 'soft'})"
-    of_logs = {"nodefs.available": Observation(logs.available, logs.capacity)}
-    if logs.inodes:
-        of_logs["nodefs.inodesFree"] = Observation(logs.inodes_free, logs.inodes)
-    if logs != observed.file_system:
-        for threshold in met(thresholds, of_logs):
-            yield f"{threshold.signal.removeprefix('nodefs.')} of {config.pod_logs_dir}"
+    for lacking in short_of_logs(thresholds, observed):
+        yield f"{lacking} of {config.pod_logs_dir}"
 
 
 def _cgroups() -> tuple[dict[str, int], str]:

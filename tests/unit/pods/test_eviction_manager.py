@@ -348,6 +348,29 @@ async def test_the_next_look_waits_for_the_end_of_the_evicted(monkeypatch: pytes
     await asyncio.gather(watching, return_exceptions=True)
 
 
+async def test_logs_on_a_full_disk_of_their_own_are_told_once_and_evict_nobody() -> None:
+    full = dataclasses.replace(DISK, available=50 * MIB, inodes_free=1)
+    machine = Machine(dataclasses.replace(MACHINE, log_file_system=full))
+    watch = Watch(machine, Running(make_pod("a"), disk(500 * MIB)))
+    told = (
+        "Warning LogsDiskPressure: the disk of containers' logs is low on available, inodesFree; "
+        "no pod is evicted for that"
+    )
+    assert [await watch.look(), await watch.look()] == [0, 0]
+    assert machine.events == [told]
+    machine.found = MACHINE
+    await watch.look()
+    machine.found = dataclasses.replace(MACHINE, log_file_system=full)
+    await watch.look()
+    assert machine.events == [told, told]
+
+
+async def test_logs_on_the_nodes_full_disk_are_not_told_apart() -> None:
+    machine = Machine(dataclasses.replace(FULL, log_file_system=FULL.file_system))
+    await Watch(machine).look()
+    assert not [event for event in machine.events if "LogsDiskPressure" in event]
+
+
 def test_a_file_system_without_a_number_of_inodes_never_lacks_them() -> None:
     found = observations_of(
         dataclasses.replace(MACHINE, file_system=dataclasses.replace(DISK, inodes=0, inodes_free=0))

@@ -106,6 +106,7 @@ class EvictionManager:
         self._pressure = Pressure()
         self._conditions: frozenset[str] = frozenset()
         self._walked: dict[str, float] = {}
+        self._logs_short = False
 
     def refuse(self, pod: Pod) -> Rejection | None:
         """Why a pod must not start or grow while the node is under pressure (the kubelet's Admit)."""
@@ -152,7 +153,13 @@ class EvictionManager:
         return await self._evict_one(pods, threshold, observations)
 
     async def _observe(self) -> Observations:
-        return observations_of(await asyncio.to_thread(self._node.usage))
+        machine = await asyncio.to_thread(self._node.usage)
+        short = short_of_logs(self._thresholds, machine)
+        if short and not self._logs_short:
+            text = f"the disk of containers' logs is low on {', '.join(short)}; no pod is evicted for that"
+            self._node.event("Warning", "LogsDiskPressure", text)
+        self._logs_short = bool(short)
+        return observations_of(machine)
 
     def _show(self, conditions: frozenset[str]) -> None:
         if conditions != self._conditions:
@@ -232,6 +239,15 @@ def observations_of(machine: MachineUsage) -> Observations:
     ):
         found |= _of_file_system(name, system)
     return found
+
+
+def short_of_logs(thresholds: Iterable[Threshold], machine: MachineUsage) -> list[str]:
+    """What the file system of logs lacks by the thresholds of the node's, which does not lack it itself."""
+    known = tuple(thresholds)
+    own = met(known, _of_file_system("nodefs", machine.file_system))
+    crossed = met(known, _of_file_system("nodefs", machine.log_file_system))
+    lacking = (one.signal.removeprefix("nodefs.") for one in crossed if one not in own)
+    return list(dict.fromkeys(lacking))
 
 
 def _of_file_system(name: str, system: FileSystemUsage) -> dict[str, Observation]:
