@@ -118,6 +118,7 @@ def inspect_image(
         application = spin.application(document)
         if application is not None:
             found.spin = spin.describe(parts.read(application), reference)
+            found.spin.files = sum(map(parts.count_files, document.layers))
         layout = select_layout(document, reference)
         if isinstance(layout, SingleModule):
             return found, _inspect_single(found, layout, parts)
@@ -140,6 +141,14 @@ class _Parts:
         if not self.store.has(blob.digest, blob.size):
             fetch(self.repository, self.store, blob, functools.partial(self.progress, blob))
         return self.store.path(blob.digest)
+
+    def count_files(self, layer: Descriptor) -> int:
+        """How many there are in an archive of assets."""
+        if layer.media_type != spin.ASSETS:
+            return 0
+        archive = Layer(self.fetch(layer), layer.media_type, layer.digest, None)
+        files = self.unpacked.files(self.repository.reference, layer.digest, [archive])
+        return sum(path.is_file() and not path.is_symlink() for path in files.root.rglob("*"))
 
     def read(self, blob: Descriptor) -> bytes:
         self.fetch(blob)

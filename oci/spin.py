@@ -15,6 +15,7 @@ from oci.errors import InvalidManifestError, Named
 from oci.manifest import Descriptor, Manifest
 
 APPLICATION = "application/vnd.fermyon.spin.application.v1+config"
+ASSETS = "application/vnd.wasm.content.bundle.v1.tar+gzip"
 
 
 class Trigger(msgspec.Struct):
@@ -26,12 +27,16 @@ class Trigger(msgspec.Struct):
 
 
 class Application(msgspec.Struct):
-    """What the locked application says of itself; `components` are their names."""
+    """What the locked application says of itself; `components` are their names.
+
+    `files` is how many there are in its archives of assets, for who has looked.
+    """
 
     name: str
     version: str
     triggers: list[Trigger]
     components: list[str]
+    files: int = 0
 
 
 class _Metadata(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import zlib
 from types import MappingProxyType
 from typing import BinaryIO
 
+from oci import spin
 from oci.digests import Hasher
 from oci.layers.errors import LayerError, LimitError
 
@@ -40,6 +41,9 @@ LAYERS = MappingProxyType(
     }
 )
 """The media types of layers that are unpacked."""
+
+ARCHIVES = MappingProxyType({**LAYERS, spin.ASSETS: Compression.GZIP})
+"""And those of archives that are not an image's layers: Spin's assets."""
 
 NOT_DISTRIBUTED = frozenset(
     {

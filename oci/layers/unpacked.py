@@ -27,7 +27,7 @@ import msgspec
 
 from oci.errors import InvalidLayerError, Named, StoreError
 from oci.layers.apply import Unpacker
-from oci.layers.compression import LAYERS
+from oci.layers.compression import ARCHIVES
 from oci.layers.contents import Contents, is_unchanged, survey
 from oci.layers.errors import LayerError
 from oci.layers.tree import Tree
@@ -40,12 +40,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer whose blob is the file `path`; `diff_id` is the digest of the archive in it."""
+    """A layer whose blob is the file `path`; `diff_id` is the digest of the archive in it, if it is known."""
 
     path: Path
     media_type: str
     digest: str
-    diff_id: str
+    diff_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def _make(reference: Named, directory: Path, layers: Sequence[Layer]) -> Content
         for layer in layers:
             try:
                 with layer.path.open("rb") as file:
-                    unpacker.apply(file, LAYERS[layer.media_type], layer.diff_id)
+                    unpacker.apply(file, ARCHIVES[layer.media_type], layer.diff_id)
             except LayerError as error:
                 raise InvalidLayerError(reference, f"layer {layer.digest}: {error}") from error
         unpacker.finish()

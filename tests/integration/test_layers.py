@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from guests import build_guest, push_layers, put_blob, put_manifest
 from namespaces import Namespace
-from tars import TAR, directory, hard, member, symbolic
+from tars import PACKERS, TAR, archive, directory, hard, member, symbolic
 
+from oci.layers.compression import Compression
 from oci.manifest import MANIFEST
 
 pytestmark = pytest.mark.integration
@@ -243,12 +244,20 @@ def test_inspect_tells_of_files(cluster: Any, image: str, tmp_path: Path) -> Non
                 "application/vnd.wasm.content.layer.v1+wasm",
             ),
             put_blob(cluster.registry, "layers/spin", json.dumps(application).encode(), spin),
+            put_blob(
+                cluster.registry,
+                "layers/spin",
+                PACKERS[Compression.GZIP](archive([member("static/a"), member("static/b")])),
+                "application/vnd.wasm.content.bundle.v1.tar+gzip",
+            ),
         ],
     }
     put_manifest(cluster.registry, "layers/spin", manifest, "v1")
     shown = inspect(f"{cluster.registry}/layers/spin:v1")
     assert "format      Spin application\n" in shown
-    assert "  spin        hello 1.2\n              http /... web\n" in shown
+    assert (
+        "  spin        hello 1.2\n              http /... web\n              2 files in archives\n" in shown
+    )
     assert "runs here   no: the image is a Spin application, whose triggers are not run yet" in shown
 
 

@@ -68,7 +68,8 @@ def _application(found: Application) -> list[str]:
         " ".join(part for part in (trigger.kind, trigger.route, trigger.component) if part)
         for trigger in found.triggers
     ]
-    return [f"{found.name} {found.version}".strip(), *triggers]
+    archives = [f"{found.files} files in archives"] if found.files else []
+    return [f"{found.name} {found.version}".strip(), *triggers, *archives]
 
 
 def _grouped(names: Sequence[str]) -> list[str]:

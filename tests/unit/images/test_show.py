@@ -63,12 +63,13 @@ def test_a_module_among_files_has_its_path() -> None:
 
 def test_a_spin_application_tells_its_triggers() -> None:
     triggers = [Trigger("http", "web", "/..."), Trigger("redis", "", "")]
-    application = Application(name="shop", version="1.2", triggers=triggers, components=["web"])
+    application = Application(name="shop", version="1.2", triggers=triggers, components=["web"], files=3)
     found = Inspection(name="x", format="Spin application", digest="d", spin=application)
     assert list(lines(found, "not yet"))[3:] == [
         "  spin        shop 1.2",
         "              http /... web",
         "              redis",
+        "              3 files in archives",
         "  runs here   no: not yet",
     ]
 
