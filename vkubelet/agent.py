@@ -222,7 +222,8 @@ class _Agent:
         async with contextlib.AsyncExitStack() as ends:
             ends.callback(runtime.close)
             await runtime.open()
-            self._node.limited(self._provider.capabilities().missing)
+            host = self._provider.capabilities()
+            self._node.limited(host.missing, host.sandbox)
             own = {
                 "statuses": self._reporter.queue,
                 "events": self._recorder.queue,

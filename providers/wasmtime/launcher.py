@@ -90,6 +90,18 @@ async def identity(program: Path) -> str:
     return line
 
 
+async def sandbox(program: Path) -> dict[str, str]:
+    """The parts of a container's sandbox (see native/sandbox.h), and why this host does not allow each; empty
+    for those that it does. Raises ProviderError.
+    """
+    found = {}
+    for line in (await _run(program, "--sandbox")).splitlines():
+        refused = line.removeprefix("- ")
+        name, _, why = refused.partition(" ") if refused != line else (line, "", "")
+        found[name] = why
+    return found
+
+
 async def _run(program: Path, *arguments: str) -> str:
     """Run the program until it returns, which it does at once: what serves is detached."""
     try:

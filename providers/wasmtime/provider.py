@@ -73,6 +73,7 @@ class WasmtimeProvider:
         self._instances = Instances(self._directory, self._confinement, self._process)
         self._watches = processes.Watches(self._on_ended)
         self._on_exit: ExitListener = lambda state: None
+        self._program, self._sandbox = program, dict[str, str]()
         self._launcher = Supervisor(self._directory.path, program, self._on_ended, self._watch_all)
         self._meter = UsageMeter(lambda container_id: used(self._directory.container(container_id)))
         self._tasks: set[asyncio.Task[object]] = set()
@@ -85,6 +86,7 @@ class WasmtimeProvider:
         try:
             # First the connection, then the scan: an end is either in the records or will be told.
             await self._launcher.connect()
+            self._sandbox = await launcher.sandbox(self._program)
             boot = processes.boot_id()
             same_boot = self._directory.begin_boot(boot)
             scanned = await asyncio.to_thread(lambda: list(self._directory.scan()))
@@ -297,7 +299,7 @@ class WasmtimeProvider:
 
     def capabilities(self) -> Capabilities:
         """See Provider.capabilities."""
-        return self._confinement.capabilities()
+        return dataclasses.replace(self._confinement.capabilities(), sandbox=self._sandbox)
 
     async def remove(self, container_id: str) -> None:
         """See Provider.remove. Raises ProviderError if it still runs."""

@@ -86,6 +86,7 @@ class Node:
         self._host_ip = ""
         self._instance = ""
         self._limited = ""
+        self._sandbox: Mapping[str, str] = {}
         self._recreated = False
         self._seen: NodeObject | None = None
         self._view: tuple[NodeObject | None, NodeView] | None = None
@@ -164,9 +165,13 @@ class Node:
         """
         self._recreated = True
 
-    def limited(self, text: str) -> None:
-        """Tell everybody what of pods' limits is not enforced here, and why; before `register`."""
+    def limited(self, text: str, sandbox: Mapping[str, str] | None = None) -> None:
+        """Tell everybody what of pods' limits is not enforced here, and why; before `register`.
+
+        And what parts of a container's sandbox there are; see Capabilities.
+        """
         self._limited = text
+        self._sandbox = sandbox or {}
 
     def wake(self) -> None:
         """Report soon: the images or the readiness have changed."""
@@ -319,7 +324,7 @@ class Node:
                 self.event("Normal", reason, f"Node {self._config.node_name} status is now: {reason}")
 
     def _annotations(self) -> dict[str, str | None]:
-        return status.own_annotations(self._instance, self._limited)
+        return status.own_annotations(self._instance, self._limited, self._sandbox)
 
     def _wanted(self, before: Iterable[conditions.NodeCondition]) -> NodeStatus:
         not_ready = self._stopping

@@ -30,6 +30,9 @@ ATTACHING = "volumes.kubernetes.io/controller-managed-attach-detach"
 LIMITED = "vkubelet.dev/limited"
 """The annotation that tells what of pods' limits this host cannot enforce, and why."""
 
+SANDBOX = "vkubelet.dev/sandbox"
+"""The annotation that tells what stands around a guest beside WebAssembly, as far as this host allows it."""
+
 IMAGES_MAXIMUM = 50
 IMAGE_NAMES_MAXIMUM = 5
 """The kubelet's nodeStatusMaxImages and its limit of names for one image."""
@@ -134,9 +137,14 @@ def required_labels(config: Config) -> dict[str, str]:
     return {name: text for name, text in labels(config).items() if name in _REQUIRED_LABELS}
 
 
-def own_annotations(instance: str, limited: str) -> dict[str, str | None]:
+def own_annotations(instance: str, limited: str, sandbox: Mapping[str, str]) -> dict[str, str | None]:
     """The annotations that are this node's; None for one that it must not have."""
-    return {INSTANCE: instance, ATTACHING: "true", LIMITED: limited or None}
+    return {
+        INSTANCE: instance,
+        ATTACHING: "true",
+        LIMITED: limited or None,
+        SANDBOX: ",".join(part for part, lacking in sandbox.items() if not lacking) or None,
+    }
 
 
 def new_node(config: Config, status: NodeStatus, annotations: Mapping[str, str | None]) -> dict[str, Any]:

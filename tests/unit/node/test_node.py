@@ -208,9 +208,11 @@ async def test_what_the_host_lacks_is_told_until_it_does_not(
 ) -> None:
     node, told = make(), []
     monkeypatch.setattr(node, "event", lambda *event: told.append(event))
-    node.limited("no cgroups: read-only")
+    node.limited("no cgroups: read-only", {"seccomp": "", "landlock": "Operation not supported"})
     await node.register()
-    assert store.objects[PATH]["metadata"]["annotations"]["vkubelet.dev/limited"] == "no cgroups: read-only"
+    annotations = store.objects[PATH]["metadata"]["annotations"]
+    assert annotations["vkubelet.dev/limited"] == "no cgroups: read-only"
+    assert annotations["vkubelet.dev/sandbox"] == "seccomp"
     running = asyncio.create_task(node.run())
     await asyncio.sleep(0)
     running.cancel()

@@ -45,7 +45,8 @@ def make(now: float = NOW, facts: Facts = FACTS, **changed: Any) -> NodeStatus:
 
 
 def test_the_new_node_has_labels_taints_annotation_and_status() -> None:
-    node = status.new_node(CONFIG, make(), status.own_annotations("instance-1", "no cgroups"))
+    parts = {"no-new-privs": "", "landlock": "not supported", "seccomp": ""}
+    node = status.new_node(CONFIG, make(), status.own_annotations("instance-1", "no cgroups", parts))
     assert node["metadata"] == {
         "name": "wasm-1",
         "labels": {
@@ -63,6 +64,7 @@ def test_the_new_node_has_labels_taints_annotation_and_status() -> None:
             "vkubelet.dev/instance": "instance-1",
             "volumes.kubernetes.io/controller-managed-attach-detach": "true",
             "vkubelet.dev/limited": "no cgroups",
+            "vkubelet.dev/sandbox": "no-new-privs,seccomp",
         },
     }
     assert node["spec"]["taints"] == [
@@ -197,13 +199,13 @@ def test_a_field_that_the_server_drops_is_sent_once() -> None:
 
 
 def test_metadata_of_an_existing_node() -> None:
-    wanted, mine = {"a": "1", "b": "2"}, status.own_annotations("me", "")
+    wanted, mine = {"a": "1", "b": "2"}, status.own_annotations("me", "", {"seccomp": "not here"})
     there = {"vkubelet.dev/instance": "me", status.ATTACHING: "true", "theirs": "x"}
     found = ObjectMeta(labels={"a": "1", "theirs": "x"}, annotations=there)
     assert status.metadata_patch(wanted, mine, found) == {"labels": {"b": "2"}}
     found.labels = wanted
     assert status.metadata_patch(wanted, mine, found) == {}
-    limited = status.own_annotations("you", "no cgroups")
+    limited = status.own_annotations("you", "no cgroups", {})
     assert status.metadata_patch(wanted, limited, found) == {
         "annotations": {"vkubelet.dev/instance": "you", "vkubelet.dev/limited": "no cgroups"}
     }
