@@ -106,3 +106,7 @@ class UnsupportedImageError(NotWasmError):
 
 class StoreError(ImageError):
     """The node's own disk failed: full, read-only, broken."""
+
+
+class LostError(StoreError):
+    """Content that was on this node is not any more: another process, or a person, has removed it."""

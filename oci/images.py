@@ -8,82 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import contextlib
+import dataclasses
 import functools
-import logging
-from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
+from oci import content as contents
 from oci.artifact import ImageConfig
 from oci.auth import Credentials
-from oci.errors import ImageError
-from oci.fetch import Content, approve, complete, fetch, is_kept, recall, resolve, take_in
-from oci.flights import SingleFlight, ended
-from oci.layers.unpacked import ImageFiles, Unpacked
-from oci.manifest import Descriptor
+from oci.content import Content
+from oci.errors import ImageError, StoreError
+from oci.fetch import take_in
+from oci.flights import SingleFlight
+from oci.index import Found, stamp_of
+from oci.known import Image, Known
+from oci.layers.unpacked import Unpacked
+from oci.plan import disk
+from oci.puller import TRIES, Progress, Puller
 from oci.reference import Reference
 from oci.registries import Registries
-from oci.registry import CONNECT_TIMEOUT, READ_TIMEOUT, Repository
+from oci.registry import CONNECT_TIMEOUT, READ_TIMEOUT
 from oci.store import Store
+from oci.uses import Uses
 
 __all__ = ["Credentials", "Image", "ImageConfig", "ImageStore"]
 
-log = logging.getLogger(__name__)
-
-Progress = Callable[[Reference, Descriptor, int], None]
-"""Whose pull, of what, and how many bytes of it have come."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image whose files are on this node.
-
-    `digest` is what the reference stood for: a manifest, or an index of which the part for wasm is here.
-    `size` is bytes of all of it. `names` has the digest references first, as in a node's status. What there
-    is to run is either a `module`, and its digest, or among the `files`; see oci.layers.command.
-    """
-
-    reference: Reference
-    digest: str
-    module: Path | None
-    module_digest: str
-    size: int
-    names: tuple[str, ...]
-    config: ImageConfig
-    files: ImageFiles | None = None
-
-    @property
-    def module_digests(self) -> frozenset[str]:
-        """Of all WebAssembly in it."""
-        return frozenset(self.files.modules.values() if self.files else (self.module_digest,))
-
-
-class _Source:
-    """A repository's connections, closed after their last user: a download may outlive its first pull."""
-
-    def __init__(self, repository: Repository) -> None:
-        self.repository = repository
-        self._users = 0
-
-    @contextlib.contextmanager
-    def used(self) -> Iterator[None]:
-        self._users += 1
-        try:
-            yield
-        finally:
-            self._users -= 1
-            if self._users == 0:
-                self.repository.close()
-
 
 class ImageStore:
-    """Images under one directory, pulled as needed.
+    """Images under one directory, pulled as needed; other processes may do so in the same directory.
 
     `insecure_registries` (`host[:port]`) are asked over plain HTTP; `registry_config_dir` has containerd's
     hosts.toml files. Of `max_parallel_pulls` the others wait.
@@ -95,6 +47,7 @@ class ImageStore:
         self,
         root: Path,
         *,
+        owner: Path | None = None,
         insecure_registries: Collection[str] = (),
         registry_config_dir: Path | None = None,
         max_parallel_pulls: int = 5,
@@ -102,23 +55,28 @@ class ImageStore:
         read_timeout: float = READ_TIMEOUT,
         progress: Progress | None = None,
     ) -> None:
-        """Nothing is read or made before `open`. `progress` is told of every piece of a blob, in a thread."""
-        self._progress = progress
+        """Nothing is read or made before `open`. `progress` is told of every piece of a blob, in a thread.
+
+        What is handed out is held for `owner`, the directory of an agent's state, until it is released: no
+        other process removes it.
+        """
         self._store = Store(root)
         self._unpacked = Unpacked(root / "unpacked")
-        self._registries = Registries(tuple(insecure_registries), registry_config_dir)
-        self._connect_timeout = connect_timeout
-        self._read_timeout = read_timeout
-        self._digests: dict[Reference, str] = {}
-        self._contents: dict[str, Content] = {}
-        self._references: dict[str, dict[Reference, None]] = {}
+        self._uses = Uses(root, self._store.ingest, self._store.set_aside, owner)
+        self._owner = owner
+        self._known = Known(self._store.index)
+        self._puller = Puller(
+            self._store,
+            self._unpacked,
+            Registries(tuple(insecure_registries), registry_config_dir),
+            at_once=max_parallel_pulls,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            progress=progress,
+        )
         self._pulls: SingleFlight[tuple[Reference, Credentials | None, bool], Image] = SingleFlight()
-        self._blobs: SingleFlight[str, None] = SingleFlight()
-        # A pull that has its slot uses one thread at a time, so no call waits for a thread.
-        self._parallel = max_parallel_pulls
-        self._removing = asyncio.Lock()
-        self._slots = asyncio.Semaphore(max_parallel_pulls)
-        self._threads = ThreadPoolExecutor(max_parallel_pulls, thread_name_prefix="pull")
+        self._looks: SingleFlight[Reference, Image | None] = SingleFlight()
+        self._changing = asyncio.Lock()
 
     def open(self) -> None:
         """Read what is here, before anything else is called; blocks. Raises OSError.
@@ -127,44 +85,62 @@ class ImageStore:
         """
         entries = self._store.open()
         self._unpacked.open()
-        for reference, digest in entries:
-            try:
-                content = self._contents.get(digest) or recall(reference, self._store, self._unpacked, digest)
-            except ImageError as error:
-                self._store.set_aside_entry(reference, error.cause)
-            else:
-                self._remember(reference, content)
+        self._uses.open()
+        for found in entries:
+            self._remember(found, self._recall(found))
 
     def get(self, reference: Reference) -> Image | None:
-        """The image if all of it is on this node; asks nobody."""
-        content = self._contents.get(self._digests.get(_key(reference), ""))
-        if content is None or not content.is_here():
-            return None
-        return self._image(reference, content)
+        """The image if this process knows that all of it is on this node; asks nobody. Raises StoreError."""
+        with disk(reference):
+            return self._known.get(_key(reference), reference)
+
+    async def look(self, reference: Reference) -> Image | None:
+        """The image if all of it is on this node, whoever has brought it, held; asks no registry.
+
+        Raises StoreError.
+        """
+        image = self.get(reference)
+        if image is not None and (self._owner is None or image.digest in self._uses.held):
+            return image
+        key = _key(reference)
+        with disk(reference):
+            if image is None and stamp_of(str(self._store.index.path(key))) is None:
+                self._known.forget((key,))
+                return None
+        found = await self._looks.run(key, lambda: self._look(key))
+        return None if found is None else dataclasses.replace(found, reference=reference)
 
     def list(self) -> builtins.list[Image]:
-        """All images on this node, one a digest, under one of its references."""
-        return [
-            self._image(next(iter(references)), content)
-            for digest, references in self._references.items()
-            if references and (content := self._contents[digest]).is_here()
-        ]
+        """All images on this node that this process knows, one a digest, under one of its references."""
+        return self._known.list()
+
+    def pulled(self) -> builtins.dict[str, float]:
+        """When each of them came here, by its digest, in seconds since the epoch."""
+        return self._known.pulled()
+
+    def last_used(self) -> Mapping[str, float]:
+        """When images were used last, by their digests, as `release` was told."""
+        return self._uses.last
 
     def queue(self) -> builtins.dict[str, int]:
         """How many pulls there are, those that wait for a slot included, and blobs on their way."""
-        return {"pulls": len(self._pulls), "blobs": len(self._blobs)}
+        return {"pulls": len(self._pulls), "blobs": self._puller.blobs()}
+
+    def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
+        """Whether a `pull` of these would wait for one that is under way."""
+        return (reference, credentials, ask) in self._pulls
 
     async def pull(
         self, reference: Reference, *, credentials: Credentials | None = None, ask: bool = False
     ) -> Image:
-        """Get the image here. A digest that is here already needs no request; a tag is always asked for.
+        """Get the image here, held. A digest that is here needs no request; a tag is always asked for.
 
         With `ask` the registry is asked for a digest too, so that it can refuse these credentials.
         Waits for a free slot, and with others who want the same. Raises OciError. Cancelled, it leaves the
         others their pull, or ends it when there are none.
         """
         if reference.digest and not ask:
-            present = self.get(reference)
+            present = await self.look(reference)
             if present is not None:
                 return present
         key = (reference, credentials, ask)
@@ -175,120 +151,122 @@ class ImageStore:
 
         Raises OciError, and OSError when the file cannot be read.
         """
-        async with self._slots:
-            plan = await asyncio.to_thread(take_in, file, reference, self._store)
-            content = await asyncio.to_thread(complete, reference, self._store, self._unpacked, plan)
-            for name in (reference, reference.by_digest(plan.digest)):
-                await asyncio.to_thread(self._store.bind, name, plan.digest)
-                self._remember(name, content)
-        return self._image(reference, content)
+        async with self._puller.slots:
+            for _ in range(TRIES):
+                plan = await asyncio.to_thread(take_in, file, reference, self._store)
+                content = await asyncio.to_thread(
+                    contents.complete, reference, self._store, self._unpacked, plan
+                )
+                image = await self._name(reference, content)
+                if image is not None:
+                    return image
+        raise _removed(reference)
+
+    async def refresh(self) -> None:
+        """Get to know what other processes have brought here and removed. Raises OSError."""
+        async with self._changing:
+            before = self._known.stamps()
+            current = {
+                found.reference: found for found in await asyncio.to_thread(self._store.index.read_all)
+            }
+            self._known.forget(
+                reference
+                for reference, stamp in before.items()
+                if reference not in current and self._known.stamp(reference) == stamp
+            )
+            for reference, found in current.items():
+                if before.get(reference) != found.stamp:
+                    self._remember(found, await asyncio.to_thread(self._recall, found))
+
+    async def release(self, used: Collection[str], last: Mapping[str, float]) -> None:
+        """Hold no images but those of the digests in `used`. Raises OSError.
+
+        `last` is when each was used last, which is kept.
+        """
+        # Who wants another one from now on has to take hold of it first, which waits for the lock.
+        self._uses.held.intersection_update(used)
+        await asyncio.to_thread(contents.release, self._store, self._uses, last)
 
     async def remove_unused(self, is_used: Callable[[Image], bool]) -> builtins.list[Image]:
         """Remove the images that are not used, and their files; those that were removed.
 
-        Waits for the pulls that are under way, and others wait for it: what they have got so far is nobody's
-        yet. Raises OSError.
+        What is on its way stays, and what other agents hold. Raises OSError.
         """
-        async with self._removing, contextlib.AsyncExitStack() as slots:
-            for _ in range(self._parallel):
-                await slots.enter_async_context(self._slots)
-            unused = [image for image in self.list() if not is_used(image)]
-            for image in unused:
-                for reference in self._references.pop(image.digest):
-                    del self._digests[reference]
-                    await asyncio.to_thread(self._store.unbind, reference)
-                del self._contents[image.digest]
-            needed = frozenset[str]().union(*(content.digests for content in self._contents.values()))
-            await asyncio.to_thread(self._store.remove_all_but, needed)
-            await asyncio.to_thread(self._unpacked.remove_all_but, needed)
-        return unused
+        async with self._changing:
+            unused = {image.digest: image for image in self.list() if not is_used(image)}
+            # Who wants one of them from now on has to take hold of it first, which waits for the lock.
+            self._uses.held.difference_update(unused)
+            busy = self._puller.busy()
+            removed = await asyncio.to_thread(
+                contents.remove, self._store, self._unpacked, self._uses, unused.keys(), busy
+            )
+            self._known.forget_images(removed)
+        return [image for digest, image in unused.items() if digest in removed]
+
+    def _recall(self, found: Found) -> Content | None:
+        """What an entry of the index stands for; one that cannot be used is set aside. Raises OSError."""
+        known = self._known.content(found.entry.digest)
+        try:
+            return known or contents.recall(found.reference, self._store, self._unpacked, found.entry)
+        except ImageError as error:
+            self._store.set_aside(self._store.index.path(found.reference), error.cause)
+            return None
+
+    def _remember(self, found: Found, content: Content | None) -> None:
+        if content is None:
+            self._known.forget((found.reference,))
+        else:
+            self._known.remember(content, {found.reference: found.stamp})
+
+    async def _look(self, key: Reference) -> Image | None:
+        """Know and hold what the index has for a name now."""
+        with disk(key):
+            found = await asyncio.to_thread(self._store.index.read, key)
+            if found is None:
+                self._known.forget((key,))
+                return None
+            content = await asyncio.to_thread(self._recall, found)
+            self._remember(found, content)
+            # Its other name, which tells what containers run.
+            own = await asyncio.to_thread(self._store.index.read, key.by_digest(found.entry.digest))
+            if own is not None:
+                self._remember(own, content)
+            image = self._known.get(key, key)
+        if image is None or content is None:
+            return None
+        hold = functools.partial(contents.hold, key, self._store, self._uses, content, found.stamp)
+        return image if await asyncio.to_thread(hold) else None
 
     async def _pull(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> Image:
-        async with self._slots:
-            hosts = await asyncio.wrap_future(self._threads.submit(self._registries.hosts, reference))
-            source = _Source(
-                Repository(
-                    reference,
-                    insecure=self._registries.is_insecure(reference),
-                    hosts=hosts,
-                    credentials=credentials,
-                    connect_timeout=self._connect_timeout,
-                    read_timeout=self._read_timeout,
-                )
-            )
-            with source.used():
-                known = None if ask and reference.digest else self._digests.get(_key(reference))
-                plan = await self._call(source, resolve, source.repository, self._store, known)
-                if plan.config is not None:
-                    await self._get_blob(source, plan.config)
-                    await self._call(source, approve, reference, self._store, plan)
-                for blob in plan.blobs:
-                    await self._get_blob(source, blob)
-                content = self._contents.get(plan.digest)
-                if content is None or not content.is_here():
-                    content = await self._call(source, complete, reference, self._store, self._unpacked, plan)
-                # The digest's own name stays when the tag moves on.
-                for name in dict.fromkeys((_key(reference), reference.by_digest(plan.digest))):
-                    if self._digests.get(name) != plan.digest:
-                        await self._call(source, self._store.bind, name, plan.digest)
-                    self._remember(name, content)
-        return self._image(reference, content)
+        def before() -> str | None:
+            return None if ask and reference.digest else self._known.digest(_key(reference))
 
-    async def _get_blob(self, source: _Source, descriptor: Descriptor) -> None:
-        """Have a blob here, by this pull's download or by another's."""
-        reference = source.repository.reference
-        while not await self._call(source, is_kept, reference, self._store, descriptor):
-            is_own = descriptor.digest not in self._blobs
-            try:
-                await self._blobs.run(descriptor.digest, lambda: self._download(source, descriptor))
-            except ImageError:
-                # Another image's registry failed, or refused that image's credentials: ask one's own.
-                if is_own:
-                    raise
-            else:
-                return
-
-    async def _download(self, source: _Source, descriptor: Descriptor) -> None:
-        progress = None
-        if self._progress is not None:
-            progress = functools.partial(self._progress, source.repository.reference, descriptor)
-        with source.used():
-            await self._call(source, fetch, source.repository, self._store, descriptor, progress)
-
-    async def _call(self, source: _Source, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `function` in a thread. Cancelled, end its transfers and return when the thread is done."""
-        future = asyncio.wrap_future(self._threads.submit(function, *args, **kwargs))
-        try:
-            await asyncio.wait({future})
-        except asyncio.CancelledError:
-            source.repository.interrupt()
-            await ended(future)
-            raise
-        return future.result()
-
-    def _remember(self, reference: Reference, content: Content) -> None:
-        before = self._digests.get(reference)
-        if before is not None:
-            self._references[before].pop(reference, None)
-        self._digests[reference] = content.digest
-        self._contents[content.digest] = content
-        self._references.setdefault(content.digest, {})[reference] = None
-
-    def _image(self, reference: Reference, content: Content) -> Image:
-        references = self._references[content.digest]
-        names = sorted((reference.digest is None, reference.name) for reference in references)
-        return Image(
-            reference=reference,
-            digest=content.digest,
-            module=content.module,
-            module_digest=content.module_digest,
-            size=content.size,
-            names=tuple(name for _, name in names),
-            config=content.config,
-            files=content.files,
+        image = await self._puller.pull(
+            reference, credentials, before, self._known.content, functools.partial(self._name, reference)
         )
+        if image is None:
+            raise _removed(reference)
+        return image
+
+    async def _name(self, reference: Reference, content: Content) -> Image | None:
+        """Let a name and the digest's own stand for it; None when something of it was removed meanwhile."""
+        # The digest's own name stays when the tag moves on.
+        names = dict.fromkeys((_key(reference), reference.by_digest(content.digest)))
+        said = {
+            name: self._known.stamp(name) if self._known.digest(name) == content.digest else None
+            for name in names
+        }
+        stamps = await asyncio.to_thread(contents.name, reference, self._store, self._uses, content, said)
+        if stamps is None:
+            return None
+        self._known.remember(content, stamps)
+        return self._known.image(reference, content)
 
 
 def _key(reference: Reference) -> Reference:
     """What an image is kept under: with a digest the tag says nothing."""
     return reference.by_digest(reference.digest) if reference.digest else reference
+
+
+def _removed(reference: Reference) -> StoreError:
+    return StoreError(reference, f"image store: what was pulled was removed meanwhile, {TRIES} times")

@@ -1,40 +1,39 @@
-"""Verified content on disk, by digest, and what the names point at.
+"""Verified content on disk, by digest, beside the index of what the names stand for.
 
     ROOT/blobs/sha256/HEX    content whose digest was checked before it got this name
-    ROOT/index/HEX.json      one name and its digest; HEX is the name's sha256
+    ROOT/index/              see oci.index
     ROOT/ingest/             content that is being written; leftovers are removed at the next start
     ROOT/corrupt/            what was found damaged, kept to be looked at
+    ROOT/lock                held while names are bound or content is removed, by whichever process
 
-It exists so that a crash at any moment leaves whole files or none under their final names. All of it blocks.
-It must not know manifests or registries.
+It exists so that a crash at any moment leaves whole files or none under their final names, and so that no
+process removes what another one is about to name. All of it blocks. It must not know manifests or registries.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import hashlib
 import io
 import logging
 import os
-import secrets
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import msgspec
-
 from oci import digests
-from oci.errors import InvalidReferenceError, Named, StoreError, VerificationError
-from oci.reference import Reference, parse
+from oci.errors import Named, StoreError, VerificationError
+from oci.index import Found, Index
+from oci.ingest import Ingest, write
 
 log = logging.getLogger(__name__)
 
-
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A name, as `Reference.name` gives it, and the digest of the manifest or index it stands for."""
-
-    name: str
-    digest: str
+LOCK_TIMEOUT = 60.0
+"""Seconds to wait for another process, which holds the lock for the time of a few system calls."""
+_LOCK_PAUSE = 0.01
+FRESH = 120.0
+"""Seconds for which content that no name needs yet is kept: another process may be about to name it."""
 
 
 class Writer:
@@ -49,7 +48,7 @@ class Writer:
         """Add to the content. Raises OSError."""
         self._hasher.update(data)
         self.size += len(data)
-        _write(self._file, data)
+        write(self._file, data)
 
     def hexdigest(self) -> str:
         """The digest of what was written so far, without its algorithm."""
@@ -61,31 +60,54 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self._blobs = root / "blobs"
-        self._index = root / "index"
-        self._ingest = root / "ingest"
         self._corrupt = root / "corrupt"
         self._root = root
+        self.ingest = Ingest(root / "ingest")
+        self.index = Index(root, self.ingest, self.set_aside)
 
-    def open(self) -> list[tuple[Reference, str]]:
-        """Make the directories, remove what a crash left, and read all names with their digests.
+    def open(self) -> list[Found]:
+        """Make the directories, remove what a crash left, and read what all names stand for.
 
         Entries that cannot be read are set aside with a line in the log. Raises OSError.
         """
-        for directory in (self._root, self._blobs, self._index, self._ingest, self._corrupt):
+        for directory in (
+            self._root,
+            self._blobs,
+            self.index.directory,
+            self.ingest.directory,
+            self._corrupt,
+        ):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in self._ingest.iterdir():
-            _remove_abandoned(path)
-        entries = []
-        for path in sorted(self._index.iterdir()):
-            entry = self._read_entry(path)
-            if entry is not None:
-                entries.append(entry)
-        return entries
+        self.ingest.sweep()
+        return self.index.read_all()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """No other process or thread binds names or removes content in the body. Raises OSError."""
+        descriptor = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            deadline = time.monotonic() + LOCK_TIMEOUT
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        text = "another process does not let go of it"
+                        raise TimeoutError(errno.ETIMEDOUT, text, str(self._root / "lock")) from None
+                    time.sleep(_LOCK_PAUSE)
+            yield
+        finally:
+            os.close(descriptor)
 
     def path(self, digest: str) -> Path:
         """Where the content of a valid digest is or would be."""
+        return Path(self.location(digest))
+
+    def location(self, digest: str) -> str:
+        """The same as text, which costs less to make and to ask for."""
         algorithm, _, encoded = digest.partition(":")
-        return self._blobs / algorithm / encoded
+        return f"{self._blobs}/{algorithm}/{encoded}"
 
     def has(self, digest: str, size: int) -> bool:
         """Whether content is there in its full size; of any other size it is set aside. Raises OSError."""
@@ -127,75 +149,32 @@ class Store:
             self._check_space(reference, digest, size)
             final = self.path(digest)
             final.parent.mkdir(mode=0o700, exist_ok=True)
-            temporary = self._ingest / f"{digest.partition(':')[2][:16]}-{secrets.token_hex(8)}"
-            try:
-                with _create(temporary) as file:
-                    writer = Writer(file, digest)
-                    yield writer
-                    _verify(reference, digest, size, writer)
-                    os.fsync(file.fileno())
-                    temporary.rename(final)
-                _sync_directory(final.parent)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with self.ingest.file(digest.partition(":")[2][:16], final) as file:
+                writer = Writer(file, digest)
+                yield writer
+                _verify(reference, digest, size, writer)
 
-    def bind(self, reference: Reference, digest: str) -> None:
-        """Let a reference's name stand for `digest` from now on. Raises StoreError."""
-        data = msgspec.json.encode(Entry(reference.name, digest))
-        temporary = self._ingest / f"index-{secrets.token_hex(8)}"
-        with self._failures(reference, "index entry"):
-            try:
-                with _create(temporary) as file:
-                    _write(file, data)
-                    os.fsync(file.fileno())
-                    temporary.rename(self._entry_path(reference.name))
-                _sync_directory(self._index)
-            finally:
-                temporary.unlink(missing_ok=True)
+    def remove_all_but(self, needed: Collection[str], dropped: Collection[str], now: float) -> None:
+        """Remove content that nobody needs, while locked: what was `dropped`, and what is not `FRESH`.
 
-    def unbind(self, reference: Reference) -> None:
-        """Let a reference's name stand for nothing any more. Raises OSError."""
-        self._entry_path(reference.name).unlink(missing_ok=True)
-
-    def remove_all_but(self, digests: Collection[str]) -> None:
-        """Remove content that nobody needs; nothing may be written meanwhile. Raises OSError."""
-        kept = {self.path(digest) for digest in digests}
+        Raises OSError.
+        """
         for algorithm in self._blobs.iterdir():
             for path in algorithm.iterdir():
-                if path not in kept:
+                digest = f"{algorithm.name}:{path.name}"
+                if digest not in needed and (digest in dropped or now - path.stat().st_mtime > FRESH):
                     path.unlink(missing_ok=True)
-
-    def set_aside_entry(self, reference: Reference, why: str) -> None:
-        """Take a name out of the index, so that it is asked for anew. Raises OSError."""
-        self.set_aside(self._entry_path(reference.name), why)
 
     def set_aside(self, path: Path, why: str) -> None:
         """Move damaged content out of the way. Raises OSError."""
         target = self._corrupt / path.name
         log.warning("image store: %s is corrupt: %s; moved to %s", path, why, target)
-        path.replace(target)
-
-    def _entry_path(self, name: str) -> Path:
-        return self._index / f"{hashlib.sha256(name.encode()).hexdigest()}.json"
-
-    def _read_entry(self, path: Path) -> tuple[Reference, str] | None:
-        try:
-            entry = msgspec.json.decode(path.read_bytes(), type=Entry)
-            reference = parse(entry.name)
-        except (msgspec.DecodeError, UnicodeDecodeError, InvalidReferenceError) as error:
-            self.set_aside(path, str(error))
-            return None
-        if reference.name != entry.name or self._entry_path(entry.name) != path:
-            self.set_aside(path, f"the entry of {entry.name} under another's name")
-            return None
-        if not digests.valid(entry.digest) or reference.digest not in (None, entry.digest):
-            self.set_aside(path, f"{entry.digest!r} cannot be the digest of {entry.name}")
-            return None
-        return reference, entry.digest
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            path.replace(target)
 
     def _check_space(self, reference: Named, digest: str, size: int) -> None:
         """Not to fill the disk first and fail then: what is free now is what counts."""
-        disk = os.statvfs(self._ingest)
+        disk = os.statvfs(self.ingest.directory)
         free = disk.f_bavail * disk.f_frsize
         if size > free:
             raise StoreError(reference, f"blob {digest}: needs {size} bytes, {free} are free in {self._root}")
@@ -209,33 +188,6 @@ class Store:
             raise StoreError(reference, cause) from error
 
 
-def _create(path: Path) -> io.FileIO:
-    """A new file, locked for as long as it is open: that tells it from what a crash left."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return io.FileIO(descriptor, "wb")
-
-
-def _write(file: io.FileIO, data: bytes) -> None:
-    """Write all of it: a disk that is nearly full takes a part, and says why only when asked again."""
-    left = memoryview(data)
-    while left:
-        left = left[file.write(left) :]
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove a file that no process is writing to any more."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("image store: %s is being written by another process", path)
-    else:
-        path.unlink(missing_ok=True)
-    finally:
-        os.close(descriptor)
-
-
 def _verify(reference: Named, digest: str, size: int, writer: Writer) -> None:
     if writer.size > size:
         raise VerificationError(
@@ -246,11 +198,3 @@ def _verify(reference: Named, digest: str, size: int, writer: Writer) -> None:
     algorithm, _, expected = digest.partition(":")
     if writer.hexdigest() != expected:
         raise VerificationError(reference, f"blob {digest}: the content is {algorithm}:{writer.hexdigest()}")
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

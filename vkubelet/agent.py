@@ -159,6 +159,7 @@ class _Agent:
         self._port = config.port
         self._images = ImageStore(
             Path(config.root_dir) / "images",
+            owner=Path(config.run_dir),
             insecure_registries=config.insecure_registries,
             registry_config_dir=config.hosts_directory,
             max_parallel_pulls=config.max_parallel_image_pulls,

@@ -123,6 +123,8 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     image_credential_provider_config: str = ""
     image_credential_provider_bin_dir: str = ""
     max_parallel_image_pulls: Positive = 5
+    registry_pull_qps: Annotated[int, Help(ge=0)] = msgspec.field(name="registryPullQPS", default=5)
+    registry_burst: Annotated[int, Help(ge=0)] = 10
     system_reserved_memory: Annotated[int, Help(ge=0)] = 0
     system_reserved_cpu: Annotated[float, Help(ge=0)] = 0.0
     extended_resources: dict[ExtendedResource, Annotated[int, Help(ge=0)]] = {}
@@ -197,6 +199,8 @@ HELP: Mapping[str, str] = {
     "have credentials for images.",
     "image_credential_provider_bin_dir": "The directory that these plugins are in.",
     "max_parallel_image_pulls": "Images pulled at the same time.",
+    "registry_pull_qps": "Images a second that registries are asked for; 0 for no limit.",
+    "registry_burst": "Images that may exceed the rate at once.",
     "system_reserved_memory": "Bytes of memory kept from pods.",
     "system_reserved_cpu": "Cores kept from pods.",
     "extended_resources": "Resources of your own that the node has: example.com/widget=4, repeated or "

@@ -158,6 +158,7 @@ class _Alone:
         self._not_ready: str | None = "the node agent is starting"
         self._images = ImageStore(
             Path(config.root_dir) / "images",
+            owner=Path(config.run_dir),
             insecure_registries=config.insecure_registries,
             registry_config_dir=config.hosts_directory,
             max_parallel_pulls=config.max_parallel_image_pulls,

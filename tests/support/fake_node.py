@@ -36,7 +36,7 @@ from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.devices import Devices, NoDevices
 from vkubelet.pods.fit import NodeView
 from vkubelet.pods.images.pull_secrets import PullSecrets
-from vkubelet.pods.images.source import ImageSource
+from vkubelet.pods.images.source import ImageSource, PullLimit
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.state import ProbeKind
 from vkubelet.pods.running import RunningContainer
@@ -133,11 +133,14 @@ class Provider:
 class Images:
     """One image that is there, and none else."""
 
-    def get(self, reference: Reference) -> Image | None:
+    async def look(self, reference: Reference) -> Image | None:
         if reference.repository.endswith("missing"):
             return None
         nothing = ImageConfig()
         return Image(reference, "sha256:1", Path("/module"), "sha256:2", 5, (), nothing)
+
+    def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
+        return False
 
     async def pull(
         self, reference: Reference, *, credentials: Credentials | None = None, ask: bool = False
@@ -262,7 +265,7 @@ async def pods_of_a_node(
     environments = Environments(NoReferences(), None)
     devices = devices or NoDevices()
     secrets = PullSecrets(NoReferences(), recorder, directory / "config.json")
-    images = ImageSource(Images(), builtin, recorder, secrets, None)
+    images = ImageSource(Images(), builtin, recorder, secrets, None, PullLimit(0, 0))
     starter = Starter(
         config, cast("Any", provider), images, environments, recorder, RoomyNode().view, devices
     )

@@ -161,6 +161,7 @@ class _Stage:
             self._notes.say(note)
         images = ImageStore(
             (self._options.root_dir or Path(config.root_dir)) / "images",
+            owner=Path(config.run_dir),
             insecure_registries=config.insecure_registries,
             progress=self._progress,
         )

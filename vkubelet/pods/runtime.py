@@ -33,7 +33,7 @@ from vkubelet.pods.images.access import AccessFiles
 from vkubelet.pods.images.credential_providers import CredentialProviders
 from vkubelet.pods.images.pull_secrets import PullSecrets
 from vkubelet.pods.images.service_accounts import ServiceAccounts
-from vkubelet.pods.images.source import ImageSource
+from vkubelet.pods.images.source import ImageSource, PullLimit
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.checks import Checks
 from vkubelet.pods.probes.report import Report
@@ -81,7 +81,8 @@ class PodRuntime:
         environments = Environments(references, services)
         own_config, providers = Path(config.root_dir) / "config.json", _providers(config, client)
         secrets = PullSecrets(references, recorder, own_config, providers)
-        source = ImageSource(images, BuiltinImages(toolbox), recorder, secrets, access)
+        limit = PullLimit(config.registry_pull_qps, config.registry_burst)
+        source = ImageSource(images, BuiltinImages(toolbox), recorder, secrets, access, limit)
         starter = Starter(config, provider, source, environments, recorder, node.view, devices)
         self._volumes = VolumeManager(
             config, references=references, client=client, recorder=recorder, node=node

@@ -72,6 +72,8 @@ def kubelet_configuration(config: Config) -> dict[str, Any]:
         "podPidsLimit": config.pod_pids_limit,
         "eventRecordQPS": round(config.event_qps),
         "eventBurst": config.event_burst,
+        "registryPullQPS": config.registry_pull_qps,
+        "registryBurst": config.registry_burst,
         "serializeImagePulls": config.max_parallel_image_pulls == 1,
         "maxParallelImagePulls": config.max_parallel_image_pulls,
         "podLogsDir": config.pod_logs_dir,

@@ -16,6 +16,7 @@ from oci.images import Image
 from oci.reference import Reference, parse
 from vkubelet import telemetry
 from vkubelet.api.containers import Container
+from vkubelet.api.correlator import TokenBucket
 from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod
 from vkubelet.pods.backoff import go_duration
@@ -30,8 +31,12 @@ from vkubelet.toolbox import ToolboxError
 class Images(Protocol):
     """What is asked of the image store."""
 
-    def get(self, reference: Reference) -> Image | None:
-        """The image if it is on this node; asks nobody."""
+    async def look(self, reference: Reference) -> Image | None:
+        """The image if it is on this node, held; asks no registry. Raises OciError."""
+        ...
+
+    def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
+        """Whether such a pull would wait for one that is under way."""
         ...
 
     async def pull(
@@ -39,6 +44,18 @@ class Images(Protocol):
     ) -> Image:
         """The image, pulled if need be; with `ask`, not without the registry's word. Raises OciError."""
         ...
+
+
+class PullLimit:
+    """How often registries may be asked for an image: the kubelet's registryPullQPS and registryBurst."""
+
+    def __init__(self, qps: float, burst: int) -> None:
+        """`burst` at once, and `qps` a second after that; with 0 a second there is no limit."""
+        self._bucket = TokenBucket(qps, burst) if qps else None
+
+    def take(self, now: float) -> bool:
+        """Whether one more may be asked for now; `now` is seconds of a monotonic clock."""
+        return self._bucket is None or self._bucket.take(now)
 
 
 class ImageSource:
@@ -51,6 +68,7 @@ class ImageSource:
         recorder: Recorder,
         secrets: PullSecrets,
         access: AccessFiles | None,
+        limit: PullLimit,
     ) -> None:
         """All of them outlive this. Without `access`, whoever is here may use all that is here."""
         self._images = images
@@ -58,6 +76,7 @@ class ImageSource:
         self._recorder = recorder
         self._secrets = secrets
         self._access = access
+        self._limit = limit
 
     async def image(self, pod: Pod, container: Container) -> Image:
         """The image that the container asks for, by its pull policy. Raises StartError."""
@@ -73,7 +92,7 @@ class ImageSource:
         found: list[tuple[Credentials, Holder | None]] | None = None
         policy = container.image_pull_policy
         if policy != "Always":
-            present = self._images.get(reference)
+            present = await self._look(pod, container, reference)
             if present is not None and not self._is_open(present, reference):
                 found = await self._credentials(pod, container, reference)
                 if not self._may_use(present, reference, [holder for _, holder in found if holder]):
@@ -92,6 +111,14 @@ class ImageSource:
     def forget(self, pod: Pod) -> None:
         """Nothing is pulled for the pod any more."""
         self._secrets.forget(pod)
+
+    async def _look(self, pod: Pod, container: Container, reference: Reference) -> Image | None:
+        try:
+            return await self._images.look(reference)
+        except OciError as error:
+            message = f'Failed to inspect image "{container.image}": {error}'
+            self._event(pod, container, "Warning", "InspectFailed", message)
+            raise StartError("ImageInspectError", message) from error
 
     async def _own(self, pod: Pod, container: Container, reference: Reference) -> Image:
         """The image of that name which the node itself has."""
@@ -114,11 +141,13 @@ class ImageSource:
         began = time.monotonic()
         causes: dict[str, OciError] = {}
         tries: list[tuple[Credentials | None, Holder | None]] = [*found] or [(None, None)]
+        ask = self._access is not None
+        # Who waits for another's pull asks no registry.
+        if not self._images.is_pulling(reference, tries[0][0], ask=ask) and not self._limit.take(began):
+            raise self._failed(pod, container, "pull QPS exceeded")
         for credentials, holder in tries:
             try:
-                image = await self._images.pull(
-                    reference, credentials=credentials, ask=self._access is not None
-                )
+                image = await self._images.pull(reference, credentials=credentials, ask=ask)
             except OciError as error:
                 causes[str(error)] = error
                 continue

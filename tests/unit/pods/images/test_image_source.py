@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oci.auth import Credentials
-from oci.errors import RegistryUnavailableError, UnauthorizedError
+from oci.errors import RegistryUnavailableError, StoreError, UnauthorizedError
 from oci.images import Image, ImageConfig
 from oci.reference import Reference
 from vkubelet.api.configuration import Secret
@@ -25,7 +25,7 @@ from vkubelet.api.references import ReferenceNotFoundError
 from vkubelet.pods.builtin import BuiltinImages
 from vkubelet.pods.images.access import Access, AccessFiles, Holder, digest_of, extended, permitted
 from vkubelet.pods.images.pull_secrets import PullSecrets
-from vkubelet.pods.images.source import ImageSource
+from vkubelet.pods.images.source import ImageSource, PullLimit
 from vkubelet.pods.start_error import StartError
 from vkubelet.toolbox import Toolbox
 
@@ -66,13 +66,20 @@ class Registry:
 
     allowed: list[Credentials] | None = None
     here: bool = False
+    busy: bool = False
+    broken: bool = False
     asked: list[Credentials | None] = dataclasses.field(default_factory=list)
 
     def _image(self, reference: Reference) -> Image:
         return Image(reference, DIGEST, Path("/m"), "sha256:2", 5, (), ImageConfig())
 
-    def get(self, reference: Reference) -> Image | None:
+    async def look(self, reference: Reference) -> Image | None:
+        if self.broken:
+            raise StoreError(reference, "image store: Input/output error")
         return self._image(reference) if self.here else None
+
+    def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
+        return self.busy
 
     async def pull(
         self, reference: Reference, *, credentials: Credentials | None = None, ask: bool = False
@@ -112,13 +119,14 @@ class World:
         self.events: list[tuple[str, str]] = []
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, qps: float = 0.0, burst: int = 0) -> None:
         """Another agent."""
+        limit = PullLimit(qps, burst)
         recorder = cast("Any", self)
         pull_secrets = PullSecrets(cast("Any", self.secrets), recorder, self.directory / "config.json")
         self.access = AccessFiles(self.directory / "access")
         builtin = BuiltinImages(Toolbox(enabled=False))
-        self.source = ImageSource(self.registry, builtin, recorder, pull_secrets, self.access)
+        self.source = ImageSource(self.registry, builtin, recorder, pull_secrets, self.access, limit)
 
     def event(self, ref: ObjectReference, kind: str, reason: str, message: str) -> None:
         self.events.append((reason, message))
@@ -306,3 +314,24 @@ async def test_a_registry_that_asks_for_a_pause_gets_it(world: World, monkeypatc
     error = await world.refused(pod())
     assert error.reason == "ErrImagePull"
     assert error.retry_after == 77.0
+
+
+async def test_registries_are_asked_no_more_often_than_they_may_be(world: World) -> None:
+    world.restart(qps=0.001, burst=2)
+    for _ in range(2):
+        await world.image(pod(), "Always")
+    error = await world.refused(pod(), "Always")
+    assert (error.reason, str(error)) == ("ErrImagePull", "pull QPS exceeded")
+    assert world.last == ("Failed", f'Failed to pull image "{IMAGE}": pull QPS exceeded')
+    assert len(world.registry.asked) == 2
+    await world.image(pod())  # what is here costs nothing
+    world.registry.busy = True
+    await world.image(pod(), "Always")  # nor does waiting for another's pull
+
+
+async def test_a_disk_that_cannot_be_read_is_told(world: World) -> None:
+    world.registry.broken = True
+    error = await world.refused(pod())
+    assert error.reason == "ImageInspectError"
+    assert world.last[0] == "InspectFailed"
+    assert str(error).startswith(f'Failed to inspect image "{IMAGE}": registry ')
