@@ -12,7 +12,6 @@ import dataclasses
 import enum
 import os
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 
 from oci.layers.errors import LayerError, LimitError
 
@@ -227,8 +226,10 @@ def _whole(pax: dict[str, str], key: str, default: int) -> int:
 
 
 def _time(text: str) -> int:
-    """Seconds with any number of decimals."""
-    digits = text.removeprefix("-").replace(".", "", 1)
+    """Seconds with any number of decimals, of which nine are kept."""
+    whole, _, decimals = text.removeprefix("-").partition(".")
+    digits = whole + decimals
     if len(text) > 40 or not (digits.isascii() and digits.isdigit()):
         raise LayerError(f"an extended header's mtime {text[:40]!r} is no time")
-    return int(Fraction(text) * _NANOSECONDS)
+    time = int(whole or "0") * _NANOSECONDS + int(decimals[:9].ljust(9, "0"))
+    return -time if text.startswith("-") else time

@@ -93,8 +93,9 @@ class Tree:
             parent = place.directory
             self._remove(name, parent)
             os.symlink(target, name, dir_fd=parent)
+            owner = _id(uid), _id(gid)
             if self._gives_away:
-                os.chown(name, _id(uid), _id(gid), dir_fd=parent, follow_symlinks=False)
+                os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
             os.utime(name, ns=(_time(mtime), _time(mtime)), dir_fd=parent, follow_symlinks=False)
 
     def hard_link(self, parts: Sequence[str], target: Sequence[str]) -> None:
@@ -176,8 +177,9 @@ class Tree:
             os.unlink(name, dir_fd=parent)
 
     def _describe(self, opened: int, mode: int, uid: int, gid: int) -> None:
+        owner = _id(uid), _id(gid)
         if self._gives_away:
-            os.fchown(opened, _id(uid), _id(gid))
+            os.fchown(opened, *owner)
         # No file of an image is to have more rights on the node than whoever opens it.
         os.fchmod(opened, mode & (stat.S_ISVTX | 0o777))
 

@@ -53,6 +53,21 @@ def test_each_format(form: int) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("12", 12 * 10**9),
+        ("1.5", 1_500_000_000),
+        ("0.1234567891", 123_456_789),
+        (".5", 500_000_000),
+        ("-1.25", -1_250_000_000),
+    ],
+)
+def test_times(text: str, time: int) -> None:
+    ((entry, _),) = read(archive([member("a", pax_headers={"mtime": text})]))
+    assert entry.mtime == time
+
+
 def test_what_a_global_header_says_is_passed_over() -> None:
     file = io.BytesIO()
     with tarfile.open(
