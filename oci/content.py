@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from oci.artifact import ImageConfig, SingleModule, read_config
 from oci.errors import ImageError, LostError
@@ -26,12 +25,12 @@ from oci.uses import Uses
 class Content:
     """An image, all of which was here when this was made; `digests` are of manifests too.
 
-    It has either a `module`, its digest and what the index keeps of it, `single`, or `files`. `parts` are
-    files of the store and their sizes in bytes.
+    It has either a `module`, a file's path, its digest and what the index keeps of it, `single`, or `files`.
+    `parts` are files of the store and their sizes in bytes.
     """
 
     digest: str
-    module: Path | None
+    module: str | None
     module_digest: str
     files: ImageFiles | None
     size: int
@@ -110,7 +109,7 @@ def name(
         if not content.is_here():
             return None
         for one, known in names.items():
-            if known is None or stamp_of(str(index.path(one))) != known:
+            if known is None or stamp_of(index.location(one)) != known:
                 known = index.write(one, content.digest, content.single)
             stamps[one] = known
         uses.hold(content.digest)
@@ -120,7 +119,7 @@ def name(
 def hold(reference: Reference, store: Store, uses: Uses, content: Content, stamp: Stamp) -> bool:
     """Keep an image from other processes' removals; False when it is removed already. Raises StoreError."""
     with disk(reference), store.locked():
-        if stamp_of(str(store.index.path(reference))) != stamp or not content.is_here():
+        if stamp_of(store.index.location(reference)) != stamp or not content.is_here():
             return False
         uses.hold(content.digest)
     return True
@@ -142,10 +141,10 @@ def remove(
     with store.locked():
         removed = frozenset(unwanted) - uses.of_others()
         needed, dropped = set(busy), set[str]()
-        for reference, entry, _ in store.index.read_all():
-            parts = _digests(reference, store, entry)
-            if entry.digest in removed:
-                store.index.remove(reference)
+        for found in store.index.read_all():
+            parts = _digests(found.reference, store, found.entry)
+            if found.entry.digest in removed:
+                store.index.remove(found.reference)
                 dropped |= parts
             else:
                 needed |= parts
@@ -157,7 +156,7 @@ def remove(
 def _single(store: Store, digest: str, single: Single) -> Content:
     return Content(
         digest=digest,
-        module=store.path(single.module),
+        module=store.location(single.module),
         module_digest=single.module,
         files=None,
         size=single.size,

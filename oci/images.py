@@ -104,7 +104,7 @@ class ImageStore:
             return image
         key = _key(reference)
         with disk(reference):
-            if image is None and stamp_of(str(self._store.index.path(key))) is None:
+            if image is None and stamp_of(self._store.index.location(key)) is None:
                 self._known.forget((key,))
                 return None
         found = await self._looks.run(key, lambda: self._look(key))

@@ -27,6 +27,8 @@ from oci.reference import Reference, parse
 
 log = logging.getLogger(__name__)
 
+_DIGEST_SIZE = 32
+
 
 class Stamp(NamedTuple):
     """What tells a file from the one that takes its place."""
@@ -36,14 +38,14 @@ class Stamp(NamedTuple):
     size: int
 
 
-class Blob(msgspec.Struct, frozen=True, array_like=True):
+class Blob(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Content of the store, and its size in bytes."""
 
     digest: str
     size: int
 
 
-class Single(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Single(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """An image of one module, so that it can be run without a look at its manifests.
 
     `size` is bytes of all of it, `parts` are all that must be here, manifests too.
@@ -55,7 +57,7 @@ class Single(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parts: tuple[Blob, ...]
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Entry(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A name, as `Reference.name` gives it, and the digest of the manifest or index it stands for.
 
     Without `single` it is an image with files, whose manifests say what it consists of.
@@ -66,17 +68,12 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     single: Single | None = None
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """An entry that can be believed."""
 
     reference: Reference
     entry: Entry
     stamp: Stamp
-
-
-class _Known(msgspec.Struct, frozen=True, array_like=True):
-    stamp: Stamp
-    entry: Entry
 
 
 class Index:
@@ -90,43 +87,29 @@ class Index:
 
     def path(self, reference: Reference) -> Path:
         """Where a reference's entry is or would be."""
-        return self.directory / _file_name(reference.name)
+        return Path(self.location(reference))
+
+    def location(self, reference: Reference) -> str:
+        """The same as text, which costs less to make and to ask for."""
+        return f"{self.directory}/{_file_name(reference.name)}"
 
     def read(self, reference: Reference) -> Found | None:
         """What a name stands for; a damaged entry is set aside. Raises OSError."""
-        path = self.path(reference)
-        try:
-            stamp, entry = _read(path)
-        except FileNotFoundError:
-            return None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            self._set_aside(path, str(error))
-            return None
-        return self._believed(path, entry, stamp)
+        return self._read(_file_name(reference.name))
 
     def read_all(self) -> list[Found]:
         """What all names stand for; damaged entries are set aside. Raises OSError."""
-        known = self._snapshot()
-        current = {}
-        found = []
-        for name, stamp in sorted(self._files()):
-            one = known.get(name)
-            if one is None or one.stamp != stamp:
-                path = self.directory / name
-                try:
-                    one = _Known(*_read(path))
-                except FileNotFoundError:
-                    continue  # another process was faster
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                    self._set_aside(path, str(error))
-                    continue
-            believed = self._believed(self.directory / name, one.entry, one.stamp)
-            if believed is not None:
-                current[name] = one
-                found.append(believed)
-        if current != known:
+        before = self._snapshot()
+        current: dict[str, Found] = {}
+        for file, stamp in sorted(self._files()):
+            found = before.get(file)
+            if found is None or found.stamp != stamp:
+                found = self._read(file)
+            if found is not None:
+                current[file] = found
+        if current != before:
             self._keep_snapshot(current)
-        return found
+        return list(current.values())
 
     def write(self, reference: Reference, digest: str, single: Single | None) -> Stamp:
         """Let a reference's name stand for `digest` from now on. Raises OSError."""
@@ -147,39 +130,49 @@ class Index:
                 except FileNotFoundError:
                     continue  # another process was faster
 
-    def _believed(self, path: Path, entry: Entry, stamp: Stamp) -> Found | None:
+    def _read(self, file: str) -> Found | None:
+        path = self.directory / file
+        why = ""
         try:
+            with path.open("rb", buffering=0) as opened:
+                stamp = _stamp(os.fstat(opened.fileno()))
+                entry = msgspec.json.decode(opened.readall(), type=Entry)
             reference = parse(entry.name)
-        except InvalidReferenceError as error:
-            self._set_aside(path, str(error))
+        except FileNotFoundError:
             return None
-        if reference.name != entry.name or _file_name(entry.name) != path.name:
-            self._set_aside(path, f"the entry of {entry.name} under another's name")
-            return None
-        single = entry.single
-        parts = () if single is None else (single.module, *(part.digest for part in single.parts))
-        if not all(map(digests.valid, (entry.digest, *parts))) or (
-            reference.digest not in (None, entry.digest)
-        ):
-            self._set_aside(path, f"{entry.digest!r} cannot be the digest of {entry.name}")
+        except (msgspec.DecodeError, UnicodeDecodeError, InvalidReferenceError) as error:
+            why = str(error)
+        else:
+            if reference.name != entry.name or _file_name(entry.name) != file:
+                why = f"the entry of {entry.name} under another's name"
+            elif not _is_possible(reference, entry):
+                why = f"{entry.digest!r} cannot be the digest of {entry.name}"
+        if why:
+            self._set_aside(path, why)
             return None
         return Found(reference, entry, stamp)
 
-    def _snapshot(self) -> dict[str, _Known]:
+    def _snapshot(self) -> dict[str, Found]:
+        """What was found before, by the names of files; its own digest tells whether it is whole."""
         try:
             data = self._snapshot_file.read_bytes()
-            return msgspec.msgpack.decode(data, type=dict[str, _Known])
         except FileNotFoundError:
             return {}
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.info("image store: the index's snapshot is made anew: %s", error)
+        if hashlib.sha256(data[_DIGEST_SIZE:]).digest() != data[:_DIGEST_SIZE]:
+            log.info("image store: the index's snapshot is damaged, and made anew")
+            return {}
+        try:
+            return msgspec.msgpack.decode(data[_DIGEST_SIZE:], type=dict[str, Found])
+        except msgspec.DecodeError as error:
+            log.info("image store: the index's snapshot is another version's, and made anew: %s", error)
             return {}
 
-    def _keep_snapshot(self, entries: dict[str, _Known]) -> None:
+    def _keep_snapshot(self, entries: dict[str, Found]) -> None:
         """The entries' own files decide, so that it may be lost."""
+        data = msgspec.msgpack.encode(entries)
         try:
             self._ingest.write(
-                "snapshot", self._snapshot_file, msgspec.msgpack.encode(entries), durable=False
+                "snapshot", self._snapshot_file, hashlib.sha256(data).digest() + data, durable=False
             )
         except OSError as error:
             log.warning("image store: the index has no snapshot: %s", error)
@@ -197,10 +190,10 @@ def _stamp(status: os.stat_result) -> Stamp:
     return Stamp(status.st_mtime_ns, status.st_ino, status.st_size)
 
 
-def _read(path: Path) -> tuple[Stamp, Entry]:
-    with path.open("rb", buffering=0) as file:
-        stamp = _stamp(os.fstat(file.fileno()))
-        return stamp, msgspec.json.decode(file.readall(), type=Entry)
+def _is_possible(reference: Reference, entry: Entry) -> bool:
+    single = entry.single
+    parts = () if single is None else (single.module, *(part.digest for part in single.parts))
+    return all(map(digests.valid, (entry.digest, *parts))) and reference.digest in (None, entry.digest)
 
 
 def _file_name(name: str) -> str:

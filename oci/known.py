@@ -45,10 +45,9 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """What a name stood for when its entry, the file at `entry`, had this stamp."""
+    """What a name stood for when its entry had this stamp."""
 
     digest: str
-    entry: str
     stamp: Stamp
 
 
@@ -67,7 +66,7 @@ class Known:
         Raises OSError.
         """
         known = self._names.get(key)
-        if known is None or stamp_of(known.entry) != known.stamp:
+        if known is None or stamp_of(self._index.location(key)) != known.stamp:
             return None
         content = self._contents[known.digest]
         return self.image(reference, content) if content.is_here() else None
@@ -112,7 +111,7 @@ class Known:
             before = self._names.get(reference)
             if before is not None and before.digest != content.digest:
                 self.forget((reference,))
-            self._names[reference] = _Name(content.digest, str(self._index.path(reference)), stamp)
+            self._names[reference] = _Name(content.digest, stamp)
             self._references.setdefault(content.digest, {})[reference] = None
 
     def forget(self, references: Iterable[Reference]) -> None:
@@ -139,7 +138,7 @@ class Known:
         return Image(
             reference=reference,
             digest=content.digest,
-            module=content.module,
+            module=None if content.module is None else Path(content.module),
             module_digest=content.module_digest,
             size=content.size,
             names=tuple(name for _, name in names),
