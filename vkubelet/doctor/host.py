@@ -22,7 +22,11 @@ CAPABILITIES: Mapping[str, tuple[int, str]] = {
     "CAP_SYS_ADMIN": (21, "mount a tmpfs for secrets, and storage drivers' volumes"),
 }
 """Numbers of capabilities(7), and what of a node needs them."""
-OLDEST_LANDLOCK = 1
+SANDBOX_ADVICE: Mapping[str, str] = {
+    "landlock": "use Linux 5.13 or newer, and name landlock in the kernel's lsm= parameter",
+    "seccomp": "use a kernel with CONFIG_SECCOMP_FILTER, and a container runtime that lets filters be nested",
+    "ipc": "run the node as root, or allow user namespaces (user.max_user_namespaces)",
+}
 FILES_A_POD, FILES_BESIDE = 4, 1024
 """A bound, not a measurement: a watched process, a followed log, and the sockets of a probe and a stream."""
 INOTIFY_INSTANCES, INOTIFY_WATCHES = 32, 1024
@@ -44,9 +48,8 @@ class Directory:
 class HostFacts:
     """What was found; texts are empty where there is nothing to tell.
 
-    `kernel` is the release, `capabilities` the effective ones as bits, `landlock` the version of its ABI (0:
-    none), `user_namespaces` why there are none, `unsynchronized` whether the kernel knows of nobody who keeps
-    the clock.
+    `kernel` is the release, `capabilities` the effective ones as bits, `unsynchronized` whether the kernel
+    knows of nobody who keeps the clock, `sandbox` why each part of the second wall around a guest is lacking.
     `cgroups` are controllers and the version that has them, `cgroups_missing` says why some are lacking.
     `pressure` names thresholds of eviction that are crossed. `agent` is the process that holds the run
     directory, `port_taken` why nobody else can listen.
@@ -59,6 +62,7 @@ class HostFacts:
     cgroups_missing: str
     launcher: str
     launcher_trouble: str
+    sandbox: Mapping[str, str]
     toolbox: str
     toolbox_trouble: str
     in_memory: bool
@@ -73,9 +77,6 @@ class HostFacts:
     agent: str
     port: int
     port_taken: str
-    landlock: int
-    seccomp: bool
-    user_namespaces: str
     resolv_conf: str
     resolv_conf_trouble: str
 
@@ -87,7 +88,7 @@ def judge(facts: HostFacts) -> Iterator[Verdict]:
     yield _toolbox(facts)
     yield _user(facts)
     yield _cgroups(facts)
-    yield from _sandbox(facts)
+    yield from _sandbox(facts.sandbox)
     yield from map(_directory, facts.directories)
     yield _secrets(facts)
     yield _space(facts)
@@ -145,21 +146,17 @@ def _cgroups(facts: HostFacts) -> Verdict:
     )
 
 
-def _sandbox(facts: HostFacts) -> Iterator[Verdict]:
-    if facts.seccomp:
-        yield ok("seccomp", "filters of system calls")
-    else:
-        yield warning("seccomp", "the kernel has no filters", "use one with CONFIG_SECCOMP_FILTER")
-    if facts.landlock >= OLDEST_LANDLOCK:
-        yield ok("landlock", f"ABI {facts.landlock}")
-    else:
-        advice = "use Linux 5.13 or newer, and name landlock in the kernel's lsm= parameter"
-        yield warning("landlock", "the kernel has none, or it is off", advice)
-    if facts.user_namespaces and facts.uid != 0:
-        advice = "allow them (user.max_user_namespaces, kernel.unprivileged_userns_clone), or run as root"
-        yield warning("namespaces", facts.user_namespaces, advice)
-    else:
-        yield ok("namespaces", "by root" if facts.uid == 0 else "by user namespaces")
+def _sandbox(parts: Mapping[str, str]) -> Iterator[Verdict]:
+    there = [name for name, why in parts.items() if not why]
+    lacking = {name: why for name, why in parts.items() if why}
+    if there:
+        yield ok("sandbox", f"besides WebAssembly itself: {', '.join(there)}")
+    for name, why in lacking.items():
+        kind = name.partition("-")[0]
+        advice = SANDBOX_ADVICE.get(
+            kind, "run the node as root; guests are behind WebAssembly's own wall only"
+        )
+        yield warning("sandbox", f"no {name}: {why}", advice)
 
 
 def _directory(one: Directory) -> Verdict:

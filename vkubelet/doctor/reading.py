@@ -30,7 +30,6 @@ from vkubelet.pods.volumes import tmpfs
 from vkubelet.startup import LOCK
 from vkubelet.toolbox import Toolbox, ToolboxError
 
-_LANDLOCK_CREATE_RULESET, _LANDLOCK_VERSION = 444, 1
 _TIME_ERROR = 5
 """What adjtimex(2) returns for a clock that is not synchronized."""
 _LARGE = 512
@@ -43,7 +42,7 @@ def read(config: Config) -> HostFacts:
     directories = [_directory(option, getattr(config, option)) for option in _DIRECTORIES]
     there = msgspec.structs.replace(config, **{one.option: one.existing for one in directories})
     controllers, cgroups_missing = _cgroups()
-    identity, launcher_trouble = _launcher()
+    identity, sandbox, launcher_trouble = asyncio.run(_launcher())
     toolbox, toolbox_trouble = _toolbox(config)
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return HostFacts(
@@ -54,6 +53,7 @@ def read(config: Config) -> HostFacts:
         cgroups_missing=cgroups_missing,
         launcher=identity,
         launcher_trouble=launcher_trouble,
+        sandbox=sandbox,
         toolbox=toolbox,
         toolbox_trouble=toolbox_trouble,
         in_memory=tmpfs.is_in_memory(Path(there.run_dir)),
@@ -68,9 +68,6 @@ def read(config: Config) -> HostFacts:
         agent=_agent(Path(config.run_dir)),
         port=config.port,
         port_taken=_port_taken(config),
-        landlock=_landlock(),
-        seccomp=bool(_text("/proc/sys/kernel/seccomp/actions_avail")),
-        user_namespaces=_user_namespaces(),
         resolv_conf=config.resolv_conf,
         resolv_conf_trouble=_unreadable(config.resolv_conf) if config.resolv_conf else "",
     )
@@ -102,12 +99,13 @@ def _cgroups() -> tuple[dict[str, int], str]:
     return {name: each.version for each in found.hierarchies for name in each.controllers}, found.missing
 
 
-def _launcher() -> tuple[str, str]:
+async def _launcher() -> tuple[str, dict[str, str], str]:
     try:
         engine.library()
-        return asyncio.run(launcher.identity(launcher.PROGRAM)), ""
+        identity = await launcher.identity(launcher.PROGRAM)
+        return identity, await launcher.sandbox(launcher.PROGRAM), ""
     except (ProviderError, FileNotFoundError) as error:
-        return "", str(error)
+        return "", {}, str(error)
 
 
 def _toolbox(config: Config) -> tuple[str, str]:
@@ -152,28 +150,11 @@ def _capabilities() -> int:
     return int(line.split()[1], 16)
 
 
-def _landlock() -> int:
-    library = ctypes.CDLL(None, use_errno=True)
-    found = library.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
-    return max(int(found), 0)
-
-
 def _unsynchronized() -> bool:
     """By adjtimex(2), which says so of a clock that nobody keeps."""
     asked = ctypes.create_string_buffer(_LARGE)
     state = ctypes.CDLL(None, use_errno=True).adjtimex(asked)
     return bool(state == _TIME_ERROR)
-
-
-def _user_namespaces() -> str:
-    """Why there are none for who is not root."""
-    if _text("/proc/sys/user/max_user_namespaces") in ("", "0"):
-        return "the kernel gives no user namespaces"
-    if _text("/proc/sys/kernel/unprivileged_userns_clone") == "0":
-        return "kernel.unprivileged_userns_clone is 0"
-    if _text("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return "AppArmor keeps user namespaces from programs without a profile"
-    return ""
 
 
 def _unreadable(path: str) -> str:

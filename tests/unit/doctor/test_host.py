@@ -19,6 +19,7 @@ GOOD = HostFacts(
     cgroups_missing="",
     launcher="vkubelet-launcher abc",
     launcher_trouble="",
+    sandbox={"landlock-7": "", "seccomp": ""},
     toolbox="sha256:1",
     toolbox_trouble="",
     in_memory=True,
@@ -33,9 +34,6 @@ GOOD = HostFacts(
     agent="",
     port=10250,
     port_taken="",
-    landlock=4,
-    seccomp=True,
-    user_namespaces="",
     resolv_conf="/etc/resolv.conf",
     resolv_conf_trouble="",
 )
@@ -73,10 +71,9 @@ def test_a_good_machine_has_nothing_to_say_but_ok() -> None:
             "warning",
             "no cgroup with cpu and memory (why); there is pids (v1)",
         ),
-        ({"seccomp": False}, "seccomp", "warning", "the kernel has no filters"),
-        ({"landlock": 0}, "landlock", "warning", "the kernel has none, or it is off"),
-        ({"user_namespaces": "none", "uid": 1000}, "namespaces", "warning", "none"),
-        ({"user_namespaces": "none"}, "namespaces", "ok", "by root"),
+        ({}, "sandbox", "ok", "besides WebAssembly itself: landlock-7, seccomp"),
+        ({"sandbox": {"seccomp": "Why"}}, "sandbox", "warning", "no seccomp: Why"),
+        ({"sandbox": {"seccomp": "", "new-part": "Why"}}, "sandbox", "warning", "no new-part: Why"),
         (
             {"directories": [Directory("run_dir", "/run/v", "/run", writable=False)]},
             "run dir",
@@ -137,8 +134,12 @@ def test_a_machine_that_lacks_something(changes: dict[str, Any], name: str, stat
     assert is_fit(verdicts.values()) == (status != "missing")
 
 
+def test_a_launcher_that_does_not_run_leaves_its_sandbox_unknown() -> None:
+    assert "sandbox" not in judged(launcher_trouble="it does not exist", sandbox={})
+
+
 def test_both_forms_say_all() -> None:
-    verdicts = list(judge(dataclasses.replace(GOOD, kernel="4.19", landlock=0)))
+    verdicts = list(judge(dataclasses.replace(GOOD, kernel="4.19", machine_id="")))
     text = as_text(verdicts)
     assert text.startswith("missing  kernel        Linux 4.19\n")
     assert "\n                       -> update it to 5.9 or newer\n" in text
