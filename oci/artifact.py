@@ -185,16 +185,15 @@ def check_layered(config: LayeredConfig, layout: Layered, reference: Named, *, c
     """See that it is worth to fetch an image's layers: it is for wasm, and says what each layer is.
 
     `chosen` is an image that an index has for wasm. Images of other platforms are taken if what they run is
-    called `.wasm`: buildah's for crun, which knows no platform for wasm. Raises NotWasmError and
-    InvalidManifestError.
+    called `.wasm`, as buildah's for crun, which knows no platform for wasm, or if they run nothing: they are
+    files for a volume. Raises NotWasmError and InvalidManifestError.
     """
     command = (*config.run.entrypoint, *config.run.cmd)
-    named_so = bool(command) and command[0].endswith(".wasm")
-    if not (chosen or is_for_wasm(config.platform) or named_so):
-        runs = f"runs {_quoted(command[0])}" if command else "names nothing to run"
+    if not (chosen or is_for_wasm(config.platform) or not command or command[0].endswith(".wasm")):
+        platform = str(config.platform) or "no platform"
         raise NotWasmError(
             reference,
-            f"the image is for {str(config.platform) or 'no platform'} and {runs}, which is no WebAssembly",
+            f"the image is for {platform} and runs {_quoted(command[0])}, which is no WebAssembly",
         )
     if len(config.diff_ids) != len(layout.layers):
         raise InvalidManifestError(

@@ -163,6 +163,24 @@ def test_an_image_volume_shows_the_files(space: Namespace, image: str, actor: st
     assert "/image/data/kept: kept\n/image/link: kept\n/sub/added: added\ncannot write /image/x" in shown
 
 
+def test_an_image_volume_of_files_alone(space: Namespace, cluster: Any, actor: str) -> None:
+    made = push_layers(
+        cluster.registry, "layers/data", (TAR, [member("model", b"weights")]), platform="linux/amd64"
+    )
+    shown = ran(
+        space,
+        "data",
+        actor,
+        *("read", "/v/model"),
+        container={"volumeMounts": [{"name": "v", "mountPath": "/v"}]},
+        volumes=[{"name": "v", "image": {"reference": made}}],
+    )
+    assert shown == "/v/model: weights\n"
+    space.pod("run", made)
+    message = space.wait_reason("run", "RunContainerError")["message"]
+    assert "no command specified: the image names nothing to run, nor does the pod" in message
+
+
 def test_users_of_the_image_own_files(space: Namespace, cluster: Any) -> None:
     if os.geteuid() != 0:
         pytest.skip("only a node that is root gives files away")

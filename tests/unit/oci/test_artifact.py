@@ -111,8 +111,9 @@ def config_of(platform: str, command: str = "/app.wasm", diff_ids: list[str] | N
             NotWasmError,
             "is for linux/amd64 and runs /bin/sh,",
         ),
-        (config_of("linux/amd64", ""), False, NotWasmError, "is for linux/amd64 and names nothing to run"),
-        (b"{}", False, NotWasmError, "is for no platform and names nothing to run"),
+        (config_of("linux/amd64", ""), False, None, ""),
+        (config_of("", "/bin/sh"), False, NotWasmError, "is for no platform and runs /bin/sh,"),
+        (b"{}", False, InvalidManifestError, "has 0 entries for 1 layers"),
         (config_of("wasi/wasm", diff_ids=[]), False, InvalidManifestError, "has 0 entries for 1 layers"),
         (
             config_of("wasi/wasm", diff_ids=["sha256:x"]),

@@ -28,7 +28,9 @@ VOLUME: Fields = {
     "gitRepo": refused("no kubelet clones repositories any more; use an init container and an emptyDir"),
     "glusterfs": refused(_NO_DRIVER),
     "hostPath": works(),
-    "image": applied("images for wasm only: their files, or an artifact's module as the one file"),
+    "image": applied(
+        "files of an image, or an artifact's module; an image that runs anything must be for wasm"
+    ),
     "iscsi": refused(_NO_DRIVER),
     "name": works(),
     "nfs": applied("by the machine's mount program, where the node may mount"),
