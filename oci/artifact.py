@@ -21,7 +21,7 @@ import msgspec
 from oci import digests, spin
 from oci.errors import InvalidManifestError, Named, NotWasmError, UnsupportedImageError
 from oci.layers.compression import LAYERS, NOT_DISTRIBUTED
-from oci.manifest import INDEXES, Descriptor, Index, Manifest, Platform
+from oci.manifest import INDEXES, MAXIMUM_SIZE, Descriptor, Index, Manifest, Platform
 
 WASM_CONFIG = "application/vnd.wasm.config.v0+json"
 WASM_CONFIGS = (WASM_CONFIG, "application/vnd.wasm.config.v1+json")
@@ -38,6 +38,8 @@ IMAGE_CONFIGS = (
 _WASM_ARCHITECTURES = ("wasm", "wasm32")
 _SYSTEMS = ("wasip2", "wasip1", "wasi", "wasm", "")
 """Operating systems of a platform for wasm, the one that says most first; any other comes after them."""
+MAXIMUM_LAYERS = 500
+"""Of files: each is asked for by itself. Docker makes no more than 127."""
 _SHOWN = 12
 """Media types or platforms that an error lists: enough to see what it is, whatever a registry sends."""
 
@@ -109,7 +111,11 @@ class LayeredConfig:
 
 
 def select_layout(manifest: Manifest, reference: Named) -> Layout:
-    """What there is to run. Raises NotWasmError naming the media types that are there instead."""
+    """What there is to run.
+
+    Raises NotWasmError naming the media types that are there instead, and InvalidManifestError for what is
+    not worth to be fetched.
+    """
     modules = [layer for layer in manifest.layers if layer.media_type in WASM_LAYERS]
     found = f"config {_quoted(manifest.config.media_type)}, layers {_listed(_media_types(manifest.layers))}"
     if spin.application(manifest) is not None:
@@ -117,6 +123,10 @@ def select_layout(manifest: Manifest, reference: Named) -> Layout:
             reference, f"the image is a Spin application, whose triggers are not run yet: {found}"
         )
     has_image_config = manifest.config.media_type in IMAGE_CONFIGS
+    if has_image_config and manifest.config.size > MAXIMUM_SIZE:
+        raise InvalidManifestError(
+            reference, f"manifest: a config of {manifest.config.size} bytes, more than {MAXIMUM_SIZE}"
+        )
     if len(modules) == 1:
         return SingleModule(module=modules[0], config=manifest.config if has_image_config else None)
     if modules:
@@ -125,6 +135,10 @@ def select_layout(manifest: Manifest, reference: Named) -> Layout:
         )
     if not has_image_config or not manifest.layers:
         raise NotWasmError(reference, f"the image holds no WebAssembly: {found}")
+    if len(manifest.layers) > MAXIMUM_LAYERS:
+        raise InvalidManifestError(
+            reference, f"manifest: {len(manifest.layers)} layers, more than {MAXIMUM_LAYERS}"
+        )
     for layer in manifest.layers:
         if layer.media_type in NOT_DISTRIBUTED:
             raise NotWasmError(

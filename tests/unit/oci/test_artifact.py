@@ -88,6 +88,14 @@ def test_an_image_with_files() -> None:
         assert tuple(one.media_type for one in found.layers) == types
 
 
+def test_what_is_not_worth_to_be_fetched() -> None:
+    with pytest.raises(InvalidManifestError, match="501 layers, more than 500"):
+        select_layout(image(IMAGE_CONFIGS[0], *[TAR] * 501), REFERENCE)
+    large = Manifest(Descriptor(IMAGE_CONFIGS[1], digests.of(b""), 2**40), [layer(WASM_LAYER)])
+    with pytest.raises(InvalidManifestError, match="a config of 1099511627776 bytes, more than 4194304"):
+        select_layout(large, REFERENCE)
+
+
 def config_of(platform: str, command: str = "/app.wasm", diff_ids: list[str] | None = None) -> bytes:
     system, _, architecture = platform.partition("/")
     document = {
