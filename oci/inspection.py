@@ -151,6 +151,9 @@ class _Parts:
         return sum(path.is_file() and not path.is_symlink() for path in files.root.rglob("*"))
 
     def read(self, blob: Descriptor) -> bytes:
+        if blob.size > MAXIMUM_SIZE:
+            cause = f"{blob.media_type} {blob.digest}: {blob.size} bytes, more than {MAXIMUM_SIZE}"
+            raise InvalidManifestError(self.repository.reference, cause)
         self.fetch(blob)
         return self.store.read(blob.digest, MAXIMUM_SIZE) or b""
 
