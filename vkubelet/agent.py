@@ -18,10 +18,10 @@ from oci.images import ImageStore
 from providers.base import Provider, ProviderError
 from providers.wasmtime.provider import WasmtimeProvider
 from vkubelet import footprint
-from vkubelet.api.backoff import Backoff
-from vkubelet.api.client import ApiClient, ApiUnavailableError, KubeconfigError
+from vkubelet.api.client import ApiClient, KubeconfigError
 from vkubelet.api.cluster_services import ClusterServices
 from vkubelet.api.events import EventRecorder
+from vkubelet.api.first_contact import NoContactError, first_contact
 from vkubelet.api.informer import PodInformer
 from vkubelet.api.objects import ObjectReference
 from vkubelet.api.references import ObjectReferences
@@ -52,8 +52,7 @@ from vkubelet.pods.static.mirror import MirrorPods
 from vkubelet.pods.static.source import StaticPods
 from vkubelet.pods.static.watch import ManifestWatcher, manifest_watcher
 from vkubelet.server.app import KubeletServer, ListenError
-from vkubelet.server.auth import AlwaysAllow, KubeletAuth
-from vkubelet.server.auth_reviews import AccessReviewer, TokenReviewer
+from vkubelet.server.auth_configured import kubelet_auth
 from vkubelet.server.log_reader import LogReader
 from vkubelet.server.metrics.snapshot import Observer
 from vkubelet.server.tls import harden
@@ -74,8 +73,6 @@ FEATURES = (
 # What a shutdown may take for what is on its way to the API server, and for pods to end when draining.
 FLUSH_TIMEOUT = 5.0
 DRAIN_TIMEOUT = 60.0
-# How long a start waits for an API server that does not answer.
-FIRST_CONTACT_TIMEOUT = 30.0
 
 # Everything that ends the agent with one line for people; anything else is a defect and shows its trace.
 AGENT_ERRORS = (
@@ -84,6 +81,7 @@ AGENT_ERRORS = (
     ConfigError,
     KubeconfigError,
     ListenError,
+    NoContactError,
     NodeNameTakenError,
     ProviderError,
     RegistrationError,
@@ -102,7 +100,7 @@ async def serve(config: Config) -> None:
         if config.bootstrap_kubeconfig and not client_kubeconfig(config).exists():
             stranger = await ApiClient.from_kubeconfig(Path(config.bootstrap_kubeconfig))
             try:
-                await _first_contact(stranger)
+                await first_contact(stranger)
             finally:
                 await stranger.close()
         kubeconfig = await ensure_client(config)
@@ -110,33 +108,11 @@ async def serve(config: Config) -> None:
             client = await ApiClient.from_kubeconfig(kubeconfig)
             ends.push_async_callback(client.close)
             if not config.static_pod_path:
-                await _first_contact(client)
+                await first_contact(client)
             provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled", root / "rootfs")
             ends.push_async_callback(provider.close)
             await ends.enter_async_context(exporting(config))
             await _Agent(config, client, kubeconfig, InstrumentedProvider(provider), diagnosis).run()
-
-
-async def _first_contact(client: ApiClient) -> None:
-    """Find out that the API server can be reached; whoever supervises the agent sees it when it cannot.
-
-    Later outages are waited out: only a start depends on the server.
-    """
-    backoff = Backoff(0.2, 5.0)
-    cause = f"no answer from {client.server}"
-    try:
-        async with asyncio.timeout(FIRST_CONTACT_TIMEOUT):
-            while True:
-                try:
-                    await client.get("/version")
-                except ApiUnavailableError as error:
-                    cause = str(error)
-                    logger.warning("waiting for the API server: %s", cause)
-                    await asyncio.sleep(backoff.delay())
-                else:
-                    return
-    except TimeoutError:
-        raise AgentError(f"the API server cannot be reached: {cause}") from None
 
 
 class _Agent:
@@ -273,7 +249,7 @@ class _Agent:
             port=config.port,
             tls=harden(await certificate.context(ssl.CERT_OPTIONAL)),
             healthy=lambda: self._not_ready,
-            auth=_kubelet_auth(config, self._client),
+            auth=kubelet_auth(config, self._client),
             groups=endpoints(
                 config,
                 runtime,
@@ -349,22 +325,6 @@ class _Agent:
 
     def _node_images(self) -> list[NodeImage]:
         return [NodeImage(names=list(image.names), size_bytes=image.size) for image in self._images.list()]
-
-
-def _kubelet_auth(config: Config, client: ApiClient) -> KubeletAuth:
-    """Who may call the kubelet API, as configured."""
-    tokens = TokenReviewer(client, cache_ttl=config.authentication_token_webhook_cache_ttl)
-    reviewer = AccessReviewer(
-        client,
-        authorized_ttl=config.authorization_webhook_cache_authorized_ttl,
-        unauthorized_ttl=config.authorization_webhook_cache_unauthorized_ttl,
-    )
-    return KubeletAuth(
-        config.node_name,
-        AlwaysAllow() if config.authorization_mode == "AlwaysAllow" else reviewer,
-        tokens=tokens if config.authentication_token_webhook else None,
-        anonymous=config.anonymous_auth,
-    )
 
 
 async def _first(task: asyncio.Task[None], stop: asyncio.Event) -> bool:
