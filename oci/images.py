@@ -179,12 +179,13 @@ class ImageStore:
                     self._remember(found, await asyncio.to_thread(self._recall, found))
 
     async def release(self, used: Collection[str], last: Mapping[str, float]) -> None:
-        """Hold no images but those of the digests in `used`. Raises OSError.
+        """Hold the images of the digests in `used`, and no others. Raises OSError.
 
         `last` is when each was used last, which is kept.
         """
         # Who wants another one from now on has to take hold of it first, which waits for the lock.
         self._uses.held.intersection_update(used)
+        self._uses.held.update(used)
         await asyncio.to_thread(contents.release, self._store, self._uses, last)
 
     async def remove_unused(self, is_used: Callable[[Image], bool]) -> builtins.list[Image]:

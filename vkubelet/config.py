@@ -75,6 +75,7 @@ EVICTION_HARD = {
 
 Port = Annotated[int, Help(ge=0, le=65535)]
 Positive = Annotated[int, Help(gt=0)]
+Percent = Annotated[int, Help(ge=0, le=100)]
 Seconds = Annotated[float, Help(gt=0)]
 SecondsOrNone = Annotated[float, Help(ge=0)]
 ExtendedResource = Annotated[str, Help(pattern=r"^(?!.*kubernetes\.io/)[a-z0-9.-]+/[A-Za-z0-9._-]+$")]
@@ -125,6 +126,10 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     max_parallel_image_pulls: Positive = 5
     registry_pull_qps: Annotated[int, Help(ge=0)] = msgspec.field(name="registryPullQPS", default=5)
     registry_burst: Annotated[int, Help(ge=0)] = 10
+    image_gc_high_threshold_percent: Percent = msgspec.field(name="imageGCHighThresholdPercent", default=85)
+    image_gc_low_threshold_percent: Percent = msgspec.field(name="imageGCLowThresholdPercent", default=80)
+    image_minimum_gc_age: SecondsOrNone = msgspec.field(name="imageMinimumGCAge", default=120.0)
+    image_maximum_gc_age: SecondsOrNone = msgspec.field(name="imageMaximumGCAge", default=0.0)
     system_reserved_memory: Annotated[int, Help(ge=0)] = 0
     system_reserved_cpu: Annotated[float, Help(ge=0)] = 0.0
     extended_resources: dict[ExtendedResource, Annotated[int, Help(ge=0)]] = {}
@@ -201,6 +206,11 @@ HELP: Mapping[str, str] = {
     "max_parallel_image_pulls": "Images pulled at the same time.",
     "registry_pull_qps": "Images a second that registries are asked for; 0 for no limit.",
     "registry_burst": "Images that may exceed the rate at once.",
+    "image_gc_high_threshold_percent": "Of the disk in use, from which on unused images are removed; 100 for "
+    "never.",
+    "image_gc_low_threshold_percent": "Of the disk in use, down to which unused images are removed then.",
+    "image_minimum_gc_age": "Seconds for which an image that has come is not removed for its space.",
+    "image_maximum_gc_age": "Seconds after which an image that nobody uses is removed anyway; 0 for never.",
     "system_reserved_memory": "Bytes of memory kept from pods.",
     "system_reserved_cpu": "Cores kept from pods.",
     "extended_resources": "Resources of your own that the node has: example.com/widget=4, repeated or "

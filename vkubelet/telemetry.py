@@ -90,6 +90,12 @@ IMAGE_PULL_DURATION = Histogram(
     ("image_size_in_bytes",),
     _PULL_BUCKETS,
 )
+IMAGES_COLLECTED = Counter(
+    "kubelet_image_garbage_collected_total",
+    _ALPHA
+    + "Total number of images garbage collected by the kubelet, whether through disk usage or image age.",
+    ("reason",),
+)
 REST_REQUESTS = Counter(
     "rest_client_requests_total",
     _ALPHA + "Number of HTTP requests, partitioned by status code, method, and host.",

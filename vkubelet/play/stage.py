@@ -89,6 +89,7 @@ async def play(options: Options, data: bytes) -> Outcome:
             pod_logs_dir=str(place.directory / "logs"),
             insecure_registries=options.insecure_registries,
             register_with_taints=(),
+            image_gc_high_threshold_percent=100,
             eviction_hard={},  # a machine that is short of something is its user's affair
         )
         make_directories(config)

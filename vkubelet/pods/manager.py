@@ -141,6 +141,10 @@ class PodManager:
         """See Inventory."""
         return [worker.entry() for worker in self._workers.values()]
 
+    def unclaimed_images(self) -> list[str]:
+        """See Collectable: of what an earlier agent left."""
+        return [found.attempt.image_id for records in self._adopted.values() for found in records.values()]
+
     def insights(self) -> list[PodInsight]:
         """What there is to tell of each pod."""
         return [worker.insight() for worker in self._workers.values()]

@@ -30,6 +30,7 @@ from vkubelet.pods.garbage import Garbage
 from vkubelet.pods.hooks import HookRunner
 from vkubelet.pods.images import credential_provider_config
 from vkubelet.pods.images.access import AccessFiles
+from vkubelet.pods.images.collection import policy as image_policy
 from vkubelet.pods.images.credential_providers import CredentialProviders
 from vkubelet.pods.images.pull_secrets import PullSecrets
 from vkubelet.pods.images.service_accounts import ServiceAccounts
@@ -75,7 +76,8 @@ class PodRuntime:
 
         `services` and `client` are None where there is no cluster, `access` where all pods are one user's.
 
-        Raises ConfigError for thresholds of eviction and credential providers that cannot be used.
+        Raises ConfigError for thresholds of eviction, rules of image garbage collection and credential
+        providers that cannot be used.
         """
         self._provider = provider
         environments = Environments(references, services)
@@ -115,7 +117,7 @@ class PodRuntime:
                 host_ip=host_ip,
             )
         )
-        self._garbage = Garbage(self.manager, images, provider, access)
+        self._garbage = Garbage(self.manager, images, provider, access, node, image_policy(config))
 
     async def open(self) -> None:
         """Take charge of what an earlier agent left; before any pod is named.
@@ -146,6 +148,7 @@ class PodRuntime:
             "resizes": self._allocations.run(),
             "volumes": self._volumes.run(),
             "eviction": self._eviction.run(),
+            "images": self._garbage.run(),
         }
 
 
