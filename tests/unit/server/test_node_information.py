@@ -67,6 +67,10 @@ def test_configz_follows_the_configuration() -> None:
         cluster_domain="example.org",
         cluster_dns=("10.96.0.10",),
         resolv_conf="",
+        log_level="debug",
+        logging_format="json",
+        tracing_endpoint="http://collector:4318",
+        tracing_sampling_rate_per_million=10,
     )
     found = kubelet_configuration(config)
     assert (found["clusterDomain"], found["clusterDNS"]) == ("example.org", ["10.96.0.10"])
@@ -76,6 +80,11 @@ def test_configz_follows_the_configuration() -> None:
     assert found["serializeImagePulls"] is True
     assert found["enableSystemLogHandler"] is True
     assert found["systemReserved"]["cpu"] == "250m"
+    assert found["logging"] == {"format": "json", "verbosity": 4}
+    assert found["tracing"] == {"endpoint": "http://collector:4318", "samplingRatePerMillion": 10}
+    usual = kubelet_configuration(Config())
+    assert usual["logging"] == {"format": "text", "verbosity": 0}
+    assert "tracing" not in usual
 
 
 async def test_health_checks() -> None:
