@@ -154,7 +154,7 @@ def _sandbox(parts: Mapping[str, str]) -> Iterator[Verdict]:
     for name, why in lacking.items():
         kind = name.partition("-")[0]
         advice = SANDBOX_ADVICE.get(
-            kind, "run the node as root; guests are behind WebAssembly's own wall only"
+            kind, "run the node as root; the other parts hold without it"
         )
         yield warning("sandbox", f"no {name}: {why}", advice)
 
