@@ -221,6 +221,28 @@ def test_users_of_the_image_own_files(space: Namespace, cluster: Any) -> None:
     assert "/groups: the group's" in shown
 
 
+def test_it_is_played_without_a_cluster(cluster: Any, image: str, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    container = {"name": "main", "image": image, "args": ["write", "/data/kept=x", "read", "/data/same"]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
+    pod["spec"] = {"restartPolicy": "Never", "containers": [container]}
+    flags = [f"--insecure-registries={cluster.registry}", f"--root-dir={kept}"]
+    for _ in range(2):  # the second time there is nothing to pull or to unpack
+        done = subprocess.run(
+            [sys.executable, "-m", "vkubelet.cli", "play", *flags, "-"],
+            input=json.dumps(pod),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+        assert done.returncode == 0, done.stderr
+        assert "/data/same: x" in done.stdout
+    (shown,) = (kept / "images/unpacked").glob("*/rootfs/data/kept")
+    assert shown.read_text() == "kept"
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
 def test_inspect_tells_of_files(cluster: Any, image: str, tmp_path: Path) -> None:
     def inspect(*words: str) -> str:
         return subprocess.run(

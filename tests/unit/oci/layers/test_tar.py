@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tars import PACKERS, archive, directory, hard, member, symbolic
 
@@ -155,12 +155,14 @@ def test_an_archive_may_end_without_saying_so() -> None:
     assert [content for _, content in read(data)] == [b"content"]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=2000))
 def test_any_bytes_are_an_archive_or_an_error(data: bytes) -> None:
     with contextlib.suppress(LayerError):
         read(data)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3 * BLOCK - 1), st.integers(0, 255), st.integers(0, 6 * BLOCK))
 def test_a_changed_byte_or_end_is_an_error_or_another_archive(position: int, byte: int, end: int) -> None:
     data = bytearray(archive([member(LONG, b"content"), symbolic("s", "x")]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oci.layers.users import MAXIMUM, User, Users, parse, read_users
@@ -41,6 +41,7 @@ def test_no_more_is_read_than_makes_sense(tmp_path: Path) -> None:
     assert read_users(tmp_path) == Users()
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_text_is_users(passwd: str, group: str) -> None:
     for user in parse(passwd, group).users:
