@@ -153,9 +153,7 @@ def _sandbox(parts: Mapping[str, str]) -> Iterator[Verdict]:
         yield ok("sandbox", f"besides WebAssembly itself: {', '.join(there)}")
     for name, why in lacking.items():
         kind = name.partition("-")[0]
-        advice = SANDBOX_ADVICE.get(
-            kind, "run the node as root; the other parts hold without it"
-        )
+        advice = SANDBOX_ADVICE.get(kind, "run the node as root; the other parts hold without it")
         yield warning("sandbox", f"no {name}: {why}", advice)
 
 
