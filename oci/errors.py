@@ -92,6 +92,10 @@ class VerificationError(ImageError):
     """The content is not what its digest or size promised."""
 
 
+class SignatureError(ImageError):
+    """The image policy does not accept the image, or cannot be read; the text names the policy's rule."""
+
+
 class InvalidLayerError(ImageError):
     """A layer's archive is damaged, hostile or too large to be unpacked."""
 

@@ -28,6 +28,7 @@ from oci.puller import TRIES, Progress, Puller
 from oci.reference import Reference
 from oci.registries import Registries
 from oci.registry import CONNECT_TIMEOUT, READ_TIMEOUT
+from oci.signing.gate import Gate
 from oci.store import Store
 from oci.uses import Uses
 
@@ -38,7 +39,8 @@ class ImageStore:
     """Images under one directory, pulled as needed; other processes may do so in the same directory.
 
     `insecure_registries` (`host[:port]`) are asked over plain HTTP; `registry_config_dir` has containerd's
-    hosts.toml files. Of `max_parallel_pulls` the others wait.
+    hosts.toml files; `policy` is the file of who must have signed images, if anybody must. Of
+    `max_parallel_pulls` the others wait.
     `connect_timeout` and `read_timeout` (seconds) bound a registry's silence, not a pull. All methods but
     `open` are for the event loop's thread.
     """
@@ -50,6 +52,7 @@ class ImageStore:
         owner: Path | None = None,
         insecure_registries: Collection[str] = (),
         registry_config_dir: Path | None = None,
+        policy: Path | None = None,
         max_parallel_pulls: int = 5,
         connect_timeout: float = CONNECT_TIMEOUT,
         read_timeout: float = READ_TIMEOUT,
@@ -65,10 +68,12 @@ class ImageStore:
         self._uses = Uses(root, self._store.ingest, self._store.set_aside, owner)
         self._owner = owner
         self._known = Known(self._store.index)
+        self._gate = None if policy is None else Gate(policy, root, self._store)
         self._puller = Puller(
             self._store,
             self._unpacked,
             Registries(tuple(insecure_registries), registry_config_dir),
+            self._gate,
             at_once=max_parallel_pulls,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -79,10 +84,12 @@ class ImageStore:
         self._changing = asyncio.Lock()
 
     def open(self) -> None:
-        """Read what is here, before anything else is called; blocks. Raises OSError.
+        """Read what is here, before anything else is called; blocks. Raises OSError, and PolicyError.
 
         What is corrupt is set aside with a line in the log, and pulled anew when it is asked for.
         """
+        if self._gate is not None:
+            self._gate.open()
         entries = self._store.open()
         self._unpacked.open()
         self._uses.open()
@@ -109,6 +116,16 @@ class ImageStore:
                 return None
         found = await self._looks.run(key, lambda: self._look(key))
         return None if found is None else dataclasses.replace(found, reference=reference)
+
+    async def accepts(self, image: Image) -> bool:
+        """Whether the image policy is known to accept what `look` gave; a `pull` finds it out.
+
+        Raises SignatureError when the policy cannot be read.
+        """
+        reference, digest = image.reference, image.digest
+        if self._gate is None or self._gate.knows(reference, digest):
+            return True
+        return await asyncio.to_thread(self._gate.recalls, reference, digest)
 
     def list(self) -> builtins.list[Image]:
         """All images on this node that this process knows, one a digest, under one of its references."""
@@ -141,7 +158,7 @@ class ImageStore:
         """
         if reference.digest and not ask:
             present = await self.look(reference)
-            if present is not None:
+            if present is not None and await self.accepts(present):
                 return present
         key = (reference, credentials, ask)
         return await self._pulls.run(key, lambda: self._pull(reference, credentials, ask=ask))
@@ -206,6 +223,8 @@ class ImageStore:
 
     def _recall(self, found: Found) -> Content | None:
         """What an entry of the index stands for; one that cannot be used is set aside. Raises OSError."""
+            if self._gate is not None:
+                await asyncio.to_thread(self._gate.keep_only, frozenset(self._known.pulled()))
         known = self._known.content(found.entry.digest)
         try:
             return known or contents.recall(found.reference, self._store, self._unpacked, found.entry)

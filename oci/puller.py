@@ -24,6 +24,7 @@ from oci.plan import Plan
 from oci.reference import Reference
 from oci.registries import Registries
 from oci.registry import Repository
+from oci.signing.gate import Gate
 from oci.store import Store
 
 Progress = Callable[[Reference, Descriptor, int], None]
@@ -62,6 +63,7 @@ class Puller:
         store: Store,
         unpacked: Unpacked,
         registries: Registries,
+        gate: Gate | None,
         *,
         at_once: int,
         connect_timeout: float,
@@ -71,6 +73,7 @@ class Puller:
         self._store = store
         self._unpacked = unpacked
         self._registries = registries
+        self._gate = gate
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._progress = progress
@@ -120,6 +123,9 @@ class Puller:
                     try:
                         plan = await self._call(source, resolve, source.repository, self._store, before())
                         self._plans[pull] = plan
+                        if self._gate is not None:
+                            check = self._gate.check
+                            await self._call(source, check, source.repository, plan.digest, plan.manifests)
                         await self._get_all(source, plan)
                         content = present(plan.digest)
                         if content is None or not content.is_here():

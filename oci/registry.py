@@ -28,7 +28,7 @@ from oci.errors import (
 )
 from oci.failures import from_status, together
 from oci.hosts import Capability, Host, own_host
-from oci.manifest import INDEXES, MANIFESTS, MAXIMUM_SIZE, Descriptor
+from oci.manifest import INDEX, INDEXES, MANIFESTS, MAXIMUM_SIZE, Descriptor
 from oci.reference import Reference
 from oci.transport import Interrupt, same_origin
 
@@ -183,6 +183,21 @@ class Repository:
                 self.reference,
                 f"{subject}: asked for what follows byte {have} the registry gives {given[:100]!r}",
             )
+
+    def referrers(self, digest: str) -> bytes:
+        """The list of what refers to a manifest, its first page; nothing is verified. Raises OciError.
+
+        Registries without the API, which is of the specification's version 1.1, mostly know no such page.
+        """
+        subject = f"referrers of {digest}"
+
+        def ask(endpoint: Endpoint) -> bytes:
+            with endpoint.ask("GET", f"/referrers/{digest}", subject, {"Accept": INDEX}) as response:
+                if response.status_code != 200:
+                    raise from_status(self.reference, response, subject)
+                return b"".join(endpoint.pieces(response, MAXIMUM_SIZE, subject))
+
+        return self._first("resolve", subject, ask)
 
     def has_blob(self, digest: str) -> bool:
         """Whether the repository holds a blob. Raises OciError."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from oci.images import ImageStore
+from oci.signing.errors import PolicyError
 from providers.base import Provider, ProviderError
 from providers.wasmtime.provider import WasmtimeProvider
 from vkubelet import footprint
@@ -83,6 +84,7 @@ AGENT_ERRORS = (
     ListenError,
     NoContactError,
     NodeNameTakenError,
+    PolicyError,
     ProviderError,
     RegistrationError,
 )
@@ -138,6 +140,7 @@ class _Agent:
             owner=Path(config.run_dir),
             insecure_registries=config.insecure_registries,
             registry_config_dir=config.hosts_directory,
+            policy=config.image_policy,
             max_parallel_pulls=config.max_parallel_image_pulls,
         )
         self._reporter = Reporter(client)

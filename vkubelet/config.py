@@ -121,6 +121,7 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     event_burst: Positive = 100
     insecure_registries: tuple[str, ...] = ()
     registry_config_dir: str = ""
+    image_policy_file: str = ""
     image_credential_provider_config: str = ""
     image_credential_provider_bin_dir: str = ""
     max_parallel_image_pulls: Positive = 5
@@ -158,6 +159,11 @@ class Config(msgspec.Struct, rename="camel", frozen=True, kw_only=True, forbid_u
     def hosts_directory(self) -> Path | None:
         """Where registries' hosts.toml files are, if there are any."""
         return Path(self.registry_config_dir) if self.registry_config_dir else None
+
+    @property
+    def image_policy(self) -> Path | None:
+        """Where it is written which signatures images need, if any do."""
+        return Path(self.image_policy_file) if self.image_policy_file else None
 
 
 HELP: Mapping[str, str] = {
@@ -200,6 +206,8 @@ HELP: Mapping[str, str] = {
     "insecure_registries": "Registries (host[:port]) that are asked over plain HTTP.",
     "registry_config_dir": "A directory of registries' hosts.toml files as containerd's config_path is, with "
     "mirrors, certificates and authorities.",
+    "image_policy_file": "A containers-policy.json: which images are taken, by whom they must be signed. All "
+    "are when empty.",
     "image_credential_provider_config": "A CredentialProviderConfig, or a directory of them: plugins that "
     "have credentials for images.",
     "image_credential_provider_bin_dir": "The directory that these plugins are in.",

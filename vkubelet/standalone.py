@@ -161,6 +161,7 @@ class _Alone:
             owner=Path(config.run_dir),
             insecure_registries=config.insecure_registries,
             registry_config_dir=config.hosts_directory,
+            policy=config.image_policy,
             max_parallel_pulls=config.max_parallel_image_pulls,
         )
 

@@ -139,6 +139,9 @@ class Images:
         nothing = ImageConfig()
         return Image(reference, "sha256:1", Path("/module"), "sha256:2", 5, (), nothing)
 
+    async def accepts(self, image: Image) -> bool:
+        return True
+
     def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
         return False
 

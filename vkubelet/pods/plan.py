@@ -19,7 +19,7 @@ from vkubelet.pods.observed import ContainerView, Observed, StopCause, Waiting
 from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.restarts import restarts_when_killed, should_restart
 from vkubelet.pods.starting_over import sources
-from vkubelet.pods.waits import ERROR_SHOWN, crash_loop, is_changed, pull_back_off, retry_at
+from vkubelet.pods.waits import ERROR_SHOWN, PULL_FAILED, crash_loop, is_changed, pull_back_off, retry_at
 
 _NOT_SEEN = ContainerView()
 
@@ -272,11 +272,11 @@ class _Turn:
             return
         self.wakes.append(due)
         waiting = view.waiting
-        if waiting is not None and waiting.reason not in ("ErrImagePull", "PostStartHookError"):
+        if waiting is not None and waiting.reason not in (*PULL_FAILED, "PostStartHookError"):
             return
         if waiting is not None and self.now < waiting.since + ERROR_SHOWN:
             self.wakes.append(waiting.since + ERROR_SHOWN)
-        elif waiting is not None and waiting.reason == "ErrImagePull":
+        elif waiting is not None and waiting.reason in PULL_FAILED:
             self.actions.append(BackOff(container.name, pull_back_off(container, waiting)))
         else:
             self.actions.append(BackOff(container.name, crash_loop(self.pod, container, view, self.now)))

@@ -18,6 +18,8 @@ from vkubelet.pods.text import pod_text
 # How long ErrImagePull and PostStartHookError are shown before the container is tried again, or backs off:
 # one sync of a kubelet.
 ERROR_SHOWN = 1.0
+PULL_FAILED = ("ErrImagePull", "SignatureValidationFailed")
+"""Reasons to wait that are followed by ImagePullBackOff."""
 
 
 def is_changed(container: Container, attempt: Attempt) -> bool:

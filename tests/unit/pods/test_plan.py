@@ -93,15 +93,16 @@ def test_the_first_restart_is_at_once_and_later_ones_back_off() -> None:
     assert restart.number == 1
 
 
-def test_a_pull_error_becomes_a_back_off_and_is_tried_again() -> None:
-    failed = ContainerView(waiting=Waiting("ErrImagePull", "no such tag", NOW, NOW + 10))
+@pytest.mark.parametrize("reason", ["ErrImagePull", "SignatureValidationFailed"])
+def test_a_pull_error_becomes_a_back_off_and_is_tried_again(reason: str) -> None:
+    failed = ContainerView(waiting=Waiting(reason, "no such tag", NOW, NOW + 10))
     first = plan(make_pod(), observe(failed), NOW)
     assert first.actions == ()
     assert first.wake_at == NOW + 1
     (action,) = plan(make_pod(), observe(failed), NOW + 1).actions
     assert isinstance(action, BackOff)
     assert action.waiting.reason == "ImagePullBackOff"
-    assert action.waiting.message == 'Back-off pulling image "x": ErrImagePull: no such tag'
+    assert action.waiting.message == f'Back-off pulling image "x": {reason}: no such tag'
     later = plan(make_pod(), observe(ContainerView(waiting=action.waiting)), NOW + 10)
     assert isinstance(later.actions[0], Start)
 

@@ -11,7 +11,7 @@ import time
 from typing import Protocol
 
 from oci.auth import Credentials
-from oci.errors import InvalidReferenceError, OciError, RegistryUnavailableError
+from oci.errors import InvalidReferenceError, OciError, RegistryUnavailableError, SignatureError
 from oci.images import Image
 from oci.reference import Reference, parse
 from vkubelet import telemetry
@@ -33,6 +33,10 @@ class Images(Protocol):
 
     async def look(self, reference: Reference) -> Image | None:
         """The image if it is on this node, held; asks no registry. Raises OciError."""
+        ...
+
+    async def accepts(self, image: Image) -> bool:
+        """Whether the image policy is known to accept it; a pull finds it out. Raises SignatureError."""
         ...
 
     def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
@@ -97,7 +101,7 @@ class ImageSource:
                 found = await self._credentials(pod, container, reference)
                 if not self._may_use(present, reference, [holder for _, holder in found if holder]):
                     present = None
-            if present is not None:
+            if present is not None and await self._is_accepted(pod, container, present):
                 self._tell_present(pod, container)
                 return present
             if policy == "Never":
@@ -119,6 +123,20 @@ class ImageSource:
             message = f'Failed to inspect image "{container.image}": {error}'
             self._event(pod, container, "Warning", "InspectFailed", message)
             raise StartError("ImageInspectError", message) from error
+
+    async def _is_accepted(self, pod: Pod, container: Container, image: Image) -> bool:
+        """Whether the image policy accepts what is here; if nobody knows, it is to be pulled anew."""
+        try:
+            is_accepted = await self._images.accepts(image)
+        except SignatureError as error:
+            raise self._failed(pod, container, str(error), is_unsigned=True) from error
+        if not is_accepted and container.image_pull_policy == "Never":
+            cause = (
+                f"{image.digest}: is not known to be accepted by the image policy, and by the pull policy of "
+                "Never no registry is asked for its signatures"
+            )
+            raise self._failed(pod, container, cause, is_unsigned=True)
+        return is_accepted
 
     async def _own(self, pod: Pod, container: Container, reference: Reference) -> Image:
         """The image of that name which the node itself has."""
@@ -157,9 +175,9 @@ class ImageSource:
             return image
         texts = list(causes)
         pause = max(_pause(error) for error in causes.values())
-        raise self._failed(
-            pod, container, texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]", pause
-        ) from causes[texts[0]]
+        text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+        is_unsigned = any(isinstance(error, SignatureError) for error in causes.values())
+        raise self._failed(pod, container, text, pause, is_unsigned=is_unsigned) from causes[texts[0]]
 
     async def _credentials(
         self, pod: Pod, container: Container, reference: Reference
@@ -198,10 +216,15 @@ class ImageSource:
         )
         self._event(pod, container, "Normal", "Pulled", message)
 
-    def _failed(self, pod: Pod, container: Container, cause: str, pause: float = 0.0) -> StartError:
+    def _failed(
+        self, pod: Pod, container: Container, cause: str, pause: float = 0.0, *, is_unsigned: bool = False
+    ) -> StartError:
         """Tell of it; the error to raise."""
-        message = f'Failed to pull image "{container.image}": {cause}'
-        self._event(pod, container, "Warning", "Failed", message)
+        image = container.image
+        self._event(pod, container, "Warning", "Failed", f'Failed to pull image "{image}": {cause}')
+        if is_unsigned:
+            text = f"image pull failed for {image} because the signature validation failed: {cause}"
+            return StartError("SignatureValidationFailed", text, pause)
         return StartError("ErrImagePull", cause, pause)
 
     def _event(self, pod: Pod, container: Container, kind: str, reason: str, message: str) -> None:

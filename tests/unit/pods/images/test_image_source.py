@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oci.auth import Credentials
-from oci.errors import RegistryUnavailableError, StoreError, UnauthorizedError
+from oci.errors import RegistryUnavailableError, SignatureError, StoreError, UnauthorizedError
 from oci.images import Image, ImageConfig
 from oci.reference import Reference
 from vkubelet.api.configuration import Secret
@@ -68,6 +68,9 @@ class Registry:
     here: bool = False
     busy: bool = False
     broken: bool = False
+    signed: bool = True
+    accepted: bool = True
+    unreadable: bool = False
     asked: list[Credentials | None] = dataclasses.field(default_factory=list)
 
     def _image(self, reference: Reference) -> Image:
@@ -77,6 +80,11 @@ class Registry:
         if self.broken:
             raise StoreError(reference, "image store: Input/output error")
         return self._image(reference) if self.here else None
+
+    async def accepts(self, image: Image) -> bool:
+        if self.unreadable:
+            raise SignatureError(image.reference, "image policy: gone")
+        return self.accepted
 
     def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
         return self.busy
@@ -89,7 +97,9 @@ class Registry:
         if self.allowed is not None and credentials not in self.allowed:
             who = credentials.username if credentials is not None else "nobody"
             raise UnauthorizedError(reference, f"401 {who}")
-        self.here = True
+        if not self.signed:
+            raise SignatureError(reference, "image policy: not signed")
+        self.here = self.accepted = True
         return self._image(reference)
 
 
@@ -192,6 +202,35 @@ async def test_what_is_there_is_not_given_to_who_could_not_pull_it(world: World)
     # An image of the same content that is another repository's is another question.
     assert (await world.refused(pod("a"), "Never", f"{REGISTRY}/other/app:v1")).reason == "ErrImageNeverPull"
     await world.image(pod("a"), "Never")
+
+
+async def test_an_image_that_the_policy_does_not_accept(world: World) -> None:
+    world.registry.signed = False
+    error = await world.refused(pod())
+    cause = "registry r.io, repository team/app, reference v1: image policy: not signed"
+    assert error.reason == "SignatureValidationFailed"
+    assert str(error) == f"image pull failed for {IMAGE} because the signature validation failed: {cause}"
+    assert world.last == ("Failed", f'Failed to pull image "{IMAGE}": {cause}')
+    world.registry.signed = True
+    await world.image(pod())
+
+
+async def test_an_image_that_is_here_and_that_nobody_knows_to_be_accepted_is_pulled_anew(
+    world: World,
+) -> None:
+    await world.image(pod())
+    world.registry.accepted = False
+    error = await world.refused(pod(), "Never")
+    assert error.reason == "SignatureValidationFailed"
+    assert "Never" in str(error)
+    assert world.registry.asked == [None]
+    await world.image(pod())
+    assert world.registry.asked == [None, None]
+    await world.image(pod(), "Never")
+    world.registry.unreadable = True
+    error = await world.refused(pod())
+    assert error.reason == "SignatureValidationFailed"
+    assert "image policy: gone" in str(error)
 
 
 async def test_the_same_credentials_or_the_same_secret_will_do(world: World) -> None:
