@@ -131,7 +131,8 @@ class Unpacked:
             path.unlink()
             return
         old = self._root / f".old-{secrets.token_hex(8)}"
-        path.rename(old)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            path.rename(old)
         _remove_abandoned(old)
 
     @contextlib.contextmanager
