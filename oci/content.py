@@ -125,6 +125,12 @@ def hold(reference: Reference, store: Store, uses: Uses, content: Content, stamp
     return True
 
 
+def held(store: Store, uses: Uses) -> frozenset[str]:
+    """The digests of the images that other agents use. Raises OSError."""
+    with store.locked():
+        return uses.of_others()
+
+
 def release(store: Store, uses: Uses, last: Mapping[str, float]) -> None:
     """Tell what is held, and when images were used last. Raises OSError."""
     with store.locked():

@@ -139,6 +139,10 @@ class ImageStore:
         """When images were used last, by their digests, as `release` was told."""
         return self._uses.last
 
+    async def held_by_others(self) -> frozenset[str]:
+        """The digests of the images that other agents than this one use. Raises OSError."""
+        return await asyncio.to_thread(contents.held, self._store, self._uses)
+
     def queue(self) -> builtins.dict[str, int]:
         """How many pulls there are, those that wait for a slot included, and blobs on their way."""
         return {"pulls": len(self._pulls), "blobs": self._puller.blobs()}

@@ -43,6 +43,12 @@ class Image:
         return frozenset(self.files.modules.values() if self.files else (self.module_digest,))
 
 
+def orphaned_modules(removed: Iterable[Image], left: Iterable[Image]) -> frozenset[str]:
+    """The digests of the WebAssembly that only removed images had."""
+    needed = frozenset[str]().union(*(image.module_digests for image in left))
+    return frozenset[str]().union(*(image.module_digests for image in removed)) - needed
+
+
 @dataclass(frozen=True, slots=True)
 class _Name:
     """What a name stood for when its entry had this stamp."""

@@ -21,8 +21,10 @@ from vkubelet.options import given, options
 _ELSEWHERE = {
     "dev": "vkubelet.dev.cli",
     "doctor": "vkubelet.doctor.cli",
+    "images": "vkubelet.images.kept",
     "inspect": "vkubelet.images.cli",
     "play": "vkubelet.play.cli",
+    "pull": "vkubelet.images.kept",
     "push": "vkubelet.images.cli",
 }
 """Commands and the modules that they are in."""

@@ -1,1 +1,1 @@
-"""The commands about images: what one holds, and how a file becomes one. No node is needed for them."""
+"""The commands about images: what one holds, how a file becomes one, and which are in a node's store."""

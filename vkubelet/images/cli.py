@@ -54,9 +54,9 @@ def inspect(image: str, *, insecure: bool, config_dir: Path | None, as_json: boo
             if module is not None and not refusal:
                 refusal = asyncio.run(_refusal(module, found, directory))
         except OciError as error:
-            _fail(str(error))
+            fail(str(error))
         except OSError as error:
-            _fail(f"{error.filename or image}: {error.strerror or error}")
+            fail(f"{error.filename or image}: {error.strerror or error}")
     _print(found, refusal, as_json=as_json)
 
 
@@ -86,11 +86,11 @@ def push(
     for text in annotation:
         name, equals, value = text.partition("=")
         if not name or not equals:
-            _fail(f"--annotation {text!r}: is not NAME=VALUE")
+            fail(f"--annotation {text!r}: is not NAME=VALUE")
         annotations[name] = value
     try:
         target = parse(reference)
-        credentials = _credentials(target)
+        credentials = users_credentials(target)
         digest = push_module(
             file,
             reference,
@@ -100,9 +100,9 @@ def push(
             credentials=credentials,
         )
     except OciError as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or file}: {error.strerror or error}")
+        fail(f"{error.filename or file}: {error.strerror or error}")
     click.echo(f"{target}@{digest}")
 
 
@@ -125,7 +125,9 @@ def _found(
     unpacked = Unpacked(directory / "unpacked")
     unpacked.open()
     hosts = _hosts(reference, config_dir, insecure=insecure)
-    repository = Repository(reference, insecure=insecure, hosts=hosts, credentials=_credentials(reference))
+    repository = Repository(
+        reference, insecure=insecure, hosts=hosts, credentials=users_credentials(reference)
+    )
     with contextlib.closing(repository):
         try:
             return inspect_image(
@@ -158,7 +160,7 @@ def _hosts(reference: Reference, config_dir: Path | None, *, insecure: bool) -> 
     return Registries((reference.registry,) if insecure else (), config_dir).hosts(reference)
 
 
-def _credentials(reference: Reference) -> Credentials | None:
+def users_credentials(reference: Reference) -> Credentials | None:
     """The user's own for this registry, where `docker login` left them: in its file, or with its helper."""
     from oci.credential_helper import CredentialHelperError, lookup
     from oci.keyring import KeyringError
@@ -169,7 +171,7 @@ def _credentials(reference: Reference) -> Credentials | None:
     except FileNotFoundError:
         return None
     except KeyringError as error:
-        _fail(f"{path}: {error}")
+        fail(f"{path}: {error}")
     except CredentialHelperError as error:
         # What is public needs none; what is not, the registry will tell.
         click.echo(f"vkubelet: going on without credentials: {path}: {error}", err=True)
@@ -193,6 +195,7 @@ def _print(found: Inspection, refusal: str | None, *, as_json: bool) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """End with one line that says why."""
     click.echo(f"vkubelet: {message}", err=True)
     sys.exit(1)

@@ -5,7 +5,8 @@ It exists so that the command only prints. It must not know where an image is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from oci.artifact import ImageConfig
 from oci.inspection import Inspection, Part
@@ -32,6 +33,20 @@ def lines(found: Inspection, refusal: str | None) -> Iterator[str]:
         yield from _field("imports", _grouped(found.module.imports))
         yield from _field("exports", found.module.exports)
     yield from _field("runs here", ["yes" if refusal is None else f"no: {refusal}"])
+
+
+def table(images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The images of a store, one line for each of their tags, or one for an image without any."""
+    rows = [("IMAGE", "DIGEST", "SIZE", "PULLED", "USED")]
+    for image in images:
+        tagged = [name for name in image["names"] if "@" not in name]
+        for name in tagged or [image["names"][0].partition("@")[0]]:
+            digest = image["digest"].partition(":")[2][:12]
+            pulled = image["pulled"].replace("T", " ")[:16]
+            rows.append((name, digest, size(image["size"]), pulled, "yes" if image["inUse"] else "no"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def size(number: int) -> str:

@@ -14,6 +14,7 @@ from typing import NoReturn, Protocol
 
 from oci.errors import InvalidReferenceError
 from oci.images import Image, ImageStore
+from oci.known import orphaned_modules
 from oci.reference import parse
 from providers.base import Provider, ProviderError
 from vkubelet import telemetry
@@ -98,7 +99,7 @@ class Garbage:
             if not self._policy.is_off:
                 await self._collect_by_policy(kept)
         except (OSError, ProviderError, CollectionError) as error:
-            logger.error("image garbage collection: %s", error)
+            logger.warning("image garbage collection: %s", error)
             if self._has_failed:
                 self._machine.event("Warning", "ImageGCFailed", str(error))
             self._has_failed = True
@@ -179,8 +180,7 @@ class Garbage:
         left = self._images.list()
         if self._access is not None:
             self._access.keep_only({image.digest for image in left})
-        needed = {digest for image in left for digest in image.module_digests}
-        for digest in {digest for image in removed for digest in image.module_digests} - needed:
+        for digest in orphaned_modules(removed, left):
             await self._provider.discard(digest)
         return frozenset(image.digest for image in removed)
 
