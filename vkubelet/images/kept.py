@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from oci.images import Credentials, Image, ImageStore
     from oci.reference import Reference
     from providers.wasmtime.compile import Compiler
+    from vkubelet.images.progress import PullProgress
 
 T = TypeVar("T")
 
@@ -107,12 +108,13 @@ def _config(file: Path | None, flags: dict[str, str | None]) -> Config:
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Do it, or end with the one line that says why not."""
     from oci.errors import OciError
+    from oci.signing.errors import PolicyError
     from providers.base import ProviderError
 
     logging.basicConfig(level=logging.WARNING, format="vkubelet: %(message)s", stream=sys.stderr)
     try:
         return asyncio.run(work())
-    except (OciError, ProviderError) as error:
+    except (OciError, PolicyError, ProviderError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename or 'image store'}: {error.strerror or error}")
@@ -124,7 +126,7 @@ async def _pull(config: Config, wanted: dict[Reference, Credentials | None]) -> 
     from vkubelet.images.progress import PullProgress
 
     progress = PullProgress() if sys.stderr.isatty() else None
-    store = await _store(config, progress)
+    store = await _store(config, config.image_policy, progress)
     compiler = Compiler(Path(config.root_dir) / "compiled")
     try:
         pulls = [_pull_one(config, store, compiler, reference, key) for reference, key in wanted.items()]
@@ -210,8 +212,10 @@ async def _prune(config: Config) -> Sequence[Image]:
     return removed
 
 
-async def _store(config: Config, progress: Any = None) -> ImageStore:
-    """The node's, open. Raises OSError."""
+async def _store(
+    config: Config, policy: Path | None = None, progress: PullProgress | None = None
+) -> ImageStore:
+    """The node's, open. Raises OSError and PolicyError."""
     from oci.images import ImageStore
 
     root = Path(config.root_dir)
@@ -220,7 +224,7 @@ async def _store(config: Config, progress: Any = None) -> ImageStore:
         root / "images",
         insecure_registries=config.insecure_registries,
         registry_config_dir=config.hosts_directory,
-        policy=config.image_policy,
+        policy=policy,
         max_parallel_pulls=config.max_parallel_image_pulls,
         progress=progress,
     )

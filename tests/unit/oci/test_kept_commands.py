@@ -163,3 +163,16 @@ async def test_a_store_that_cannot_be_opened(vkubelet: Command, tmp_path: Path) 
 async def test_a_configuration_that_cannot_be_read(vkubelet: Command, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("rootDirectory: x\n")
     assert "rootDirectory" in await vkubelet("images", "prune", code=1)
+
+
+async def test_an_image_policy_holds_here_too(registry: Any, vkubelet: Command, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.json"
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text() + f"imagePolicyFile: {policy}\n")
+    registry.image("me/app:v1", MODULE)
+    image = f"{registry.address}/me/app:v1"
+    policy.write_text("{")
+    assert "policy.json" in await vkubelet("pull", image, code=1)
+    policy.write_text('{"default": [{"type": "reject"}]}')
+    assert "repository me/app, reference v1: " in await vkubelet("pull", image, code=1)
+    assert json.loads(await vkubelet("images", "--json")) == []
