@@ -30,6 +30,7 @@ SOURCES = (
     "code.c",
     "connection.c",
     "container.c",
+    "exits.c",
     "guest.c",
     "landlock.c",
     "library.c",

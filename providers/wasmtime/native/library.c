@@ -1,5 +1,6 @@
 #include "library.h"
 #include "blocking.h"
+#include "exits.h"
 #include "system.h"
 #include "terminal.h"
 
@@ -77,7 +78,9 @@ const char *runtime_open(struct runtime *runtime, const char *path) {
     runtime->linker = wasmtime_linker_new(runtime->engine);
     if (wasmtime_linker_define_wasi(runtime->linker) != NULL)
         return "WASI preview 1 cannot be linked";
-    failed = terminal_define(runtime->linker);
+    failed = exits_define(runtime->linker);
+    if (failed == NULL)
+        failed = terminal_define(runtime->linker);
     if (failed == NULL)
         failed = system_define(runtime->linker);
     if (failed != NULL)

@@ -12,6 +12,7 @@
 // What the library keeps of a store's limits, one after another. Behind them is a boolean: whether what is refused
 // ends the guest, for which its Rust interface has a function and its C interface none.
 enum { HAS_LIMIT, LIMIT, TABLES_HAVE_LIMIT, TABLE_LIMIT, INSTANCES, TABLES, MEMORIES, WORDS };
+enum { ELEMENT = 8 }; // bytes that an element of a table takes, of most kinds
 
 static struct {
     uint64_t *words;
@@ -49,6 +50,10 @@ static void apply(void) {
         __atomic_store_n(&limits.words[LIMIT], (uint64_t)limits.limit, __ATOMIC_RELEASE);
     __atomic_store_n(limits.ends_guest, limited, __ATOMIC_RELEASE);
     __atomic_store_n(&limits.words[HAS_LIMIT], limited, __ATOMIC_RELEASE);
+    // Each table may be as large too: 32 GiB otherwise, where no cgroup bounds them.
+    if (limits.limit >= 0)
+        __atomic_store_n(&limits.words[TABLE_LIMIT], (uint64_t)limits.limit / ELEMENT, __ATOMIC_RELEASE);
+    __atomic_store_n(&limits.words[TABLES_HAVE_LIMIT], limits.limit >= 0, __ATOMIC_RELEASE);
 }
 
 bool limits_set(struct wasmtime_store *store, int64_t limit) {
@@ -99,16 +104,29 @@ bool limits_watch(int directory) {
     return true;
 }
 
+// The number that follows the words; 0 if they are not there.
+static uint64_t number_after(const char *text, size_t size, const char *words) {
+    const char *at = memmem(text, size, words, strlen(words));
+    uint64_t number = 0;
+    for (at = at != NULL ? at + strlen(words) : text + size; at < text + size && *at >= '0' && *at <= '9'; at++)
+        number = 10 * number + (uint64_t)(*at - '0');
+    return number;
+}
+
 bool limits_exceeded(const char *text, size_t size, char *message, size_t message_size) {
-    static const char refused[] = "forcing trap when growing memory to ";
-    static const char failed[] = "forcing a memory growth failure to be a trap";
-    const char *at = memmem(text, size, refused, sizeof refused - 1);
-    uint64_t wanted = 0;
-    for (at = at != NULL ? at + sizeof refused - 1 : text + size; at < text + size && *at >= '0' && *at <= '9'; at++)
-        wanted = 10 * wanted + (uint64_t)(*at - '0');
+    static const char failed[] = "forcing a memory growth failure to be a trap", no_heap[] = "GC heap out of memory: ";
+    uint64_t wanted = number_after(text, size, "forcing trap when growing memory to ");
+    uint64_t elements = number_after(text, size, "forcing trap when growing table to ");
+    if (wanted == 0 && elements < UINT64_MAX / ELEMENT)
+        wanted = elements * ELEMENT;
     if (limits.limit >= 0 && wanted > (uint64_t)limits.limit) {
         snprintf(message, message_size, "out of memory: the guest asked for %llu bytes, and its limit is %lld",
                  (unsigned long long)wanted, (long long)limits.limit);
+        return true;
+    }
+    if (limits.limit >= 0 && memmem(text, size, no_heap, sizeof no_heap - 1) != NULL) {
+        snprintf(message, message_size, "out of memory: the guest's objects take more than its limit of %lld bytes",
+                 (long long)limits.limit);
         return true;
     }
     // In a component the limit of a memory may be one of its own, which is then no limit that was set for it.

@@ -2,6 +2,7 @@
 
 #include "attach.h"
 #include "blocking.h"
+#include "exits.h"
 #include "limits.h"
 #include "network.h"
 #include "system.h"
@@ -121,10 +122,10 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, const ch
     return config;
 }
 
-// The guest called an exit function, or failed in a way that is none of a trap's.
+// The guest called an exit function: our own, or a component's.
 static bool exited(struct ending *ending, struct wasmtime_error *error) {
     int status = 0;
-    if (!wasmtime_error_exit_status(error, &status))
+    if (!exits_status(&status) && (error == NULL || !wasmtime_error_exit_status(error, &status)))
         return false;
     status &= 0xff;
     set(ending, status, status == 0 ? "completed" : "error", "%s", "");
@@ -224,6 +225,8 @@ static void run_module(const struct runtime *runtime, struct wasmtime_context *c
         error = wasmtime_func_call(context, &start.of.func, NULL, 0, NULL, 0, &trap);
     }
     struct wasm_byte_vec_t text = {0, NULL};
+    if (exited(ending, error))
+        return;
     if (trap != NULL) {
         wasm_trap_message(trap, &text);
         // Its own NUL is part of a trap's message.
@@ -231,7 +234,7 @@ static void run_module(const struct runtime *runtime, struct wasmtime_context *c
         trapped(ending, log, &text);
     } else if (error == NULL) {
         set(ending, 0, "completed", "%s", "");
-    } else if (!exited(ending, error)) {
+    } else {
         struct wasm_frame_vec_t frames = {0, NULL};
         wasmtime_error_wasm_trace(error, &frames);
         if (!instantiated && frames.size == 0) {

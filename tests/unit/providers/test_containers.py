@@ -44,7 +44,7 @@ async def test_long_arguments_reach_the_guest(node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"), [(0, ExitReason.COMPLETED), (1, ExitReason.ERROR), (125, ExitReason.ERROR)]
+    ("code", "reason"), [(0, ExitReason.COMPLETED), (1, ExitReason.ERROR), (255, ExitReason.ERROR)]
 )
 async def test_exit_codes(node: Node, code: int, reason: ExitReason) -> None:
     ended, _ = await node.run(guest("exit"), str(code))

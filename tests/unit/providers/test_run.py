@@ -124,7 +124,7 @@ async def test_output_goes_to_the_callers_files(node: Node) -> None:
 
 
 @pytest.mark.usefixtures("descriptors")
-@pytest.mark.parametrize("code", [0, 1, 125])
+@pytest.mark.parametrize("code", [0, 1, 127, 255])
 async def test_exit_codes(node: Node, code: int) -> None:
     ended, _, _ = await complete(node, "exit", str(code))
     assert ended.code == code
