@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oci import content as contents
 from oci.artifact import ImageConfig
@@ -28,9 +29,11 @@ from oci.puller import TRIES, Progress, Puller
 from oci.reference import Reference
 from oci.registries import Registries
 from oci.registry import CONNECT_TIMEOUT, READ_TIMEOUT
-from oci.signing.gate import Gate
 from oci.store import Store
 from oci.uses import Uses
+
+if TYPE_CHECKING:
+    from oci.signing.gate import Gate
 
 __all__ = ["Credentials", "Image", "ImageConfig", "ImageStore"]
 
@@ -68,12 +71,12 @@ class ImageStore:
         self._uses = Uses(root, self._store.ingest, self._store.set_aside, owner)
         self._owner = owner
         self._known = Known(self._store.index)
-        self._gate = None if policy is None else Gate(policy, root, self._store)
+        self._gate = None if policy is None else _gate(policy, root, self._store)
         self._puller = Puller(
             self._store,
             self._unpacked,
             Registries(tuple(insecure_registries), registry_config_dir),
-            self._gate,
+            None if self._gate is None else self._gate.check,
             at_once=max_parallel_pulls,
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -223,12 +226,12 @@ class ImageStore:
                 contents.remove, self._store, self._unpacked, self._uses, unused.keys(), busy
             )
             self._known.forget_images(removed)
+            if self._gate is not None:
+                await asyncio.to_thread(self._gate.keep_only, frozenset(self._known.pulled()))
         return [image for digest, image in unused.items() if digest in removed]
 
     def _recall(self, found: Found) -> Content | None:
         """What an entry of the index stands for; one that cannot be used is set aside. Raises OSError."""
-            if self._gate is not None:
-                await asyncio.to_thread(self._gate.keep_only, frozenset(self._known.pulled()))
         known = self._known.content(found.entry.digest)
         try:
             return known or contents.recall(found.reference, self._store, self._unpacked, found.entry)
@@ -285,6 +288,13 @@ class ImageStore:
             return None
         self._known.remember(content, stamps)
         return self._known.image(reference, content)
+
+
+def _gate(policy: Path, root: Path, store: Store) -> Gate:
+    """What judges images; without a policy its megabyte is not loaded."""
+    from oci.signing.gate import Gate
+
+    return Gate(policy, root, store)
 
 
 def _key(reference: Reference) -> Reference:

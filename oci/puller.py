@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
@@ -24,11 +24,13 @@ from oci.plan import Plan
 from oci.reference import Reference
 from oci.registries import Registries
 from oci.registry import Repository
-from oci.signing.gate import Gate
 from oci.store import Store
 
 Progress = Callable[[Reference, Descriptor, int], None]
 """Whose pull, of what, and how many bytes of it have come."""
+
+Check = Callable[[Repository, str, Sequence[str]], None]
+"""Refuses an image by its digest and those of its manifests, which are here. Raises OciError."""
 
 TRIES = 3
 """How often a pull is begun anew, since another process has removed what was here already."""
@@ -63,7 +65,7 @@ class Puller:
         store: Store,
         unpacked: Unpacked,
         registries: Registries,
-        gate: Gate | None,
+        check: Check | None,
         *,
         at_once: int,
         connect_timeout: float,
@@ -73,7 +75,7 @@ class Puller:
         self._store = store
         self._unpacked = unpacked
         self._registries = registries
-        self._gate = gate
+        self._check = check
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._progress = progress
@@ -123,9 +125,10 @@ class Puller:
                     try:
                         plan = await self._call(source, resolve, source.repository, self._store, before())
                         self._plans[pull] = plan
-                        if self._gate is not None:
-                            check = self._gate.check
-                            await self._call(source, check, source.repository, plan.digest, plan.manifests)
+                        if self._check is not None:
+                            await self._call(
+                                source, self._check, source.repository, plan.digest, plan.manifests
+                            )
                         await self._get_all(source, plan)
                         content = present(plan.digest)
                         if content is None or not content.is_here():
