@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import bombs
 import pytest
 
 from providers.base import ContainerState, ExitReason
@@ -16,17 +17,6 @@ from .conftest import DEADLINE, Node, assemble, guest, log_lines, stop
 
 MIB = 1024 * 1024
 LIMIT = 32 * MIB
-
-TABLE = """(module (memory (export "memory") 1) (table {minimum} funcref)
-  (func (export "_start")
-    (loop $more (br_if $more (i32.ne (table.grow (ref.null func) (i32.const 100000)) (i32.const -1))))
-    unreachable))"""
-OBJECTS = """(module (memory (export "memory") 1) (type $array (array (mut i64)))
-  (table 10000 (ref null $array))
-  (func (export "_start") (local $i i32)
-    (loop $more
-      (table.set (local.get $i) (array.new $array (i64.const 1) (i32.const 100000)))
-      (br_if $more (local.tee $i (i32.add (local.get $i) (i32.const 1)))))))"""
 
 
 @pytest.fixture
@@ -50,11 +40,12 @@ async def ready(node: Node, *args: str, **fields: object) -> ContainerState:
 
 def said(log: Path, text: str) -> bool:
     """Is this the end of what it wrote? It may be long, and no text."""
-    if not log.exists():
-        return False  # not yet, or just rotated
-    with log.open("rb") as file:
-        file.seek(max(log.stat().st_size - 1000, 0))
-        return file.read().endswith(f"{text}\n".encode())
+    try:
+        with log.open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - 1000, 0))
+            return file.read().endswith(f"{text}\n".encode())
+    except FileNotFoundError:
+        return False  # not yet, or rotated just now
 
 
 def anonymous(pid: int) -> int:
@@ -77,14 +68,16 @@ async def end(node: Node, state: ContainerState) -> None:
 
 
 async def test_a_table_is_bounded_as_memory_is(shipped_node: Node) -> None:
-    ended, _ = await shipped_node.run(assemble(TABLE.format(minimum=1)), memory_limit=LIMIT)
+    ended, _ = await shipped_node.run(assemble(bombs.TABLE.format(minimum=1)), memory_limit=LIMIT)
     assert (ended.code, ended.reason) == (137, ExitReason.OUT_OF_MEMORY)
     told = re.match(
         r"out of memory: the guest asked for (\d+) bytes, and its limit is (\d+)\n", ended.message
     )
     assert told is not None
     assert int(told[1]) > int(told[2]) == LIMIT
-    ended, _ = await shipped_node.run(assemble(TABLE.format(minimum=LIMIT // 8 + 1)), memory_limit=LIMIT)
+    ended, _ = await shipped_node.run(
+        assemble(bombs.TABLE.format(minimum=LIMIT // 8 + 1)), memory_limit=LIMIT
+    )
     assert (ended.code, ended.reason) == (128, ExitReason.CANNOT_RUN)
     assert ended.message.endswith(
         f"out of memory: the guest asked for {LIMIT + 8} bytes, and its limit is {LIMIT}"
@@ -92,13 +85,13 @@ async def test_a_table_is_bounded_as_memory_is(shipped_node: Node) -> None:
 
 
 async def test_a_table_may_be_as_large_as_the_limit(node: Node) -> None:
-    fits = TABLE.format(minimum=LIMIT // 8 - 100000).replace("(br_if $more", "(drop")
+    fits = bombs.TABLE.format(minimum=LIMIT // 8 - 100000).replace("(br_if $more", "(drop")
     ended, _ = await node.run(assemble(fits.replace("unreachable", "")), memory_limit=LIMIT)
     assert ended.reason is ExitReason.COMPLETED
 
 
 async def test_objects_of_the_garbage_collector_are_memory(node: Node) -> None:
-    ended, _ = await node.run(assemble(OBJECTS), memory_limit=LIMIT)
+    ended, _ = await node.run(assemble(bombs.OBJECTS), memory_limit=LIMIT)
     assert (ended.code, ended.reason) == (137, ExitReason.OUT_OF_MEMORY)
     assert f"the guest's objects take more than its limit of {LIMIT} bytes\n" in ended.message
 
@@ -174,3 +167,20 @@ async def test_clocks_tell_no_lies_and_a_list_beyond_all_memory_is_none(shipped_
     assert past == "stdout F past: 0"
     assert many != "stdout F many: 0"
     await end(shipped_node, state)
+
+
+@pytest.mark.parametrize(
+    ("levels", "reason"), [(8, ExitReason.COMPLETED), (16, ExitReason.CANNOT_RUN)], ids=["few", "many"]
+)
+async def test_instances_are_bounded(shipped_node: Node, levels: int, reason: ExitReason) -> None:
+    ended, _ = await shipped_node.run(assemble(bombs.doubling(levels)), memory_limit=LIMIT)
+    assert ended.reason is reason
+    assert ("instance count too high" in ended.message) == (reason is ExitReason.CANNOT_RUN)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_what_is_the_nodes_own_is_reached_by_those_who_may_use_its_network(
+    shipped_node: Node, allowed: bool
+) -> None:
+    ended, _ = await shipped_node.run(guest("dial"), network=allowed)
+    assert ended.code == int(allowed)
