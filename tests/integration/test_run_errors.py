@@ -65,6 +65,16 @@ def test_an_invalid_kubeconfig(tmp_path: Path, text: str | None, words: str) -> 
     assert words in line
 
 
+def test_an_image_policy_that_is_not_understood(tmp_path: Path) -> None:
+    policy, pods = tmp_path / "policy.json", tmp_path / "pods"
+    pods.mkdir()
+    policy.write_text('{"default": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/keys"}]}')
+    line = last_line(f"--static-pod-path={pods}", f"--image-policy-file={policy}", *directories(tmp_path))
+    assert line.startswith(
+        f"vkubelet: image policy {policy}: default[0].type: 'signedBy' is not supported here; only "
+    )
+
+
 @pytest.mark.parametrize("kind", ["kubeconfig", "bootstrap-kubeconfig"])
 def test_an_unreachable_api_server(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "kubeconfig"
