@@ -10,20 +10,23 @@ import asyncio
 import logging
 
 from vkubelet.api.backoff import Backoff
-from vkubelet.api.client import ApiClient, ApiUnavailableError
+from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 30.0
-"""Seconds that a start waits for an API server that does not answer."""
+"""Seconds that a start waits for an API server that does not answer, or refuses.
+
+One that has just been started knows nobody's rights yet.
+"""
 
 
 class NoContactError(Exception):
-    """The API server does not answer; one line with the cause."""
+    """The API server does not answer, or refuses; one line with the cause."""
 
 
 async def first_contact(client: ApiClient) -> None:
-    """Return once the API server has answered. Raises NoContactError, and ApiError if it refuses."""
+    """Return once the API server has answered. Raises NoContactError."""
     backoff = Backoff(0.2, 5.0)
     cause = f"no answer from {client.server}"
     try:
@@ -31,7 +34,7 @@ async def first_contact(client: ApiClient) -> None:
             while True:
                 try:
                     await client.get("/version")
-                except ApiUnavailableError as error:
+                except (ApiError, ApiUnavailableError) as error:
                     cause = str(error)
                     logger.warning("waiting for the API server: %s", cause)
                     await asyncio.sleep(backoff.delay())
