@@ -37,12 +37,17 @@ class PodContainers:
         provider: Provider,
         run_dir: Path,
         on_news: Callable[[], None],
+        log_of: Callable[[str, int], Path],
     ) -> None:
-        """`records` are the containers of this pod that an earlier agent left."""
+        """`records` are the containers of this pod that an earlier agent left.
+
+        `log_of` tells where the log of an attempt is, by the container's name and the attempt's number.
+        """
         self.pod = pod
         self._provider = provider
         self._run_dir = run_dir
         self._on_news = on_news
+        self._log_of = log_of
         found = list(records)
         self._states = {item.state.id: item.state for item in found}
         self._ends: dict[str, asyncio.Event] = {}
@@ -138,7 +143,13 @@ class PodContainers:
             raise ContainerNotReadyError.waiting(container, pod, reason)
         state = self._states.get(wanted.id)
         if state is None:
-            raise ContainerNotReadyError.terminated(container, pod)
+            # All but its log may have gone with a boot.
+            path = self._log_of(container, wanted.number)
+            if wanted.exit is None or not path.is_file():
+                raise ContainerNotReadyError.terminated(container, pod)
+            ended = asyncio.Event()
+            ended.set()
+            return LogSource(path, ended)
         return LogSource(state.log_path, self.end_of(state))
 
     def running(self, container: str) -> RunningContainer | None:

@@ -41,6 +41,7 @@ from vkubelet.pods.resizing import Resizing
 from vkubelet.pods.security import own_identity
 from vkubelet.pods.services import Services
 from vkubelet.pods.signal import Signal
+from vkubelet.pods.starter import log_file
 from vkubelet.pods.status import pod_status
 from vkubelet.pods.stopper import Stopper
 from vkubelet.pods.text import pod_text, traced
@@ -67,7 +68,12 @@ class PodWorker:
         self._allocation = services.allocations.pod(pod, self._granted)
         pod = self._allocation.pod
         self.containers = PodContainers(
-            pod, found, services.provider, Path(services.config.run_dir), self._news.set
+            pod,
+            found,
+            services.provider,
+            Path(services.config.run_dir),
+            self._news.set,
+            lambda name, number: log_file(services.config, self.pod, name, number),
         )
         self._stopper = Stopper(services.provider, services.hooks, services.recorder, self.containers)
         self._pod_volumes = services.volumes.pod(pod, self.retry)

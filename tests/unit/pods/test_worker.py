@@ -214,3 +214,26 @@ async def test_the_nodes_own_image_is_asked_of_no_registry(setting: Setting) -> 
     assert "the toolbox is turned off on this node" in reasons[0]
     setting.manager.on_change(pod(image="vkubelet.local/other", uid="v", name="q"))
     await setting.told.until(lambda: setting.told.waiting("v") == "ErrImagePull")
+
+
+async def test_the_log_of_a_container_that_is_lost_is_still_there(setting: Setting, tmp_path: Path) -> None:
+    """As after a boot, when nothing tells of a container but its pod's status, and its log."""
+    lost = pod()
+    lost.status = msgspec.convert(
+        {
+            "phase": "Running",
+            "containerStatuses": [
+                {"name": "a", "restartCount": 4, "state": {"running": {}}, "containerID": "wasmtime://x"}
+            ],
+        },
+        type(lost.status),
+    )
+    setting.manager.on_change(lost)
+    await setting.told.until(lambda: setting.provider.started)
+    with pytest.raises(ContainerNotReadyError, match="terminated"):
+        setting.manager.log_file("ns", "p", "a", uid=None, previous=True)
+    path = tmp_path / "ns_p_u" / "a" / "4.log"
+    path.write_text("said")
+    found = setting.manager.log_file("ns", "p", "a", uid=None, previous=True)
+    assert found.path == path
+    assert found.end.is_set()
