@@ -140,7 +140,7 @@ class Index:
             reference = parse(entry.name)
         except FileNotFoundError:
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError, InvalidReferenceError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, InvalidReferenceError, IsADirectoryError) as error:
             why = str(error)
         else:
             if reference.name != entry.name or _file_name(entry.name) != file:

@@ -18,6 +18,7 @@ import fcntl
 import io
 import logging
 import os
+import secrets
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -129,6 +130,9 @@ class Store:
                 data = file.read(limit + 1)
         except FileNotFoundError:
             return None
+        except IsADirectoryError:
+            self.set_aside(path, "a directory")
+            return None
         if len(data) > limit or not digests.matches(digest, data):
             self.set_aside(path, "not the content of its digest")
             return None
@@ -168,6 +172,8 @@ class Store:
     def set_aside(self, path: Path, why: str) -> None:
         """Move damaged content out of the way. Raises OSError."""
         target = self._corrupt / path.name
+        if path.is_dir() or target.is_dir():  # neither can take another's place
+            target = target.with_name(f"{path.name}.{secrets.token_hex(8)}")
         log.warning("image store: %s is corrupt: %s; moved to %s", path, why, target)
         with contextlib.suppress(FileNotFoundError):  # another process was faster
             path.replace(target)

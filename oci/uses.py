@@ -82,7 +82,7 @@ class Uses:
             use = msgspec.json.decode(path.read_bytes(), type=_Use)
         except FileNotFoundError:
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, IsADirectoryError) as error:
             self._set_aside(path, str(error))
             return None
         if self._file(use.owner) != path:

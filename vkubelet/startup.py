@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from providers import intact
 from vkubelet.config import Config
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 LOCK = "agent.lock"
 """In the run directory: whoever holds it is the agent, and its number is in it."""
@@ -31,6 +35,8 @@ class AgentError(Exception):
 def only_agent(run_dir: Path) -> Iterator[None]:
     """Hold the state directory for this process. Raises AgentError naming the process that has it."""
     path = run_dir / LOCK
+    if path.is_dir():
+        logger.error("%s is a directory: set aside as %s", path, intact.set_aside(path))
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -26,12 +26,12 @@ import dataclasses
 import fcntl
 import logging
 import os
-import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from providers import intact
 from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, Preopen, ProviderError
 from providers.faultpoints import reached
 from providers.removal import remove_tree
@@ -68,6 +68,14 @@ class Found:
         )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unknown:
+    """A container that cannot be managed: what is known of its process, which must not go on."""
+
+    started: Started | None
+    log_path: Path | None
+
+
 class RunDirectory:
     """The state of one node's containers. One agent has it at a time."""
 
@@ -88,7 +96,10 @@ class RunDirectory:
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.chmod(0o700)
             self._roots.open()
-            self._lock = os.open(self.path / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = self.path / "agent.lock"
+            if lock.is_dir():
+                _log.error("%s is a directory: set aside as %s", lock, intact.set_aside(lock))
+            self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
@@ -113,7 +124,7 @@ class RunDirectory:
 
     def read_spec(self, container_id: str) -> ContainerSpec:
         """The spec of a container. Raises FileNotFoundError if there is none, CorruptFileError."""
-        return specs.decode(container_id, (self.container(container_id) / "spec").read_bytes())
+        return specs.decode(container_id, _read(self.container(container_id) / "spec"))
 
     def spec(self, container_id: str) -> ContainerSpec:
         """The same of one that is asked for again and again; until it is told that it was rewritten."""
@@ -275,7 +286,7 @@ class RunDirectory:
         try:
             os.link(claim, directory / "started")
         except FileExistsError:
-            return files.decode_started((directory / "started").read_bytes())
+            return files.decode_started(_read(directory / "started"))
         finally:
             claim.unlink()
         return None
@@ -284,7 +295,8 @@ class RunDirectory:
         """The exit record, None if there is none. Raises CorruptFileError."""
         for name in ("exit", "own/exit"):
             try:
-                return files.decode_exit(_read_regular(f"{self._containers}/{container_id}/{name}"))
+                path = Path(f"{self._containers}/{container_id}/{name}")
+                return files.decode_exit(_read(path, EXIT_FILE_MAX, owned=name == "exit"))
             except FileNotFoundError:
                 continue
         return None
@@ -301,47 +313,76 @@ class RunDirectory:
             _write(f"{directory}/exit", files.encode_exit(ended))
         return ended
 
-    def scan(self) -> Iterator[tuple[str, Found]]:
+    def scan(self) -> Iterator[tuple[str, Found | Unknown]]:
         """All containers that were begun. What never was is removed, what is corrupt is set aside."""
         for directory in sorted(self._containers.iterdir()):
             try:
-                found = self._read(directory)
-            except (CorruptFileError, NotADirectoryError) as error:
-                aside = self._corrupt / f"{directory.name}.{uuid.uuid4().hex}"
+                found = self._found(directory)
+            except (CorruptFileError, OSError) as error:
+                unknown = self._unknown(directory)
+                aside = intact.set_aside(directory, self._corrupt)
                 _log.error("container %s is set aside as %s: %s", directory.name, aside, error)
-                directory.rename(aside)
+                yield directory.name, unknown
                 continue
             if found is None:
+                unknown = self._unknown(directory)
                 self.discard(directory.name)
+                yield directory.name, unknown
             else:
                 yield directory.name, found
 
-    def _read(self, directory: Path) -> Found | None:
+    def _found(self, directory: Path) -> Found | None:
         try:
             spec = self.read_spec(directory.name)
         except FileNotFoundError:
             return None
         started: Started | None
         try:
-            started = files.decode_started((directory / "started").read_bytes())
+            started = files.decode_started(_read(directory / "started"))
         except FileNotFoundError:
             started = self.withdraw(directory.name)
         if started is None or started.pid == 0:
             return None
         return Found(spec, started, self.read_exit(directory.name))
 
+    def _unknown(self, directory: Path) -> Unknown:
+        """What can be told of its process, should it turn out that the container cannot be managed."""
+        started: Started | None = None
+        log: Path | None = None
+        with contextlib.suppress(CorruptFileError, OSError):
+            started = files.decode_started(_read(directory / "started"))
+            started = started if started.pid else None
+        with contextlib.suppress(CorruptFileError, OSError):
+            log = self.read_spec(directory.name).log_path
+        return Unknown(started, log)
+
     def begin_boot(self, boot_id: str) -> bool:
-        """Is this the boot that the containers belong to? If not, none of them runs."""
+        """Is this the boot that the containers belong to? If not, none of them runs.
+
+        Where nothing tells, a container is the process of its number and start time.
+        """
+        path = self.path / "boot-id"
         try:
-            return (self.path / "boot-id").read_text() == boot_id
+            return str(uuid.UUID(_read(path).decode())) == boot_id
         except FileNotFoundError:
-            return False
+            _log.log(
+                logging.ERROR if any(self._containers.iterdir()) else logging.DEBUG,
+                "%s is missing: containers are taken for those of this boot",
+                path,
+            )
+        except ValueError as error:  # CorruptFileError is one too
+            _log.error("%s: %s: set aside as %s", path, error, intact.set_aside(path))
+        return True
 
     def kept_cgroups(self) -> bytes | None:
         """What an earlier agent kept of where the cgroups are. Raises OSError."""
+        path = self.path / "cgroups"
         try:
-            return (self.path / "cgroups").read_bytes()
+            return _read(path)
         except FileNotFoundError:
+            return None
+        except CorruptFileError as error:
+            _log.error("%s: %s: set aside as %s", path, error, intact.set_aside(path))
             return None
 
     def keep_cgroups(self, data: bytes) -> None:
@@ -358,20 +399,12 @@ def lost(started_at: int, message: str) -> Exit:
     return Exit(137, ExitReason.KILLED, message, started_at, time.time_ns(), signal=9)
 
 
-def _read_regular(path: str) -> bytes:
-    """The beginning of a file that may be another user's. Raises FileNotFoundError, CorruptFileError."""
+def _read(path: Path, most: int | None = None, *, owned: bool = True) -> bytes:
+    """See intact.read. Raises CorruptFileError that names the file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise CorruptFileError(f"exit: {error}") from error
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise CorruptFileError("exit: is no regular file")
-        return os.read(fd, EXIT_FILE_MAX)
-    finally:
-        os.close(fd)
+        return intact.read(path, most, owned=owned)
+    except intact.DamagedError as error:
+        raise CorruptFileError(f"{path.name}: {error}") from error
 
 
 def _write(path: str, data: bytes, mode: int = 0o600) -> None:

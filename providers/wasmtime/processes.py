@@ -10,9 +10,12 @@ import asyncio
 import contextlib
 import os
 import resource
+import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+
+_END_SECONDS = 5.0
 
 
 def boot_id() -> str:
@@ -58,6 +61,40 @@ def send(pid: int, start_time: int, number: signal.Signals) -> None:
             signal.pidfd_send_signal(pidfd, number)
     finally:
         os.close(pidfd)
+
+
+def end(pid: int, start_time: int) -> None:
+    """SIGKILL to exactly this process, and wait until it has ended, for seconds at most. Blocks."""
+    pidfd = open_pidfd(pid, start_time)
+    if pidfd is None:
+        return
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        select.select([pidfd], [], [], _END_SECONDS)
+    finally:
+        os.close(pidfd)
+
+
+def writers(paths: Collection[Path]) -> Iterator[tuple[int, int]]:
+    """The processes, but for this one, that have one of these open to write, with start times. Blocks."""
+    for directory in Path("/proc").glob("[0-9]*"):
+        pid = int(directory.name)
+        found = stat(pid)
+        if pid != os.getpid() and found is not None and _writes(directory, set(map(str, paths))):
+            yield pid, found[1]
+
+
+def _writes(process: Path, paths: set[str]) -> bool:
+    try:
+        for fd in (process / "fd").iterdir():
+            if str(fd.readlink()) in paths:
+                flags = (process / "fdinfo" / fd.name).read_text().partition("flags:")[2].split()[0]
+                if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY:
+                    return True
+    except OSError:  # it has ended, or is not ours to look at
+        return False
+    return False
 
 
 def raise_file_limit() -> None:

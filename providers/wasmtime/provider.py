@@ -37,7 +37,7 @@ from providers.wasmtime.compile import Compiler
 from providers.wasmtime.confinement import Confinement
 from providers.wasmtime.connection import Connection, LauncherGoneError, Process
 from providers.wasmtime.container import Container
-from providers.wasmtime.directory import RunDirectory
+from providers.wasmtime.directory import RunDirectory, Unknown
 from providers.wasmtime.files import CorruptFileError
 from providers.wasmtime.instances import Ask, Instances
 from providers.wasmtime.roots import used
@@ -91,9 +91,14 @@ class WasmtimeProvider:
             same_boot = self._directory.begin_boot(boot)
             scanned = await asyncio.to_thread(lambda: list(self._directory.scan()))
             reached("adoption-scanned")
+            await asyncio.to_thread(
+                _end_unknown, [found for _, found in scanned if isinstance(found, Unknown)]
+            )
             known = {container_id for container_id, _ in scanned}
             await asyncio.to_thread(self._confinement.open, known, same_boot=same_boot)
             for container_id, found in scanned:
+                if isinstance(found, Unknown):
+                    continue
                 state = found.state()
                 if state is None:
                     self._instances.bury(found, same_boot=same_boot, watch=self._watches.add)
@@ -393,3 +398,15 @@ class WasmtimeProvider:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _end_unknown(containers: list[Unknown]) -> None:
+    """End what nobody could manage, so that nothing runs beside what is started in its place. Blocks."""
+    for container in containers:
+        if container.started is not None:
+            processes.end(container.started.pid, container.started.start_time)
+    logs = [each.log_path for each in containers if each.started is None and each.log_path is not None]
+    if logs:
+        for pid, start_time in processes.writers(logs):
+            _log.error("process %d is ended: it is of a container that is not known any more", pid)
+            processes.end(pid, start_time)

@@ -133,7 +133,10 @@ def _joined(fields: Sequence[tuple[str, str, str]]) -> bytes:
 def decode(container_id: str, data: bytes) -> ContainerSpec:
     """The spec of the container with this id, whichever version wrote it. Raises CorruptFileError."""
     texts = strings(data)
-    if next(texts, None) != FORMAT or not data.endswith(b"\0.\0"):
+    version = next(texts, "")
+    if version != FORMAT and version.startswith(FORMAT.rstrip("1")):
+        raise CorruptFileError(f"spec: {version!r} is none that this version reads, which is {FORMAT!r}")
+    if version != FORMAT or not data.endswith(b"\0.\0"):
         raise CorruptFileError("spec: not a container spec of this format")
     args: list[str] = []
     env: list[tuple[str, str]] = []

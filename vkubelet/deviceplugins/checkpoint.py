@@ -8,11 +8,11 @@ done with devices.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import msgspec
 
+from providers import intact
 from providers.faultpoints import reached
 from vkubelet.api.struct import Struct
 from vkubelet.deviceplugins.ledger import Allocation
@@ -37,14 +37,12 @@ class CheckpointFile:
     def read(self) -> Checkpoint:
         """What an earlier agent knew; nothing if there was none. Raises OSError."""
         try:
-            data = self._path.read_bytes()
+            data = intact.read(self._path)
+            found = msgspec.json.decode(data, type=Checkpoint)
         except FileNotFoundError:
             return Checkpoint()
-        try:
-            found = msgspec.json.decode(data, type=Checkpoint)
-        except msgspec.MsgspecError as error:
-            aside = self._path.with_name(f"{self._path.name}.corrupt")
-            os.replace(self._path, aside)  # noqa: PTH105  the same, said as what it does
+        except (intact.DamagedError, msgspec.MsgspecError) as error:
+            aside = intact.set_aside(self._path)
             logger.error("who has which device is not known any more: %s; it is now %s", error, aside)  # noqa: TRY400  the text tells all
             return Checkpoint()
         self._written = data
@@ -58,6 +56,6 @@ class CheckpointFile:
         fresh = self._path.with_name(f".{self._path.name}")
         fresh.write_bytes(data)
         reached("devices-half-written")
-        os.replace(fresh, self._path)  # noqa: PTH105  the same, said as what it does
+        intact.replace(fresh, self._path)
         reached("devices-written")
         self._written = data

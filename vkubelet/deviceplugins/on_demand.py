@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from providers import intact
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod, ResourceStatus
 from vkubelet.config import Config
@@ -53,7 +54,7 @@ class DevicesOnDemand:
         """No agent ran here before: what the node's object says of devices is another one's."""
         if self.is_new:
             checkpoint.write_bytes(NOTHING)
-        elif checkpoint.read_bytes() != NOTHING:
+        elif not _says_nothing(checkpoint):
             self._make()
 
     async def run(self) -> NoReturn:
@@ -125,6 +126,14 @@ class DevicesOnDemand:
             if self._group is not None:
                 self._group.create_task(self._manager.run())
         return self._manager
+
+
+def _says_nothing(checkpoint: Path) -> bool:
+    """Whether no plugin has ever been: what cannot be read is for the manager to set aside."""
+    try:
+        return intact.read(checkpoint) == NOTHING
+    except intact.DamagedError:
+        return False
 
 
 def _nobody(uid: str) -> None:

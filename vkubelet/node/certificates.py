@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from providers import intact
 from vkubelet import telemetry
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError, KubeconfigError
@@ -59,7 +60,7 @@ async def ensure_client(config: Config) -> Path:
     except KubeconfigError as error:
         if not config.bootstrap_kubeconfig:
             raise
-        fault = f"{error} (set aside as {await asyncio.to_thread(durable.set_aside, path)})"
+        fault = f"{error} (set aside as {await asyncio.to_thread(intact.set_aside, path)})"
     if fault is None:
         return path
     if not config.bootstrap_kubeconfig:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from providers import intact
+
 
 def write(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, readable by its owner only, on disk when this returns."""
@@ -19,15 +21,8 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
+    intact.replace(temporary, path)
     _sync_directory(path.parent)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a file that cannot be used, so that it can still be looked at; where it is now."""
-    aside = path.with_name(f"{path.name}.corrupt")
-    path.replace(aside)
-    return aside
 
 
 def _sync_directory(directory: Path) -> None:

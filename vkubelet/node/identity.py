@@ -14,6 +14,7 @@ import time
 import uuid
 from pathlib import Path
 
+from providers import intact
 from vkubelet.api.client import ApiClient, ApiError
 from vkubelet.node import durable
 from vkubelet.node.conditions import READY
@@ -36,11 +37,11 @@ def instance_id(root_dir: Path) -> str:
     """This agent's id, made at its first start. Blocks: call it in a thread."""
     path = root_dir / "instance"
     try:
-        return str(uuid.UUID(path.read_text().strip()))
+        return str(uuid.UUID(intact.read(path).decode().strip()))
     except FileNotFoundError:
         log.debug("first start in %s", root_dir)
     except ValueError:
-        log.warning("%s holds no id: set aside as %s", path, durable.set_aside(path))
+        log.warning("%s holds no id: set aside as %s", path, intact.set_aside(path))
     fresh = str(uuid.uuid4())
     durable.write(path, f"{fresh}\n".encode())
     return fresh

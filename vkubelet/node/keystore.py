@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from providers import intact
 from vkubelet.node import csr, durable
 
 log = logging.getLogger(__name__)
@@ -73,23 +74,23 @@ class KeyStore:
     def load(self) -> Pair | None:
         """The pair, if there is a usable one; a file that is none is set aside."""
         try:
-            return parse(self.current.read_bytes())
+            return parse(intact.read(self.current))
         except FileNotFoundError:
             return None
         except ValueError as error:
-            aside = durable.set_aside(self.current)
+            aside = intact.set_aside(self.current)
             log.warning("%s is no certificate with its key (%s): set aside as %s", self.current, error, aside)
             return None
 
     def pending_key(self) -> bytes:
         """The key that a certificate is being asked for; a new one when none waits."""
         try:
-            pem = self._pending.read_bytes()
+            pem = intact.read(self._pending)
             csr.load_key(pem)
         except FileNotFoundError:
             log.debug("new key in %s", self._pending)
         except ValueError as error:
-            aside = durable.set_aside(self._pending)
+            aside = intact.set_aside(self._pending)
             log.warning("%s is no key (%s): set aside as %s", self._pending, error, aside)
         else:
             return pem

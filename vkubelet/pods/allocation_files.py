@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
+from providers import intact
 from providers.faultpoints import reached
+from providers.removal import remove_tree
 from vkubelet.api.containers import ResourceRequirements
 from vkubelet.api.struct import Struct
 from vkubelet.pods.resize import PodResources
@@ -54,12 +55,20 @@ class AllocationFiles:
         if uid not in self._known:
             return None
         path = self._directory / uid
-        with contextlib.suppress(FileNotFoundError):
-            try:
-                return _decoder.decode(path.read_bytes())
-            except msgspec.MsgspecError as error:
-                logger.warning("what pod %s was given is not known any more: %s: %s", uid, path, error)
-        return None
+        try:
+            return _decoder.decode(intact.read(path))
+        except FileNotFoundError:
+            return None
+        except (msgspec.MsgspecError, intact.DamagedError) as error:
+            aside = intact.set_aside(path)
+            logger.warning(
+                "what pod %s was given is not known any more: %s: %s: set aside as %s",
+                uid,
+                path,
+                error,
+                aside,
+            )
+            return None
 
     def write(self, uid: str, given: Given) -> None:
         """Keep what a pod has been given."""
@@ -67,18 +76,27 @@ class AllocationFiles:
         fresh = self._directory / f".{uid}"
         fresh.write_bytes(_encoder.encode(given))
         reached("allocation-half-written")
-        os.replace(fresh, self._directory / uid)  # noqa: PTH105  the same, said as what it does
+        intact.replace(fresh, self._directory / uid)
         reached("allocation-written")
 
     def forget(self, uid: str) -> None:
         """The pod is no more."""
         if uid in self._known:
             self._known.discard(uid)
-            (self._directory / uid).unlink(missing_ok=True)
+            _remove(self._directory / uid)
 
     def keep_only(self, uids: Collection[str]) -> None:
         """Forget all pods but these."""
         for path in self._directory.iterdir():
             if path.name not in uids:
-                path.unlink(missing_ok=True)
+                _remove(path)
         self._known.intersection_update(uids)
+
+
+def _remove(path: Path) -> None:
+    """Also what is no file, or was set aside: what it was about is no more."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir():
+            remove_tree(path)
+        else:
+            path.unlink()

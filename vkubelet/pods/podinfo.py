@@ -6,13 +6,13 @@ who reads it. The directory is runtime state: it is made for the first who asks,
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from providers import intact
 from vkubelet.api.objects import Pod
 from vkubelet.api.times import rfc3339
 from vkubelet.pods.observed import SECOND, ContainerView
@@ -55,7 +55,7 @@ def write(where: Path, content: bytes) -> None:
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = where / f".{_FILE}.new"
     fresh.write_bytes(content)
-    os.replace(fresh, where / _FILE)  # noqa: PTH105  the same, said as what it does
+    intact.replace(fresh, where / _FILE)
 
 
 def remove(where: Path) -> None:

@@ -259,6 +259,7 @@ class TestRestart:
             lambda path: path.unlink(),
             lambda path: path.write_bytes(b""),
             lambda path: path.write_bytes(path.read_bytes() + b"x"),
+            lambda path: (path.unlink(), path.mkdir()),
         ],
     )
     @pytest.mark.parametrize("which", ["module", "manifest", "entry"])
@@ -274,6 +275,7 @@ class TestRestart:
             "entry": list((tmp_path / "images/index").iterdir()),
         }
         for path in paths[which]:
+            (tmp_path / "images/corrupt" / path.name).write_bytes(b"an earlier one")
             damage(path)
         was_damaged = paths[which][0].exists()
         store = stores(registry.address)

@@ -106,17 +106,21 @@ async def test_an_agent_decides_itself_what_it_uses(registry: Any, stores: Any, 
     assert [one.digest for one in await agent.remove_unused(lambda _: False)] == [image.digest]
 
 
-@pytest.mark.parametrize("damage", [b"{", b'{"owner":"/else","held":[],"last":{}}'])
+@pytest.mark.parametrize("damage", [b"{", b'{"owner":"/else","held":[],"last":{}}', None])
 async def test_a_damaged_record_of_uses_is_set_aside(
-    registry: Any, stores: Any, owner: Path, tmp_path: Path, damage: bytes
+    registry: Any, stores: Any, owner: Path, tmp_path: Path, damage: bytes | None
 ) -> None:
     agent = stores(registry.address, owner=owner)
     registry.image("me/app:v1", MODULE)
     image = await agent.pull(registry.reference("me/app:v1"))
     (path,) = (tmp_path / "images/uses").iterdir()
-    path.write_bytes(damage)
+    if damage is None:
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(damage)
     again = stores(registry.address, owner=owner)
-    assert not path.exists()
+    assert not path.is_dir()
     assert await again.look(image.reference) == image
     assert await stores(registry.address).remove_unused(lambda _: False) == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,7 +181,7 @@ async def test_after_a_reboot_nothing_runs(node: Node) -> None:
     state = await node.start(guest("nap"))
     await claimed(node, state)
     await node.vanish()
-    (node.run_dir / "boot-id").write_text("another boot")
+    (node.run_dir / "boot-id").write_text(str(uuid.uuid4()))
     # After a real reboot the pid may be anybody's: this one is alive, and must be left alone.
     found = states(await node.open())
     ended = found[state.id].exit
@@ -306,4 +307,80 @@ async def test_fifty_containers_do_not_notice_a_launcher_that_is_killed(node: No
     ends = [await node.next_end() for _ in states]
     assert {state.id for state in ends} == {state.id for state in states}
     assert {(state.exit.code, state.exit.signal) for state in ends if state.exit} == {(137, 9)}
+    await stop(node)
+
+
+def a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [Path.unlink, a_directory, lambda path: path.write_bytes(b"?"), lambda path: path.chmod(0o666)],
+    ids=["missing", "directory", "corrupt", "world-writable"],
+)
+@pytest.mark.parametrize("name", ["spec", "started"])
+async def test_what_cannot_be_managed_does_not_go_on(
+    node: Node, name: str, damage: Callable[[Path], None]
+) -> None:
+    """Its pod is about to be started once more: two processes must not have its volumes."""
+    await node.open()
+    hurt, other = await node.start(guest("nap")), await node.start(guest("nap"))
+    for state in (hurt, other):
+        await claimed(node, state)
+    await until(hurt.log_path.exists)
+    await node.vanish()
+    damage(node.container(hurt.id) / name)
+    assert states(await node.open()) == {other.id: other}
+    await until(lambda: processes.stat(hurt.pid) is None or _is_zombie(hurt.pid))
+    assert not node.container(hurt.id).exists()
+    await stop(node)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [Path.unlink, a_directory, lambda path: path.write_bytes(b"\xff"), lambda path: path.write_bytes(b"")],
+)
+async def test_without_its_boot_a_container_is_known_by_its_process(
+    node: Node, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    await node.open()
+    state = await node.start(guest("nap"))
+    await claimed(node, state)
+    await node.vanish()
+    damage(node.run_dir / "boot-id")
+    assert states(await node.open()) == {state.id: state}
+    assert "boot-id" in caplog.text
+    assert (node.run_dir / "boot-id").read_text() == processes.boot_id()
+    await stop(node)
+
+
+@pytest.mark.parametrize("name", ["agent.lock", "cgroups"])
+async def test_a_directory_in_the_place_of_a_file_is_set_aside(
+    node: Node, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await node.open()
+    state = await node.start(guest("nap"))
+    await claimed(node, state)
+    await node.vanish()
+    a_directory(node.run_dir / name)
+    assert states(await node.open()) == {state.id: state}
+    assert f"{name}.corrupt" in caplog.text
+    await stop(node)
+
+
+async def test_a_spec_of_a_later_version_is_refused_and_set_aside(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    await node.open()
+    state = await node.start(guest("nap"))
+    await claimed(node, state)
+    await node.vanish()
+    path = node.container(state.id) / "spec"
+    path.write_bytes(path.read_bytes().replace(b"vkubelet container 1", b"vkubelet container 7"))
+    assert await node.open() == []
+    assert "spec: 'vkubelet container 7' is none that this version reads" in caplog.text
+    (aside,) = (node.run_dir / "corrupt").iterdir()
+    assert (aside / "spec").exists()
     await stop(node)
