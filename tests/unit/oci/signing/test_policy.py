@@ -1,6 +1,9 @@
 """What a policy file may say, and which of its scopes an image is in."""
 
 import json
+import re
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,6 +156,17 @@ def test_a_file_that_is_no_policy(document: bytes, cause: str) -> None:
 def test_other_transports_are_not_looked_at() -> None:
     document = {"default": [REJECT], "transports": {"docker-daemon": {"": [{"type": "signedBy"}]}}}
     assert read(json.dumps(document).encode(), file).requirements(parse("x"))
+
+
+def test_the_example_that_people_read() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "image-policy.md").read_text()
+    example = textwrap.dedent(re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)[0])
+    files = {"team.pub": KEY, "fulcio.pem": CA, "rekor.pub": KEY}
+    found = read(example.encode(), lambda path: files[Path(path).name])
+    assert found.requirements(parse("other.io/x"))
+    assert not found.requirements(parse("busybox"))
+    for name in ("registry.example.com/team/x", "eu.apps.example.com:5000/x"):
+        assert found.requirements(parse(name))[0].signed
 
 
 def test_the_scopes_of_an_image() -> None:
