@@ -125,6 +125,14 @@ def hold(reference: Reference, store: Store, uses: Uses, content: Content, stamp
     return True
 
 
+def set_aside_damaged(store: Store, unpacked: Unpacked, content: Content) -> None:
+    """Set aside what is damaged of an image, all of which is read; files are made anew. Raises OSError."""
+    for digest in content.digests:
+        store.verify(digest)
+    if content.files is not None:
+        unpacked.remove(content.files)
+
+
 def held(store: Store, uses: Uses) -> frozenset[str]:
     """The digests of the images that other agents use. Raises OSError."""
     with store.locked():

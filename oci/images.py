@@ -202,6 +202,12 @@ class ImageStore:
                 if before.get(reference) != found.stamp:
                     self._remember(found, await asyncio.to_thread(self._recall, found))
 
+    async def set_aside_damaged(self, image: Image) -> None:
+        """Read all of an image that was found damaged, and let what is be pulled anew. Raises OSError."""
+        content = self._known.content(image.digest)
+        if content is not None:
+            await asyncio.to_thread(contents.set_aside_damaged, self._store, self._unpacked, content)
+
     async def release(self, used: Collection[str], last: Mapping[str, float]) -> None:
         """Hold the images of the digests in `used`, and no others. Raises OSError.
 

@@ -15,12 +15,12 @@ from typing import ParamSpec, TypeVar
 
 from oci.auth import Credentials
 from oci.content import Content, complete
-from oci.errors import ImageError, LostError
+from oci.errors import ImageError, InvalidLayerError, LostError
 from oci.fetch import approve, fetch, is_kept, resolve
 from oci.flights import SingleFlight, ended
 from oci.layers.unpacked import Unpacked
 from oci.manifest import Descriptor
-from oci.plan import Plan
+from oci.plan import Plan, disk
 from oci.reference import Reference
 from oci.registries import Registries
 from oci.registry import Repository
@@ -138,6 +138,11 @@ class Puller:
                         finished = await finish(content)
                     except LostError:
                         continue
+                    except InvalidLayerError:
+                        # The image's own fault, unless the layer has changed since it was fetched.
+                        if not await self._call(source, _set_aside_damaged, reference, self._store, plan):
+                            raise
+                        continue
                     finally:
                         self._plans.pop(pull, None)
                     if finished is not None:
@@ -182,3 +187,9 @@ class Puller:
             await ended(future)
             raise
         return future.result()
+
+
+def _set_aside_damaged(reference: Reference, store: Store, plan: Plan) -> bool:
+    """Whether any of what an image consists of was damaged. Raises StoreError."""
+    with disk(reference):
+        return False in {store.verify(digest) for digest in plan.digests}

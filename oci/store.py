@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import io
 import logging
 import os
@@ -137,6 +138,19 @@ class Store:
             self.set_aside(path, "not the content of its digest")
             return None
         return data
+
+    def verify(self, digest: str) -> bool:
+        """Whether content is not damaged, all of which is read; if it is, it is set aside. Raises OSError."""
+        path = self.path(digest)
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, digest.partition(":")[0]).hexdigest()
+        except FileNotFoundError:
+            return True
+        if found == digest.partition(":")[2]:
+            return True
+        self.set_aside(path, f"its content is {digest.partition(':')[0]}:{found}")
+        return False
 
     def write(self, reference: Named, digest: str, data: bytes) -> None:
         """Keep content that is in memory. Raises StoreError and VerificationError."""

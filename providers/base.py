@@ -26,6 +26,10 @@ class InvalidModuleError(ProviderError):
     """The bytes are no WebAssembly, or a module this provider cannot run (imports, no entry point)."""
 
 
+class DamagedModuleError(ProviderError):
+    """The module's file is not the content that its digest names: a disk has changed it."""
+
+
 class InvalidSpecError(ProviderError):
     """The spec cannot be honoured (arguments too long, a preopen that does not exist)."""
 

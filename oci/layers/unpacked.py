@@ -98,6 +98,11 @@ class Unpacked:
                     raise
         return ImageFiles(final / _ROOTFS, contents.modules)
 
+    def remove(self, files: ImageFiles) -> None:
+        """Remove the files of an image, which are damaged. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            self._remove(files.root.parent)
+
     def remove_all_but(self, digests: Collection[str]) -> None:
         """Remove the files of all other images. Raises OSError."""
         kept = {self._path(digest) for digest in digests}

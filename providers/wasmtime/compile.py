@@ -25,7 +25,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from providers.base import Artifact, InvalidModuleError, ModuleKind, ProviderError
+from providers.base import Artifact, DamagedModuleError, InvalidModuleError, ModuleKind, ProviderError
 from providers.wasmtime import engine
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Compiler:
             return known
         task = self._running.get(digest)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._prepare(module, path))
+            task = asyncio.get_running_loop().create_task(self._prepare(module, digest, path))
             self._running[digest] = task
             task.add_done_callback(lambda done: self._forget(digest, done))
         self._waiting[digest] = self._waiting.get(digest, 0) + 1
@@ -145,14 +145,14 @@ class Compiler:
             return None
         return Artifact(path, verified.kind)
 
-    async def _prepare(self, module: Path, path: Path) -> Artifact:
+    async def _prepare(self, module: Path, digest: str, path: Path) -> Artifact:
         try:
             artifact = await asyncio.to_thread(self._verify, path)
             if artifact is not None:
                 return artifact
             async with self._slots:
                 await asyncio.to_thread(self._make_directory)
-                return await self._compile(module, path)
+                return await self._compile(module, digest, path)
         except OSError as error:
             raise ProviderError(f"the cache of compiled code: {error}") from error
 
@@ -189,10 +189,13 @@ class Compiler:
         path.with_suffix(".json").unlink(missing_ok=True)
         path.rename(aside)
 
-    async def _compile(self, module: Path, path: Path) -> Artifact:
+    async def _compile(self, module: Path, digest: str, path: Path) -> Artifact:
         temporary = path.with_suffix(f".new-{uuid.uuid4().hex}")
         try:
-            result = await self._work(module, temporary)
+            result = await self._work(module, digest, temporary)
+            if "damaged" in result:
+                found = result["damaged"]
+                raise DamagedModuleError(f"{module} is damaged: it is {found} instead of {digest}")
             if "invalid" in result:
                 raise InvalidModuleError(result["invalid"])
             if "error" in result:
@@ -225,11 +228,11 @@ class Compiler:
         finally:
             os.close(directory)
 
-    async def _work(self, module: Path, output: Path) -> dict[str, str]:
+    async def _work(self, module: Path, digest: str, output: Path) -> dict[str, str]:
         """Run the worker to its end, or to its limits."""
         limits = self._limits
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "providers.wasmtime.compile_worker", str(module), str(output)),
+            *(sys.executable, "-m", "providers.wasmtime.compile_worker", str(module), digest, str(output)),
             *(str(limits.cpu_seconds), str(limits.memory_bytes)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -4,14 +4,15 @@ It exists because a module is a stranger's bytes: compiling may take any time an
 the compiler is worth no agent. It limits itself before it looks at the module. It must not write anything
 but the file that it was given.
 
-`python -m providers.wasmtime.compile_worker MODULE OUTPUT CPU_SECONDS MEMORY_BYTES` writes one line of
-JSON: `{"kind": ...}`, or `{"invalid": ...}` for what cannot be run here, or `{"error": ...}` for what could
-not be compiled.
+`python -m providers.wasmtime.compile_worker MODULE DIGEST OUTPUT CPU_SECONDS MEMORY_BYTES` writes one line of
+JSON: `{"kind": ...}`, or `{"damaged": ...}` with the digest of what is not the module, or `{"invalid": ...}`
+for what cannot be run here, or `{"error": ...}` for what could not be compiled.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import resource
@@ -130,13 +131,18 @@ def _text(error: wasmtime.WasmtimeError) -> str:
     return " ".join(str(error).split())
 
 
-def main(source: str, output: str, cpu_seconds: str, memory_bytes: str) -> dict[str, str]:
+def main(source: str, expected: str, output: str, cpu_seconds: str, memory_bytes: str) -> dict[str, str]:
     """Compile the file `source` into the file `output` within limits of this process."""
     resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds)))
     resource.setrlimit(resource.RLIMIT_AS, (int(memory_bytes), int(memory_bytes)))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         binary = Path(source).read_bytes()
+        # All of it is read here anyway, and for the last time: what is run is what was meant.
+        algorithm = expected.partition(":")[0]
+        digest = f"{algorithm}:{hashlib.new(algorithm, binary).hexdigest()}"
+        if digest != expected:
+            return {"damaged": digest}
         kind = kind_of(binary)
         compiler = compile_module if kind is ModuleKind.MODULE else compile_component
         code = compiler(engine.engine(), binary)

@@ -19,6 +19,7 @@ from providers.base import (
     Capabilities,
     ContainerSpec,
     ContainerState,
+    DamagedModuleError,
     Exit,
     ExitListener,
     ExitReason,
@@ -55,6 +56,7 @@ class Provider:
         self.started: list[ContainerSpec] = []
         self.ran: list[ContainerSpec] = []
         self.prepared: list[tuple[Path, str]] = []
+        self.is_damaged = False
         self.roots = Path("/roots")
         self.states: dict[str, ContainerState] = {}
         self.before_start: Callable[[ContainerSpec], Any] = lambda spec: None
@@ -72,6 +74,8 @@ class Provider:
 
     async def prepare(self, module: Path, digest: str) -> Artifact:
         self.prepared.append((module, digest))
+        if self.is_damaged:
+            raise DamagedModuleError("it is damaged")
         return Artifact(module, ModuleKind.MODULE)
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
@@ -133,6 +137,9 @@ class Provider:
 class Images:
     """One image that is there, and none else."""
 
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+
     async def look(self, reference: Reference) -> Image | None:
         if reference.repository.endswith("missing"):
             return None
@@ -141,6 +148,9 @@ class Images:
 
     async def accepts(self, image: Image) -> bool:
         return True
+
+    async def set_aside_damaged(self, image: Image) -> None:
+        self.provider.is_damaged = False
 
     def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
         return False
@@ -268,7 +278,7 @@ async def pods_of_a_node(
     environments = Environments(NoReferences(), None)
     devices = devices or NoDevices()
     secrets = PullSecrets(NoReferences(), recorder, directory / "config.json")
-    images = ImageSource(Images(), builtin, recorder, secrets, None, PullLimit(0, 0))
+    images = ImageSource(Images(provider), builtin, recorder, secrets, None, PullLimit(0, 0))
     starter = Starter(
         config, cast("Any", provider), images, environments, recorder, RoomyNode().view, devices
     )

@@ -16,7 +16,16 @@ from typing import Protocol
 import msgspec
 
 from oci.images import Image
-from providers.base import Artifact, ContainerSpec, ContainerState, Group, Preopen, Provider, ProviderError
+from providers.base import (
+    Artifact,
+    ContainerSpec,
+    ContainerState,
+    DamagedModuleError,
+    Group,
+    Preopen,
+    Provider,
+    ProviderError,
+)
 from providers.faultpoints import reached
 from vkubelet import tracing
 from vkubelet.api.containers import Container
@@ -134,7 +143,7 @@ class Starter:
             env = equipment.below(env)
             runs = await program(container, image, env)
             with tracing.span("compile"):
-                artifact = await self._prepare(runs)
+                artifact = await self._prepare(image, runs)
             spec = self._spec(
                 pod,
                 container,
@@ -179,9 +188,12 @@ class Starter:
             self._recorder.event(pod_reference(pod), "Warning", "FailedCreatePodSandBox", message)
             raise StartError("ContainerCreating", "") from error
 
-    async def _prepare(self, runs: Program) -> Artifact:
+    async def _prepare(self, image: Image, runs: Program) -> Artifact:
         try:
             return await self._provider.prepare(runs.module, runs.digest)
+        except DamagedModuleError as error:
+            await self._images.set_aside_damaged(image)  # so that the next try gets it anew
+            raise StartError("CreateContainerError", str(error)) from error
         except ProviderError as error:
             raise StartError("CreateContainerError", str(error)) from error
 

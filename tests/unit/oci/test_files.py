@@ -182,6 +182,40 @@ async def test_what_is_lost_while_the_agent_runs_is_made_anew(registry: Any, sto
     assert blobs("GET manifests/v1") == 1
 
 
+async def test_a_module_that_its_disk_has_changed_is_unpacked_anew(registry: Any, store: ImageStore) -> None:
+    put(registry, "me/app:v1")
+    image = await store.pull(registry.reference("me/app:v1"))
+    assert image.files is not None
+    module = image.files.root / "b.wasm"
+    status = module.stat()
+    module.write_bytes(OTHER[:-1] + b"?")
+    os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns))
+    await store.set_aside_damaged(image)
+    assert await store.look(image.reference) is None
+    before = [line for line in registry.paths() if "blobs" in line]
+    assert await store.pull(image.reference) == image
+    assert module.read_bytes() == OTHER
+    assert [line for line in registry.paths() if "blobs" in line] == before
+
+
+async def test_a_layer_that_its_disk_has_changed_is_fetched_anew(
+    registry: Any, store: ImageStore, tmp_path: Path
+) -> None:
+    put(registry, "me/app:v1")
+    image = await store.pull(registry.reference("me/app:v1"))
+    assert image.files is not None
+    _remove_all(image.files.root)
+    for path in (tmp_path / "images/blobs/sha256").iterdir():
+        data = path.read_bytes()
+        if data.startswith(b"\x1f\x8b"):
+            path.write_bytes(data[:-5] + bytes([data[-5] ^ 1]) + data[-4:])
+            layer = f"sha256:{path.name}"
+    registry.requests.clear()
+    assert await store.pull(image.reference) == image
+    assert registry.paths("GET") == [f"GET blobs/{layer}"]
+    assert (image.files.root / "data/new").exists()
+
+
 async def test_files_go_with_their_image(registry: Any, store: ImageStore, tmp_path: Path) -> None:
     put(registry, "me/app:v1")
     put(registry, "me/other:v1", [(TAR, BASE)])

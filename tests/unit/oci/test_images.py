@@ -361,6 +361,24 @@ class TestDisk:
         assert (await store.pull(digest_reference)).module.read_bytes() == MODULE
         assert (tmp_path / "images/corrupt" / image.module.name).read_bytes() == MODULE[:-1]
 
+    async def test_a_bit_that_flipped_is_found_and_its_blob_pulled_anew(
+        self, registry, store: ImageStore, tmp_path: Path
+    ):
+        registry.image("me/app:v1", MODULE)
+        reference = registry.reference("me/app:v1")
+        image = await store.pull(reference)
+        flipped = MODULE[:-1] + bytes([MODULE[-1] ^ 1])
+        image.module.write_bytes(flipped)
+        assert store.get(reference) == image  # nobody reads all of it to start a container
+        await store.set_aside_damaged(image)
+        assert await store.look(reference) is None
+        assert (tmp_path / "images/corrupt" / image.module.name).read_bytes() == flipped
+        registry.requests.clear()
+        assert (await store.pull(reference)).module.read_bytes() == MODULE
+        assert registry.paths() == ["HEAD manifests/v1", f"GET blobs/{DIGEST}"]
+        await store.set_aside_damaged(image)
+        assert await store.look(reference) == image  # what is whole stays
+
     async def test_that_takes_no_more_fails_the_pull(self, registry, store: ImageStore, tmp_path: Path):
         large = MODULE + bytes(200_000)
         registry.image("me/app:v1", large)

@@ -88,6 +88,15 @@ async def test_a_missing_image_is_an_error_and_then_a_back_off(setting: Setting)
     assert ("Failed", "Error: ErrImagePull") in setting.told.events
 
 
+async def test_a_damaged_module_is_got_anew(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vkubelet.pods.backoff.INITIAL", 0.0)
+    setting.provider.is_damaged = True
+    setting.manager.on_change(pod())
+    await setting.told.until(lambda: bool(setting.provider.started))
+    assert len(setting.provider.prepared) == 2
+    assert ("Failed", "Error: it is damaged") in setting.told.events
+
+
 async def test_a_provider_that_fails_is_a_run_error(setting: Setting) -> None:
     def fail(spec: ContainerSpec) -> None:
         raise ProviderError("no launcher")

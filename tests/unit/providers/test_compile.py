@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from waiting import eventually
 
-from providers.base import Artifact, InvalidModuleError, ModuleKind, ProviderError
+from providers.base import Artifact, DamagedModuleError, InvalidModuleError, ModuleKind, ProviderError
 from providers.wasmtime import compile_worker, engine
 from providers.wasmtime.compile import Compiler, Limits
 
@@ -307,3 +307,17 @@ async def test_a_compiler_that_exceeds_its_limits(cache: Path, limits: Limits, m
 def test_kinds_are_told_from_the_first_bytes() -> None:
     assert compile_worker.kind_of(guest("hello").read_bytes()) is ModuleKind.MODULE
     assert compile_worker.kind_of(guest("component").read_bytes()) is ModuleKind.COMPONENT
+
+
+async def test_a_module_that_its_disk_has_changed_is_not_compiled(tmp_path: Path) -> None:
+    module, cache = tmp_path / "module.wasm", tmp_path / "cache"
+    data = bytearray(guest("hello").read_bytes())
+    digest = digest_of(guest("hello"))
+    data[-1] ^= 1
+    module.write_bytes(data)
+    with pytest.raises(DamagedModuleError, match=f"it is {digest_of(module)} instead of {digest}"):
+        await Compiler(cache).prepare(module, digest)
+    assert list(cache.iterdir()) == []
+    data[-1] ^= 1
+    module.write_bytes(data)
+    assert (await Compiler(cache).prepare(module, digest)).kind is ModuleKind.MODULE

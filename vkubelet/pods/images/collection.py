@@ -102,12 +102,8 @@ def format_size(size: int) -> str:
     """Bytes as a kubelet's message has them: `1.5 GiB`."""
     if size < 1024:
         return f"{size} B"
-    amount, unit = float(size), ""
-    for unit in _UNITS:
-        amount /= 1024
-        if amount < 1024:
-            break
-    return f"{amount:.1f} {unit}"
+    power = min((size.bit_length() - 1) // 10, len(_UNITS))
+    return f"{size / 1024**power:.1f} {_UNITS[power - 1]}"
 
 
 def _percent_used(capacity: int, available: int) -> int:

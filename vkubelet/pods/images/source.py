@@ -39,6 +39,10 @@ class Images(Protocol):
         """Whether the image policy is known to accept it; a pull finds it out. Raises SignatureError."""
         ...
 
+    async def set_aside_damaged(self, image: Image) -> None:
+        """Have what is damaged of it pulled anew. Raises OSError."""
+        ...
+
     def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
         """Whether such a pull would wait for one that is under way."""
         ...
@@ -111,6 +115,15 @@ class ImageSource:
         if found is None:
             found = await self._credentials(pod, container, reference)
         return await self._pull(pod, container, reference, found)
+
+    async def set_aside_damaged(self, image: Image) -> None:
+        """What runs it has found it damaged. Raises StartError."""
+        if image.reference.registry == REGISTRY:
+            return  # the node's own, which no registry has
+        try:
+            await self._images.set_aside_damaged(image)
+        except OSError as error:
+            raise StartError("ImageInspectError", f"image {image.reference}: {error}") from error
 
     def forget(self, pod: Pod) -> None:
         """Nothing is pulled for the pod any more."""

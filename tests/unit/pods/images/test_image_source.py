@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from oci.auth import Credentials
 from oci.errors import RegistryUnavailableError, SignatureError, StoreError, UnauthorizedError
 from oci.images import Image, ImageConfig
-from oci.reference import Reference
+from oci.reference import Reference, parse
 from vkubelet.api.configuration import Secret
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import LocalObjectReference, ObjectMeta, ObjectReference, Pod, PodSpec
@@ -71,6 +71,7 @@ class Registry:
     signed: bool = True
     accepted: bool = True
     unreadable: bool = False
+    damaged: list[str] = dataclasses.field(default_factory=list)
     asked: list[Credentials | None] = dataclasses.field(default_factory=list)
 
     def _image(self, reference: Reference) -> Image:
@@ -85,6 +86,11 @@ class Registry:
         if self.unreadable:
             raise SignatureError(image.reference, "image policy: gone")
         return self.accepted
+
+    async def set_aside_damaged(self, image: Image) -> None:
+        self.damaged.append(image.reference.name)
+        if self.broken:
+            raise OSError(5, "Input/output error")
 
     def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
         return self.busy
@@ -374,3 +380,14 @@ async def test_a_disk_that_cannot_be_read_is_told(world: World) -> None:
     assert error.reason == "ImageInspectError"
     assert world.last[0] == "InspectFailed"
     assert str(error).startswith(f'Failed to inspect image "{IMAGE}": registry ')
+
+
+async def test_what_is_found_damaged_is_set_aside_but_for_the_nodes_own(world: World) -> None:
+    image = await world.image(pod())
+    await world.source.set_aside_damaged(image)
+    own = dataclasses.replace(image, reference=parse("vkubelet.local/toolbox:v1"))
+    await world.source.set_aside_damaged(own)
+    assert world.registry.damaged == [image.reference.name]
+    world.registry.broken = True
+    with pytest.raises(StartError, match="Input/output error"):
+        await world.source.set_aside_damaged(image)
