@@ -2,7 +2,8 @@
 
 Nothing of them is in this repository but their versions and what composes them, in `tests/peers/NAME`. Their
 modules name the versions of libraries that the cluster's program has, so that what was compiled for it serves
-them too: where that is built already, each takes some twenty seconds, and minutes where it is not.
+them too: where that is built already, each takes some twenty seconds, cosign a minute of a processor, and
+minutes where it is not.
 """
 
 from __future__ import annotations
