@@ -16,6 +16,7 @@ from vkubelet.dev.layout import DevError, default_cache
 SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "provider_rate": ([], ["500"]),
     "adoption": ([], ["200"]),
+    "images": ([], ["--images", "200", "--runs", "3"]),
     "pull": ([], ["--size", "50", "--runs", "3"]),
     "logs": ([], ["50"]),
     "streams": ([], ["128"]),
