@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from oci import digests
+from oci.attachment import Attachment, attach
 from oci.auth import Credentials
 from oci.errors import InvalidReferenceError
 from oci.hosts import Host
-from oci.manifest import MANIFEST
+from oci.manifest import MANIFEST, Descriptor
 from oci.package import package
 from oci.reference import parse
 from oci.registry import Repository
@@ -29,12 +30,13 @@ def push_module(
     insecure: bool,
     hosts: Sequence[Host] = (),
     annotations: Mapping[str, str] | None = None,
+    attachments: Sequence[Attachment] = (),
     credentials: Credentials | None = None,
 ) -> str:
     """Push a core module or component; returns the manifest's digest. Blocks.
 
-    The same file with the same annotations makes the same artifact. `hosts` are as for Repository. Raises
-    OciError, and OSError when the file cannot be read.
+    The same file with the same annotations makes the same artifact. `hosts` are as for Repository.
+    `attachments` refer to it afterwards. Raises OciError, and OSError when a file cannot be read.
     """
     target = parse(reference)
     if target.digest is not None:
@@ -43,9 +45,10 @@ def push_module(
         made = package(file, content, target, annotations)
         repository = Repository(target, insecure=insecure, hosts=hosts, credentials=credentials)
         with contextlib.closing(repository):
-            for descriptor, source in ((made.config, io.BytesIO(made.config_data)), (made.layer, content)):
-                if not repository.has_blob(descriptor.digest):
-                    source.seek(0)
-                    repository.upload_blob(descriptor.digest, descriptor.size, source)
+            repository.upload_missing(made.config, io.BytesIO(made.config_data))
+            repository.upload_missing(made.layer, content)
             repository.upload_manifest(MANIFEST, made.manifest)
-    return digests.of(made.manifest)
+            subject = Descriptor(MANIFEST, digests.of(made.manifest), len(made.manifest))
+            for attachment in attachments:
+                attach(repository, subject, attachment)
+    return subject.digest

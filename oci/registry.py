@@ -207,6 +207,12 @@ class Repository:
                 raise from_status(self.reference, response, subject)
             return response.status_code == 200
 
+    def upload_missing(self, blob: Descriptor, content: BinaryIO) -> None:
+        """Put a blob there unless it is, from its beginning. Raises OciError."""
+        if not self.has_blob(blob.digest):
+            content.seek(0)
+            self.upload_blob(blob.digest, blob.size, content)
+
     def upload_blob(self, digest: str, size: int, content: BinaryIO) -> None:
         """Put a blob there in one piece, streamed. Raises OciError."""
         subject = f"upload of blob {digest}"
@@ -224,13 +230,18 @@ class Repository:
             if response.status_code != 201:
                 raise from_status(self.reference, response, subject)
 
-    def upload_manifest(self, media_type: str, data: bytes) -> None:
-        """Put a manifest there under the reference. Raises OciError."""
+    def upload_manifest(self, media_type: str, data: bytes, identifier: str = "") -> str:
+        """Put a manifest there under the reference, or under another tag or digest. Raises OciError.
+
+        Gives the digest of the subject that the registry has listed it with, if it has.
+        """
         subject, headers = "upload of the manifest", {"Content-Type": media_type}
-        path = f"/manifests/{self.reference.identifier}"
+        path = f"/manifests/{identifier or self.reference.identifier}"
         with self._target(subject).ask("PUT", path, subject, headers, data) as response:
             if response.status_code != 201:
                 raise from_status(self.reference, response, subject)
+            listed: str = response.headers.get("OCI-Subject", "")
+            return listed
 
     def _able(self, capability: Capability, subject: str) -> list[Host]:
         """The hosts that may be asked for it, in order. Raises RegistryHostsError when there are none."""

@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from oci.hosts import Host
     from oci.inspection import Inspection
     from oci.reference import Reference
+
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+"""As the image specification has them: RFC 6838, section 4.2."""
 
 _INSECURE = click.option("--insecure", is_flag=True, help="Ask the registry over plain HTTP.")
 _HOSTS = click.option(
@@ -64,12 +68,21 @@ def inspect(image: str, *, insecure: bool, config_dir: Path | None, as_json: boo
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("reference")
 @click.option("--annotation", multiple=True, metavar="NAME=VALUE", help="An annotation of the manifest.")
+@click.option(
+    "--attach",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A file that is to refer to the artifact, like a bill of materials; each has its --attach-type.",
+)
+@click.option("--attach-type", multiple=True, metavar="TYPE", help="Its media type: application/spdx+json.")
 @_INSECURE
 @_HOSTS
 def push(
     file: Path,
     reference: str,
     annotation: tuple[str, ...],
+    attach: tuple[Path, ...],
+    attach_type: tuple[str, ...],
     *,
     insecure: bool,
     config_dir: Path | None,
@@ -78,6 +91,7 @@ def push(
 
     Prints what to name in a pod. Credentials are those of Docker's configuration, as for `inspect`.
     """
+    from oci.attachment import Attachment
     from oci.errors import OciError
     from oci.push import push_module
     from oci.reference import parse
@@ -88,6 +102,11 @@ def push(
         if not name or not equals:
             fail(f"--annotation {text!r}: is not NAME=VALUE")
         annotations[name] = value
+    if len(attach) != len(attach_type):
+        fail(f"--attach is given {len(attach)} times, and --attach-type {len(attach_type)} times")
+    for text in attach_type:
+        if _MEDIA_TYPE.fullmatch(text) is None:
+            fail(f"--attach-type {text!r}: is no media type")
     try:
         target = parse(reference)
         credentials = users_credentials(target)
@@ -97,6 +116,7 @@ def push(
             insecure=insecure,
             hosts=_hosts(target, config_dir, insecure=insecure),
             annotations=annotations,
+            attachments=[Attachment(*pair) for pair in zip(attach, attach_type, strict=True)],
             credentials=credentials,
         )
     except OciError as error:

@@ -11,7 +11,9 @@ from aiohttp import web
 
 from oci import digests
 from oci.artifact import WASM_CONFIG, WASM_LAYER
+from oci.attachment import Attachment
 from oci.errors import (
+    InvalidManifestError,
     InvalidReferenceError,
     NotWasmError,
     RegistryProtocolError,
@@ -19,7 +21,7 @@ from oci.errors import (
     UnauthorizedError,
 )
 from oci.images import ImageStore
-from oci.manifest import MANIFEST
+from oci.manifest import INDEX, MANIFEST
 from oci.push import push_module
 
 MODULE = b"\0asm\1\0\0\0"
@@ -55,8 +57,12 @@ def target(registry) -> str:
     return f"{registry.address}/me/app:v1"
 
 
-async def push(file: Path, target: str, annotations: dict[str, str] | None = None) -> str:
-    return await asyncio.to_thread(push_module, file, target, insecure=True, annotations=annotations)
+async def push(
+    file: Path, target: str, annotations: dict[str, str] | None = None, *attached: Attachment
+) -> str:
+    return await asyncio.to_thread(
+        push_module, file, target, insecure=True, annotations=annotations, attachments=attached
+    )
 
 
 async def test_a_module_is_an_artifact_of_the_cncf_format(registry, module: Path, target: str):
@@ -151,3 +157,91 @@ async def test_content_is_not_sent_to_another_host(registry, other_registry, mod
     with pytest.raises(RegistryProtocolError, match="to another host"):
         await push(module, target)
     assert other_registry.requests == []
+
+
+SPDX = "application/spdx+json"
+BILL = b'{"spdxVersion": "SPDX-2.3"}'
+
+
+@pytest.fixture
+def bill(tmp_path: Path) -> Path:
+    path = tmp_path / "bill.json"
+    path.write_bytes(BILL)
+    return path
+
+
+@pytest.fixture
+def attaching(registry, target: str) -> str:
+    """A registry that takes manifests under any name; with `subjects` it lists what refers to others."""
+    registry.subjects = True
+
+    async def manifest(request: web.Request) -> web.StreamResponse:
+        data = await request.read()
+        registry.document(f"me/app:{request.path.rpartition('/')[2]}", data, request.headers["Content-Type"])
+        subject = json.loads(data).get("subject")
+        headers = {"OCI-Subject": subject["digest"]} if subject and registry.subjects else {}
+        return web.Response(status=201, headers=headers)
+
+    del registry.faults["PUT /v2/me/app/manifests/v1"]
+    registry.faults["PUT /v2/me/app/manifests/"] = manifest
+    return target
+
+
+def _manifest(registry, identifier: str):
+    return json.loads(registry.manifests[f"/v2/me/app/manifests/{identifier}"][1])
+
+
+async def test_what_is_attached_refers_to_the_artifact(registry, module: Path, bill: Path, attaching: str):
+    digest = await push(module, attaching, None, Attachment(bill, SPDX))
+    size = len(registry.manifests[f"/v2/me/app/manifests/{digest}"][1])
+    documents = [_manifest(registry, path.rpartition("/")[2]) for path in registry.manifests]
+    attached = next(document for document in documents if "subject" in document)
+    assert attached["artifactType"] == SPDX
+    assert attached["subject"] == {"mediaType": MANIFEST, "digest": digest, "size": size}
+    assert attached["config"]["mediaType"] == "application/vnd.oci.empty.v1+json"
+    assert registry.blobs[attached["config"]["digest"]] == b"{}"
+    (layer,) = attached["layers"]
+    assert layer["mediaType"] == SPDX
+    assert layer["annotations"] == {"org.opencontainers.image.title": "bill.json"}
+    assert registry.blobs[layer["digest"]] == BILL
+    tag = digest.replace(":", "-")
+    assert f"/v2/me/app/manifests/{tag}" not in registry.manifests
+    # A tag brings what it did before.
+    assert _manifest(registry, "v1") == _manifest(registry, digest)
+
+
+async def test_where_the_registry_keeps_no_list_it_is_kept_by_tag(
+    registry, module: Path, bill: Path, attaching: str, tmp_path: Path
+):
+    registry.subjects = False
+    digest = await push(module, attaching, None, Attachment(bill, SPDX))
+    tag = digest.replace(":", "-")
+    (first,) = _manifest(registry, tag)["manifests"]
+    assert (first["artifactType"], first["mediaType"]) == (SPDX, MANIFEST)
+    assert _manifest(registry, first["digest"])["subject"]["digest"] == digest
+    # What others have listed stays, with all that they say of it.
+    document = _manifest(registry, tag)
+    document["manifests"][0]["annotations"] = {"a": "b"}
+    registry.document(f"me/app:{tag}", document, INDEX)
+    other = tmp_path / "other.txt"
+    other.write_text("x")
+    await push(module, attaching, None, Attachment(bill, SPDX), Attachment(other, "text/plain"))
+    listed = _manifest(registry, tag)["manifests"]
+    assert [(entry["artifactType"], entry.get("annotations")) for entry in listed] == [
+        (SPDX, {"a": "b"}), ("text/plain", None),
+    ]  # fmt: skip
+
+
+async def test_a_list_that_is_none_is_left_alone(registry, module: Path, bill: Path, attaching: str):
+    registry.subjects = False
+    digest = await push(module, attaching)
+    tag = digest.replace(":", "-")
+    registry.document(f"me/app:{tag}", _manifest(registry, "v1"))
+    with pytest.raises(InvalidManifestError, match=f"{tag}: is no index"):
+        await push(module, attaching, None, Attachment(bill, SPDX))
+    assert _manifest(registry, tag) == _manifest(registry, "v1")
+
+
+async def test_a_file_that_is_not_there_is_told(registry, module: Path, attaching: str, tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        await push(module, attaching, None, Attachment(tmp_path / "none", SPDX))
