@@ -23,8 +23,6 @@ const struct call calls[] = {
     {SYS_openat2, ANY, ALWAYS},
     {SYS_close, ANY, ALWAYS},
     {SYS_fcntl, DUPLICATE, ALWAYS},
-    {SYS_dup, ANY, ALWAYS},
-    {SYS_dup3, ANY, ALWAYS},
     {SYS_ioctl, TERMINAL, ALWAYS},
     {SYS_fstat, ANY, ALWAYS},
     {SYS_newfstatat, ANY, ALWAYS},
@@ -49,7 +47,6 @@ const struct call calls[] = {
     {SYS_fchmodat, ANY, ALWAYS},
     {SYS_fchmodat2, ANY, ALWAYS},
     {SYS_utimensat, ANY, ALWAYS},
-    {SYS_getcwd, ANY, ALWAYS},
 #ifdef __x86_64__
     // The same by older numbers.
     {SYS_open, ANY, ALWAYS},
@@ -57,7 +54,6 @@ const struct call calls[] = {
     {SYS_lstat, ANY, ALWAYS},
     {SYS_access, ANY, ALWAYS},
     {SYS_readlink, ANY, ALWAYS},
-    {SYS_dup2, ANY, ALWAYS},
     {SYS_rename, ANY, ALWAYS},
     {SYS_unlink, ANY, ALWAYS},
     {SYS_mkdir, ANY, ALWAYS},
@@ -119,8 +115,7 @@ const struct call calls[] = {
     {SYS_prlimit64, LOOK, ALWAYS},
     {SYS_sysinfo, ANY, ALWAYS},
     {SYS_uname, ANY, ALWAYS},
-    // Those who attach, on a socket that is there, and the runtime's own wake-up.
-    {SYS_socketpair, PAIR, ALWAYS},
+    // Those who attach, on a socket that is there.
     {SYS_accept4, ANY, ALWAYS},
     {SYS_recvfrom, ANY, ALWAYS},
     {SYS_sendto, ANY, ALWAYS},

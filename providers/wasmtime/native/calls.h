@@ -16,8 +16,7 @@ enum check {
     LIBRARY,   // the same, but for files: the C library loads those that look names up
     LOOK,      // at one's own limit
     FAMILY,    // the internet, and what addresses the machine has
-    PAIR,      // two ends of one's own
-    LAST_CHECK = PAIR,
+    LAST_CHECK = FAMILY,
 };
 
 enum when { ALWAYS, NETWORK };

@@ -34,7 +34,8 @@ enum {
 };
 enum {
     READ = READ_FILE | READ_DIRECTORY,
-    WRITE = READ | WRITE_FILE | TRUNCATE | REMOVE_FILE | REMOVE_DIRECTORY | MAKE_REGULAR | MAKE_DIRECTORY | MAKE_LINK | MOVE,
+    MAKE = MAKE_REGULAR | MAKE_DIRECTORY | MAKE_LINK,
+    WRITE = READ | WRITE_FILE | TRUNCATE | REMOVE_FILE | REMOVE_DIRECTORY | MAKE | MOVE,
     OF_A_FILE = EXECUTE | READ_FILE | WRITE_FILE | TRUNCATE | CONTROL_DEVICE,
 };
 
@@ -77,8 +78,8 @@ static int allow_path(int ruleset, const char *path) {
     return allowed;
 }
 
-// What the C library looks names up with. It loads what resolv.conf has become in the meantime, which is another file in
-// the same directory: that of who makes it, often, and not all of /etc.
+// What the C library looks names up with. Whoever makes resolv.conf makes another file in its place: the directory can be
+// read too, if it is not all of /etc. There a new one is found by new containers only.
 static int allow_lookup(int ruleset) {
     static const char resolver[] = "/etc/resolv.conf";
     static const char *const paths[] = {

@@ -25,6 +25,10 @@
 #error "the numbers of this architecture's system calls have to be looked at first"
 #endif
 
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#endif
+
 // From number 424 on all architectures have the same numbers, in the order of their age: all since Linux 5.1.
 // The x32 interface has the name of x86_64, and numbers of its own from its bit on; there is nothing else up there.
 enum { YOUNGEST = 512, UNIFIED = 424, OTHER_INTERFACE = 0x40000000, CODE = 1024 };
@@ -143,8 +147,6 @@ static size_t decide(struct filter *filter, enum check check) {
         return look(filter);
     case FAMILY:
         return family(filter);
-    case PAIR:
-        return ONE_OF(0, AF_UNIX);
     }
     return filter->refused;
 }
