@@ -179,7 +179,7 @@ class Capabilities:
     cpu_request: bool  # as a weight, when processors are contended for
     processes: bool
     missing: str
-    # The parts of the wall around a container's process; each with why this host does not allow it, or nothing.
+    # The parts of the wall around a container's process: each with why this host does not allow it, if so.
     sandbox: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 

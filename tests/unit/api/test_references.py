@@ -249,8 +249,10 @@ async def test_who_was_refused_is_told_when_it_is_let(server: ObjectServer) -> N
         references.use("pod", [SETTINGS])
         await references.get(*SETTINGS)
         server.failure = (403, "Forbidden")
+        # A busy machine may take longer than that to say no, and then the last version is given.
         with pytest.raises(ReferenceForbiddenError):
-            await references.get(*SETTINGS)
+            while True:
+                await references.get(*SETTINGS)
         references.use("pod", [SETTINGS], told)
         server.failure = None
         await told.times(1)

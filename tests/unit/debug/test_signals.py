@@ -72,10 +72,10 @@ from vkubelet.debug.state import Diagnosis
 
 async def main():
     with signals.answered(Diagnosis(), Path(sys.argv[1])):
-        print("ready", flush=True)
         stuck()
 
 def stuck():
+    print("ready", flush=True)
     time.sleep(60)
 
 asyncio.run(main())

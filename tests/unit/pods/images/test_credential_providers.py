@@ -434,7 +434,8 @@ async def test_a_plugin_that_fails_is_told_of_without_its_secrets(
     world.script(script)
     plugins = world.plugins(provider())
     assert await plugins.of(pod(), parse("r.io/app")) == []
-    (record,) = caplog.records
+    # asyncio itself may complain that it has come too late for the end of one that was killed.
+    (record,) = (record for record in caplog.records if record.name != "asyncio")
     assert record.levelname == "ERROR"
     assert "pod ns/p: no credentials for image r.io/app: credential provider " in record.message
     assert message in record.message
