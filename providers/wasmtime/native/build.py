@@ -38,6 +38,7 @@ SOURCES = (
     "logs.c",
     "network.c",
     "records.c",
+    "requests.c",
     "sandbox.c",
     "seccomp.c",
     "spec.c",

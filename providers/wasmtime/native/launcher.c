@@ -28,6 +28,7 @@
 #include "container.h"
 #include "library.h"
 #include "records.h"
+#include "requests.h"
 #include "sandbox.h"
 
 #include <errno.h>
@@ -57,10 +58,6 @@ static struct launcher {
     int listener;
     int signals;
 } launcher = {.agent = {.fd = -1, .on_close = children_end}};
-
-static bool is_id(const char *text) {
-    return strlen(text) == ID_LENGTH && strspn(text, "0123456789abcdef") == ID_LENGTH;
-}
 
 static void start(const char *request, const char *id, struct given given, bool is_attachable) {
     int directory = openat(launcher.containers, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -174,16 +171,15 @@ static void on_connect(void) {
 
 // False if the launcher is to end. Whoever speaks otherwise is no agent of this launcher: let go of.
 static bool on_line(char *line) {
-    char *rest = line;
-    const char *verb = strsep(&rest, " "), *request = strsep(&rest, " "), *id = rest;
-    if (strcmp(verb, "shutdown") == 0 && request == NULL)
+    struct request request;
+    bool understood = request_parse(line, &request);
+    if (understood && request.verb == SHUT_DOWN)
         return false;
-    bool asked = id != NULL && is_id(id) && *request != 0 && strlen(request) < 20 &&
-                 strspn(request, "0123456789") == strlen(request);
-    bool serves = strcmp(verb, "serve") == 0;
-    if (asked && (serves || strcmp(verb, "start") == 0))
-        start(request, id, (struct given){.streams = NULL}, serves);
-    else if (!asked || strcmp(verb, "run") != 0 || !run(request, id))
+    if (understood && request.verb == RUN)
+        understood = run(request.number, request.id);
+    else if (understood)
+        start(request.number, request.id, (struct given){.streams = NULL}, request.verb == SERVE);
+    if (!understood)
         connection_close(&launcher.agent);
     return true;
 }

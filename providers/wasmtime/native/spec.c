@@ -135,11 +135,13 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
     case 'R':
         spec->has_read_only_file = true;
         return NULL;
+    case 'q':
+        spec->asks_for_processor = true;
+        return NULL;
     case 'j':
     case 'W':
     case 'G':
     case 'x':
-    case 'q':
     case 'N':
     case 'Y':
     case 'X':

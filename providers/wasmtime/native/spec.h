@@ -21,7 +21,7 @@
 // those that are the agent's own business too,
 //
 //   W  host file, writable, or            x  processor time, in thousandths
-//   R  host file, read-only, followed by  q  the same that is requested
+//   R  host file, read-only, followed by  q  the same that is requested, of which is seen whether it is there
 //   G  the guest's path of it
 //   N  name of the group it is in, if it is in one, and what all in it may use:
 //   Y  memory in bytes   X  processor time, in thousandths   Q  the same that is requested
@@ -66,6 +66,7 @@ struct spec {
     bool input, input_once, terminal, network, read_only_root, has_read_only_file;
     size_t identity_count; // 0, or 2 and as many as there are supplementary groups
     unsigned *identity;
+    bool asks_for_processor;
     size_t cgroup_count;
     char **cgroups;
     size_t argument_count;
