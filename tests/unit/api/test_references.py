@@ -250,7 +250,7 @@ async def test_who_was_refused_is_told_when_it_is_let(server: ObjectServer) -> N
         await references.get(*SETTINGS)
         server.failure = (403, "Forbidden")
         # A busy machine may take longer than that to say no, and then the last version is given.
-        with pytest.raises(ReferenceForbiddenError):
+        with pytest.raises(ReferenceForbiddenError):  # noqa: PT012
             while True:
                 await references.get(*SETTINGS)
         references.use("pod", [SETTINGS], told)
