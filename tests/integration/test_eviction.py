@@ -129,7 +129,7 @@ def test_a_node_short_of_disk_and_processes(
         return json.dumps(shown(space, node)["status"].get("images", []))
 
     eventually(lambda: "evictionunused" in images(), "the image is shown")
-    restart(node, "--eviction-hard=imagefs.available<99.99%")
+    restart(node, "--eviction-hard=imagefs.available<99.99%", "--image-minimum-gc-age=0")
     wait_condition(space, node, "DiskPressure", "True")
     status = evicted(space, "idle")
     assert status["message"].startswith("The node was low on resource: ephemeral-storage. ")

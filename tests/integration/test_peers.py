@@ -141,6 +141,25 @@ def test_what_is_pushed_is_read_by_both(
     )
 
 
+def test_oras_finds_what_is_attached(cluster: Any, oras: Tool, vkubelet: Tool, files: Path) -> None:
+    """By the tag that stands for the referrers API, which this registry has not."""
+    image = f"{cluster.registry}/peers/attached:v1"
+    bill = files / "bill.spdx.json"
+    bill.write_text('{"spdxVersion": "SPDX-2.3"}')
+    attach = ["--attach", str(bill), "--attach-type", "application/spdx+json"]
+    vkubelet("push", "--insecure", *attach, str(files / "app.wasm"), image)
+    oras(
+        "attach", "--plain-http", "--artifact-type=text/x-note", image, "app.wasm:text/plain", directory=files
+    )
+    found = json.loads(oras("discover", "--plain-http", "--format=json", image))
+    types = {one["artifactType"]: one["digest"] for one in found["referrers"]}
+    assert set(types) == {"application/spdx+json", "text/x-note"}
+    repository = image.rpartition(":")[0]
+    directory = files / "pulled"
+    oras("pull", "--plain-http", "--output", str(directory), f"{repository}@{types['application/spdx+json']}")
+    assert (directory / bill.name).read_bytes() == bill.read_bytes()
+
+
 def layer(path: Path, files: dict[str, bytes]) -> str:
     """A layer as a tar file."""
     with tarfile.open(path, "w") as tar:
