@@ -27,6 +27,9 @@ from vkubelet.pods.images.pull_secrets import PullSecretError, PullSecrets
 from vkubelet.pods.start_error import StartError
 from vkubelet.toolbox import ToolboxError
 
+_Found = list[tuple[Credentials, Holder | None]]
+"""A pod's credentials for an image, and which of its secrets each is of."""
+
 
 class Images(Protocol):
     """What is asked of the image store."""
@@ -97,16 +100,11 @@ class ImageSource:
             raise StartError("InvalidImageName", message) from error
         if reference.registry == REGISTRY:
             return await self._own(pod, container, reference)
-        found: list[tuple[Credentials, Holder | None]] | None = None
+        found: _Found | None = None
         policy = container.image_pull_policy
         if policy != "Always":
-            present = await self._look(pod, container, reference)
-            if present is not None and not self._is_open(present, reference):
-                found = await self._credentials(pod, container, reference)
-                if not self._may_use(present, reference, [holder for _, holder in found if holder]):
-                    present = None
-            if present is not None and await self._is_accepted(pod, container, present):
-                self._tell_present(pod, container)
+            present, found = await self._present(pod, container, reference, None)
+            if present is not None:
                 return present
             if policy == "Never":
                 message = f'Container image "{name}" is not present with pull policy of Never'
@@ -114,7 +112,11 @@ class ImageSource:
                 raise StartError("ErrImageNeverPull", message)
         if found is None:
             found = await self._credentials(pod, container, reference)
-        return await self._pull(pod, container, reference, found)
+            if policy != "Always":  # another pod's pull may have brought it meanwhile
+                present, found = await self._present(pod, container, reference, found)
+                if present is not None:
+                    return present
+        return await self._pull(pod, container, reference, found or [])
 
     async def set_aside_damaged(self, image: Image) -> None:
         """What runs it has found it damaged. Raises StartError."""
@@ -128,6 +130,21 @@ class ImageSource:
     def forget(self, pod: Pod) -> None:
         """Nothing is pulled for the pod any more."""
         self._secrets.forget(pod)
+
+    async def _present(
+        self, pod: Pod, container: Container, reference: Reference, found: _Found | None
+    ) -> tuple[Image | None, _Found | None]:
+        """The image that is here, if the pod may use it, and the pod's credentials, if they were needed."""
+        present = await self._look(pod, container, reference)
+        if present is not None and not self._is_open(present, reference):
+            if found is None:
+                found = await self._credentials(pod, container, reference)
+            if not self._may_use(present, reference, [holder for _, holder in found if holder]):
+                present = None
+        if present is None or not await self._is_accepted(pod, container, present):
+            return None, found
+        self._tell_present(pod, container)
+        return present, found
 
     async def _look(self, pod: Pod, container: Container, reference: Reference) -> Image | None:
         try:
@@ -165,7 +182,7 @@ class ImageSource:
         pod: Pod,
         container: Container,
         reference: Reference,
-        found: list[tuple[Credentials, Holder | None]],
+        found: _Found,
     ) -> Image:
         """Pull with the first of the credentials that gets it, or with none if there are none."""
         self._event(pod, container, "Normal", "Pulling", f'Pulling image "{container.image}"')
@@ -192,9 +209,7 @@ class ImageSource:
         is_unsigned = any(isinstance(error, SignatureError) for error in causes.values())
         raise self._failed(pod, container, text, pause, is_unsigned=is_unsigned) from causes[texts[0]]
 
-    async def _credentials(
-        self, pod: Pod, container: Container, reference: Reference
-    ) -> list[tuple[Credentials, Holder | None]]:
+    async def _credentials(self, pod: Pod, container: Container, reference: Reference) -> _Found:
         try:
             return await self._secrets.of(pod, reference)
         except PullSecretError as error:

@@ -391,3 +391,22 @@ async def test_what_is_found_damaged_is_set_aside_but_for_the_nodes_own(world: W
     world.registry.broken = True
     with pytest.raises(StartError, match="Input/output error"):
         await world.source.set_aside_damaged(image)
+
+
+async def test_what_came_while_credentials_were_looked_for_is_not_pulled_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = world.secrets.get
+
+    async def meanwhile(kind: str, namespace: str, name: str) -> Secret:
+        world.registry.here = True
+        world.access.allow(DIGEST, "r.io/team/app", None)
+        return await look_up(kind, namespace, name)
+
+    monkeypatch.setattr(world.secrets, "get", meanwhile)
+    world.know(secret("pull", ALICE))
+    await world.image(pod("pull"))
+    assert world.registry.asked == []
+    assert [reason for reason, _ in world.events] == ["Pulled"]
+    await world.image(pod("pull"), "Always")
+    assert len(world.registry.asked) == 1
