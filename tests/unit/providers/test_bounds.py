@@ -54,6 +54,16 @@ async def sleeping(node: Node, **more: Any) -> ContainerState:
     return state
 
 
+async def test_what_asks_for_no_processor_time_gives_way_to_all_that_does(node: Node) -> None:
+    (hierarchy,) = of_controller(node, "cpu") or (None,)
+    idle, asking = await sleeping(node), await sleeping(node, cpu_request=10)
+    assert os.sched_getscheduler(asking.pid) == os.SCHED_OTHER
+    if hierarchy is not None and hierarchy.version == 2:
+        assert idle.pid in members(hierarchy, cgroups.SHARED)
+    else:
+        assert os.sched_getscheduler(idle.pid) == os.SCHED_IDLE
+
+
 async def test_what_this_host_enforces_is_known(node: Node) -> None:
     known = node.provider.capabilities()
     assert known.memory == bool(of_controller(node, "memory"))
