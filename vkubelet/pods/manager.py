@@ -48,6 +48,7 @@ class PodManager:
         self._workers: dict[str, PodWorker] = {}
         self._by_name: dict[tuple[str, str], str] = {}
         self._adopted: dict[str, dict[str, Record]] = {}
+        self._all_known = False
         self._orphans: asyncio.Queue[Record] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
         self._leftovers = asyncio.Event()
@@ -72,8 +73,9 @@ class PodManager:
         worker = self._workers.get(found.uid)
         if worker is not None:
             worker.exited(state)
-        elif found.uid in self._adopted:
-            self._adopted[found.uid][state.id] = found
+        elif not self._all_known:
+            # Also before `adopt` is called: the provider, which is opening, tells of ends already.
+            self._adopted.setdefault(found.uid, {})[state.id] = found
         else:
             self._orphans.put_nowait(found)
 
@@ -101,6 +103,7 @@ class PodManager:
 
     def synced(self) -> None:
         """Every pod of this node is known: containers that belong to none of them must end."""
+        self._all_known = True
         orphans = [found for records in self._adopted.values() for found in records.values()]
         self._adopted.clear()
         self._services.allocations.keep_only(self._workers.keys())

@@ -246,3 +246,22 @@ async def test_the_log_of_a_container_that_is_lost_is_still_there(setting: Setti
     found = setting.manager.log_file("ns", "p", "a", uid=None, previous=True)
     assert found.path == path
     assert found.end.is_set()
+
+
+async def test_a_container_that_ends_while_it_is_adopted_is_still_its_pods(setting: Setting) -> None:
+    """The provider tells of an end before it has given what it found: nobody takes the pod for gone."""
+    setting.manager.on_change(pod())
+    await setting.told.until(lambda: setting.phase() == "Running")
+    (found,) = setting.provider.states.values()
+    labels = dict(found.labels) | {"io.kubernetes.pod.uid": "late"}
+    setting.provider.states["early"] = dataclasses.replace(found, id="early", labels=labels)
+    setting.provider.end("early", 137)
+    setting.manager.adopt([setting.provider.states["early"]])
+    late = pod(uid="late", name="late")
+    setting.manager.on_change(late)
+    await setting.told.until(lambda: len(setting.provider.started) == 2)
+    setting.manager.synced()
+    assert "early" in setting.provider.states
+    assert not setting.provider.removed.is_set()
+    again = setting.provider.started[1]
+    assert again.labels["io.kubernetes.container.restartCount"] == "1"
