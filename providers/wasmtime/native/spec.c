@@ -136,7 +136,7 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
         spec->has_read_only_file = true;
         return NULL;
     case 'q':
-        spec->asks_for_processor = true;
+        spec->asks_for_processor = strcmp(rest, "0") != 0;
         return NULL;
     case 'j':
     case 'W':

@@ -21,7 +21,7 @@
 // those that are the agent's own business too,
 //
 //   W  host file, writable, or            x  processor time, in thousandths
-//   R  host file, read-only, followed by  q  the same that is requested, of which is seen whether it is there
+//   R  host file, read-only, followed by  q  the same that is requested, of which is seen whether it is any
 //   G  the guest's path of it
 //   N  name of the group it is in, if it is in one, and what all in it may use:
 //   Y  memory in bytes   X  processor time, in thousandths   Q  the same that is requested

@@ -212,6 +212,18 @@ def test_those_without_limits_share_what_is_left(kernel: Kernel) -> None:
     assert not (top / NAME).exists()
 
 
+@pytest.mark.parametrize(("version", "file"), [(1, "cpu.shares"), (2, "cpu.weight")])
+def test_all_together_weigh_what_the_machine_has(kernel: Kernel, version: int, file: str) -> None:
+    top = kernel.mount(version, "cpu")
+    made, bases, _ = found(kernel)
+    made.open()
+    (base,) = bases
+    cores = 1000 * (os.cpu_count() or 1)
+    wanted = cgroupfs.shares(cores) if version == 1 else cgroupfs.weight(cores)
+    assert base.is_relative_to(top)
+    assert (base / file).read_text() == str(wanted)
+
+
 def test_no_cgroups_at_all(kernel: Kernel) -> None:
     _, bases, missing = found(kernel)
     assert (bases, missing) == ({}, "no cgroup with cpu and memory and pids (neither mounted nor delegated)")
