@@ -248,14 +248,18 @@ async def test_the_log_of_a_container_that_is_lost_is_still_there(setting: Setti
     assert found.end.is_set()
 
 
-async def test_a_container_that_ends_while_it_is_adopted_is_still_its_pods(setting: Setting) -> None:
+async def test_a_container_that_ends_while_it_is_adopted_is_still_its_pods(
+    setting: Setting, tmp_path: Path
+) -> None:
     """The provider tells of an end before it has given what it found: nobody takes the pod for gone."""
     setting.manager.on_change(pod())
     await setting.told.until(lambda: setting.phase() == "Running")
     (found,) = setting.provider.states.values()
     labels = dict(found.labels) | {"io.kubernetes.pod.uid": "late"}
     setting.provider.states["early"] = dataclasses.replace(found, id="early", labels=labels)
+    (tmp_path / "run" / "termination" / "late" / "a-0").mkdir(parents=True)
     setting.provider.end("early", 137)
+    await asyncio.sleep(0)
     setting.manager.adopt([setting.provider.states["early"]])
     late = pod(uid="late", name="late")
     setting.manager.on_change(late)
