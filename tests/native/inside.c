@@ -3,7 +3,7 @@
 //     inside MODE OWN READ OUTSIDE VICTIM
 //
 // OWN is a directory that it may write to and READ one that it may read, OUTSIDE a file that it must not see, and
-// VICTIM a process that is not its business. MODE is `closed`; `network`, for one that may use that; `landlock`, for
+// VICTIM a process that is not its business, which listens on the abstract socket vkubelet-VICTIM. MODE is `closed`; `network`, for one that may use that; `landlock`, for
 // what Landlock alone refuses; `old` or `x32`, for a call by the numbers of another architecture, which ends it. What
 // came of each try is a line of its name and an errno, 0 if it could be done.
 #include "sandbox.h"
@@ -116,6 +116,10 @@ static void calls(char **arguments) {
     tell("unshare", unshare(CLONE_NEWUSER));
     tell("setns", setns(0, 0));
     tell("chroot", chroot("/"));
+    tell("chmod", chmod(outside, 0777));
+    tell("chmodat", fchmodat(AT_FDCWD, outside, 0777, 0));
+    tell("chown", chown(outside, getuid(), getgid()));
+    tell("truncate", truncate(outside, 0));
     tell("mknod", mknod(in(own, "device"), S_IFCHR | 0600, 0x0103));
     tell("setuid", syscall(SYS_setresuid, 0, 0, 0));
     tell("setgroups", syscall(SYS_setgroups, 0, NULL));
@@ -150,14 +154,15 @@ static void sockets(void) {
 }
 
 static void by_landlock(void) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "\0vkubelet-outside"};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int length = snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "vkubelet-%d", (int)victim);
+    size_t size = offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length;
     int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     files();
     tell("execve", execve("/bin/true", (char *[]){NULL}, NULL));
     tell("kill", kill(victim, 0));
     tell("connect", connect_inet());
-    tell("connect-abstract", connect(client, (struct sockaddr *)&address,
-                                     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof "vkubelet-outside")));
+    tell("connect-abstract", connect(client, (struct sockaddr *)&address, (socklen_t)size));
 }
 
 static void other_numbers(const char *mode) {

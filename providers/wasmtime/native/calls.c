@@ -2,10 +2,6 @@
 
 #include <sys/syscall.h>
 
-#ifndef SYS_fchmodat2
-#define SYS_fchmodat2 452 // since Linux 6.6
-#endif
-
 const struct call calls[] = {
     // Files: what WASI has, what the log needs, and the container's own records.
     {SYS_read, ANY, ALWAYS},
@@ -43,9 +39,7 @@ const struct call calls[] = {
     {SYS_fadvise64, ANY, ALWAYS},
     {SYS_fsync, ANY, ALWAYS},
     {SYS_fdatasync, ANY, ALWAYS},
-    {SYS_fchmod, ANY, ALWAYS},
-    {SYS_fchmodat, ANY, ALWAYS},
-    {SYS_fchmodat2, ANY, ALWAYS},
+    {SYS_fchmod, ANY, ALWAYS}, // and not by a name, of which Landlock knows nothing
     {SYS_utimensat, ANY, ALWAYS},
 #ifdef __x86_64__
     // The same by older numbers.
@@ -58,7 +52,6 @@ const struct call calls[] = {
     {SYS_unlink, ANY, ALWAYS},
     {SYS_mkdir, ANY, ALWAYS},
     {SYS_rmdir, ANY, ALWAYS},
-    {SYS_chmod, ANY, ALWAYS},
     {SYS_poll, ANY, ALWAYS},
     {SYS_epoll_wait, ANY, ALWAYS},
     {SYS_time, ANY, ALWAYS},

@@ -7,7 +7,8 @@
 //         writes three u64: the bytes that the file system has on which the file is, those that are free, and those
 //         of them that are not kept for root (statfs(2))
 //     set_mode(path: i32, length: i32, mode: i32) -> i32
-//         of a file in a directory that the guest may write to; bits beyond 01777 are refused
+//         of a file in a directory that the guest may write to, which it may read or write itself; bits beyond 01777
+//         are refused
 //     identity(ids: i32, capacity: i32, count: i32) -> i32
 //         writes the user, the group and the supplementary groups that the guest's process has, as u32, so many of
 //         them as there is room for, and how many there are

@@ -64,6 +64,10 @@ CALLS = {
     "unshare": REFUSED,
     "setns": REFUSED,
     "chroot": REFUSED,
+    "chmod": REFUSED,
+    "chmodat": REFUSED,
+    "chown": REFUSED,
+    "truncate": REFUSED,
     "mknod": REFUSED,
     "setuid": REFUSED,
     "setgroups": REFUSED,
@@ -172,7 +176,7 @@ def test_the_network_is_the_internet_and_nothing_else(inside: Path, tmp_path: Pa
 
 def test_landlock_alone_keeps_a_guest_in(inside: Path, tmp_path: Path, victim: int, landlock: int) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("\0vkubelet-outside")
+        listener.bind(f"\0vkubelet-{victim}")
         listener.listen()
         found = outcome(attempts(inside, "landlock", tmp_path, victim))
     expected = {**FILES, "execve": HIDDEN}
