@@ -27,14 +27,18 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-# Two at a time, as CI has processors: each process of integration tests has a cluster of its own.
-PARALLEL := --numprocesses 2 --dist loadfile
+# Two at a time, as CI has processors: each process of integration tests has a cluster of its own. Their files
+# are in a new directory, which stays when one fails: pytest's own way to remove those of earlier runs ends on
+# the deep trees that a killed run may have left.
+define in_parallel
+	directory=$$(mktemp -d) && $(BIN)/pytest $(1) --numprocesses 2 --dist loadfile --basetemp=$$directory/t && rm -rf $$directory
+endef
 
 unit: $(LAUNCHER) $(TOOLBOX)
-	$(BIN)/pytest tests/unit $(PARALLEL)
+	$(call in_parallel,tests/unit)
 
 integration: $(LAUNCHER) $(TOOLBOX)
-	$(BIN)/pytest tests/integration $(PARALLEL)
+	$(call in_parallel,tests/integration)
 
 # Kubernetes' own node specs against a node here, held against tests/conformance/specs.txt: all of them take most of
 # an hour, the quick ones a few minutes.
