@@ -143,6 +143,7 @@ async def test_an_instance_is_in_the_same_root(node: Node, template: Path) -> No
 
 async def test_another_agent_finds_and_removes_it(node: Node, template: Path) -> None:
     state = await node.start(guest("nap"), template=template, network=True)
+    await until((node.container(state.id) / "started").exists)
     (roots,) = node.roots_dir.iterdir()
     stray = roots / ("0" * 64)
     (stray / "rootfs").mkdir(parents=True)
