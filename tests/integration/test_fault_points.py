@@ -167,6 +167,9 @@ def ready_for(point: str, rounds: Rounds) -> None:
 def test_the_next_agent_carries_on(point: str, scene: CrashScene, rounds: Rounds) -> None:
     ready_for(point, rounds)
     if point in OF_A_START:
+        if not rounds.to_kill:
+            rounds.act(point)
+            scene.settle()
         scene.kill()
         scene.arm(point, 1)
         name = f"killed-{rounds.number - 1}"

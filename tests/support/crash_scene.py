@@ -31,7 +31,7 @@ from vkubelet.dev import process
 from vkubelet.pods.volumes import removal
 
 Json = dict[str, Any]
-SETTLED_SECONDS = 60.0
+SETTLED_SECONDS = 120.0
 
 
 @dataclass
