@@ -33,6 +33,9 @@ _OWN = {
 }
 """What the launcher has beside WASI, and how many numbers each takes: see `native/terminal.h`, `system.h`."""
 
+_LATER = 5
+"""How much lower its priority is: the agent has probes to answer while it compiles what is yet to start."""
+
 
 class InvalidError(Exception):
     """The module cannot be run here; the text says why."""
@@ -136,6 +139,7 @@ def main(source: str, expected: str, output: str, cpu_seconds: str, memory_bytes
     resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_seconds), int(cpu_seconds)))
     resource.setrlimit(resource.RLIMIT_AS, (int(memory_bytes), int(memory_bytes)))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(_LATER)
     try:
         binary = Path(source).read_bytes()
         # All of it is read here anyway, and for the last time: what is run is what was meant.

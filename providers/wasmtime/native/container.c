@@ -11,12 +11,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -86,19 +86,6 @@ static bool join(const char *path) {
     return joined;
 }
 
-// Only the privileged may make the kernel spare a process; for the others it is as ready as it was.
-static bool set_oom_score(const char *score) {
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == EACCES;
-    size_t size = strlen(score);
-    bool set = write(fd, score, size) == (ssize_t)size || errno == EACCES;
-    int cause = errno;
-    close(fd);
-    errno = cause;
-    return set;
-}
-
 // The process may write in the container's directory no more: its spec says what later instances may do. The record of
 // its end goes into a directory of its own, and what is said to it there can be read. Where it becomes another user,
 // nobody else comes here: no other user may enter the run directory.
@@ -114,12 +101,27 @@ static bool open_records(const struct spec *spec) {
     return !is_another || (fchmod(DIRECTORY, 0711) == 0 && fchown(own, spec->identity[0], spec->identity[1]) == 0);
 }
 
-// What asks for no processor time gets what nobody else wants, as in a cgroup of the least weight, which it is in where
-// joining one costs next to nothing: it may burn all there is, and nobody notices.
+// A file of /proc/self that a kernel may not have, nor let everybody write at any time.
+static bool tell_kernel(const char *path, const char *value) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES || errno == ENOENT;
+    size_t size = strlen(value);
+    bool told = write(fd, value, size) == (ssize_t)size || errno == EACCES || errno == EAGAIN;
+    int cause = errno;
+    close(fd);
+    errno = cause;
+    return told;
+}
+
+// What asks for no processor time gets a tenth of what others do, where joining a cgroup that bounds it would cost more
+// than its start: it may burn all there is, and neither the agent nor who asked for some notices. The kernel may weigh
+// sessions, and only in them processes (sched(7), autogroup): this process is the session.
 static bool give_way(const struct spec *spec) {
+    enum { LOWER = 10 };
     if (spec->cgroup_count > 0 || spec->asks_for_processor)
         return true;
-    return sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){0}) == 0;
+    return setpriority(PRIO_PROCESS, 0, LOWER) == 0 && tell_kernel("/proc/self/autogroup", "10");
 }
 
 // NULL, or what failed, with the cause in errno.
@@ -174,7 +176,8 @@ static void run(const struct runtime *runtime, struct given given, struct ending
             return;
         }
     }
-    if (spec.oom_score_adj != NULL && !set_oom_score(spec.oom_score_adj)) {
+    // Only the privileged may make the kernel spare a process; for the others it is as ready as it was.
+    if (spec.oom_score_adj != NULL && !tell_kernel("/proc/self/oom_score_adj", spec.oom_score_adj)) {
         fail(ending, "setting oom_score_adj to", spec.oom_score_adj, strerror(errno));
         return;
     }
