@@ -158,6 +158,9 @@ class Index:
             data = self._snapshot_file.read_bytes()
         except FileNotFoundError:
             return {}
+        except IsADirectoryError as error:
+            self._set_aside(self._snapshot_file, str(error))
+            return {}
         if hashlib.sha256(data[_DIGEST_SIZE:]).digest() != data[:_DIGEST_SIZE]:
             log.info("image store: the index's snapshot is damaged, and made anew")
             return {}

@@ -147,6 +147,9 @@ class Store:
                 found = hashlib.file_digest(file, digest.partition(":")[0]).hexdigest()
         except FileNotFoundError:
             return True
+        except IsADirectoryError:
+            self.set_aside(path, "a directory")
+            return False
         if found == digest.partition(":")[2]:
             return True
         self.set_aside(path, f"its content is {digest.partition(':')[0]}:{found}")
@@ -167,6 +170,8 @@ class Store:
             self._check_space(reference, digest, size)
             final = self.path(digest)
             final.parent.mkdir(mode=0o700, exist_ok=True)
+            if final.is_dir():  # which no file could take the place of
+                self.set_aside(final, "a directory")
             with self.ingest.file(digest.partition(":")[2][:16], final) as file:
                 writer = Writer(file, digest)
                 yield writer
@@ -180,7 +185,11 @@ class Store:
         for algorithm in self._blobs.iterdir():
             for path in algorithm.iterdir():
                 digest = f"{algorithm.name}:{path.name}"
-                if digest not in needed and (digest in dropped or now - path.stat().st_mtime > FRESH):
+                if digest in needed:
+                    continue
+                if path.is_dir():
+                    self.set_aside(path, "a directory")
+                elif digest in dropped or now - path.stat().st_mtime > FRESH:
                     path.unlink(missing_ok=True)
 
     def set_aside(self, path: Path, why: str) -> None:

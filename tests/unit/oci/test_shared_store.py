@@ -247,3 +247,25 @@ async def test_the_snapshot_does_not_outvote_the_index(registry: Any, stores: An
     for path in (tmp_path / "images/index").iterdir():
         path.unlink()
     assert stores(registry.address).get(image.reference) is None
+
+
+@pytest.mark.parametrize("where", ["blobs/sha256/*", "index/*", "index.snapshot", "uses/*", "*/**/*"])
+async def test_directories_in_the_place_of_files(
+    registry: Any, stores: Any, owner: Path, tmp_path: Path, where: str
+) -> None:
+    registry.image("me/app:v1", MODULE)
+    image = await stores(registry.address, owner=owner).pull(registry.reference("me/app:v1"))
+    stores(registry.address)  # makes the snapshot
+    for path in await asyncio.to_thread(lambda: list((tmp_path / "images").glob(where))):
+        if path.is_file():
+            path.unlink()
+            path.mkdir()
+    store = stores(registry.address, owner=owner)
+    assert (await store.pull(image.reference)).module.read_bytes() == MODULE
+    assert await stores(registry.address, owner=owner).look(image.reference) == image
+    await store.set_aside_damaged(image)
+    assert await store.look(image.reference) == image
+    image.module.unlink()
+    image.module.mkdir()
+    await store.set_aside_damaged(image)
+    assert (await store.pull(image.reference)).module.read_bytes() == MODULE
