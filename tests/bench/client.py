@@ -76,16 +76,19 @@ class Moments:
 
 @dataclass(frozen=True)
 class Mounts:
-    """What pods mount, each volume at a path of its name."""
+    """What pods mount, each volume at a path of its name, and what they are held to."""
 
     token: bool = False
     volumes: Sequence[Mapping[str, Any]] = ()
+    limits: Mapping[str, str] = field(default_factory=dict)
 
 
 def pod(name: str, node: str, image: str, mounts: Mounts) -> bytes:
     """A pod bound to its node, so that no scheduler is measured."""
     places = [{"name": volume["name"], "mountPath": f"/{volume['name']}"} for volume in mounts.volumes]
     container = {"name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "volumeMounts": places}
+    if mounts.limits:
+        container["resources"] = {"limits": mounts.limits, "requests": {"cpu": "1m", "memory": "1Mi"}}
     return msgspec.json.encode(
         {
             "apiVersion": "v1",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import bombs
 import pytest
 
 from providers.base import ContainerState, ExitReason
+from providers.wasmtime import processes
 
 from .conftest import DEADLINE, Node, assemble, guest, log_lines, stop
 
@@ -184,3 +187,15 @@ async def test_what_is_the_nodes_own_is_reached_by_those_who_may_use_its_network
 ) -> None:
     ended, _ = await shipped_node.run(guest("dial"), network=allowed)
     assert ended.code == int(allowed)
+
+
+def test_who_is_to_end_gives_way_no_more() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        os.setpriority(os.PRIO_PROCESS, child.pid, 10)
+        found = processes.stat(child.pid)
+        assert found is not None
+        processes.kill(child.pid, found[1])
+        # It is not reaped yet, so that there is one to ask.
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == (0 if os.geteuid() == 0 else 10)
+        assert child.wait() == -signal.SIGKILL
+        processes.kill(child.pid, found[1])  # nobody is there
