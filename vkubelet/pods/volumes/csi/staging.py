@@ -49,6 +49,7 @@ class Staging:
         self._attachments = attachments
         self._volumes: dict[Key, _Volume] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._settled = False
 
     def recover(self, published: dict[str, list[Given]], staged: list[Given]) -> None:
         """Take over what earlier agents have left: all of it counts as in use until somebody lets go."""
@@ -62,6 +63,8 @@ class Staging:
     async def run(self) -> NoReturn:
         """Take back what is used no more, until cancelled."""
         async with asyncio.TaskGroup() as self._group:
+            if self._settled:
+                self.settle()
             await asyncio.get_running_loop().create_future()
         raise AssertionError("only cancellation ends it")
 
@@ -90,7 +93,8 @@ class Staging:
                 self._settle(key, volume)
 
     def settle(self) -> None:
-        """All pods are known: take back what none of them uses."""
+        """All pods are known: take back what none of them uses, at the latest when `run` begins."""
+        self._settled = True
         for key, volume in self._volumes.items():
             self._settle(key, volume)
 

@@ -563,6 +563,18 @@ async def test_what_was_staged_for_nobody_is_taken_back(
         await driver.until(lambda: driver.names()[-1] == "Unstage")
 
 
+async def test_what_was_staged_for_nobody_is_taken_back_however_late_the_agent_runs(
+    root: Path, api: StorageApi, driver: FakeDriver
+) -> None:
+    async with csi_node(root, api) as first:
+        first.claim()
+        driver.before = fails(NodePublishVolumeRequest, "INTERNAL", 1)
+        await refusal(first, pod())
+    async with csi_node(root, api) as second:
+        second.manager._csi.settle()  # before any of its tasks has had a turn
+        await driver.until(lambda: driver.names()[-1] == "Unstage")
+
+
 async def test_a_failure_after_a_restart_keeps_what_the_former_agent_got(
     root: Path, api: StorageApi, driver: FakeDriver
 ) -> None:
