@@ -11,6 +11,7 @@ know how a module is compiled (`compile_worker`, in a process of its own) or run
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -18,6 +19,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import stat
 import sys
 import uuid
@@ -95,7 +97,7 @@ class Compiler:
         path = self._path(digest)
         self._verified.pop(path, None)
         try:
-            await asyncio.to_thread(_remove, self._cache, f"{path.name.partition('-')[0]}-*.cwasm")
+            await asyncio.to_thread(_remove, self._cache, path.name.partition("-")[0])
         except OSError as error:
             raise ProviderError(f"the cache of compiled code: {error}") from error
 
@@ -171,7 +173,7 @@ class Compiler:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IsADirectoryError) as error:
             self._set_aside(path, f"{facts.name}: {error}")
             return None
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
@@ -186,8 +188,10 @@ class Compiler:
     def _set_aside(self, path: Path, reason: str) -> None:
         aside = path.with_suffix(f".corrupt-{uuid.uuid4().hex}")
         _log.error("compiled code %s is set aside as %s: %s", path.name, aside.name, reason)
-        path.with_suffix(".json").unlink(missing_ok=True)
-        path.rename(aside)
+        with contextlib.suppress(FileNotFoundError):
+            path.with_suffix(".json").rename(aside.with_suffix(f"{aside.suffix}.json"))
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(aside)
 
     async def _compile(self, module: Path, digest: str, path: Path) -> Artifact:
         temporary = path.with_suffix(f".new-{uuid.uuid4().hex}")
@@ -265,6 +269,11 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
         await asyncio.wait({task})
 
 
-def _remove(directory: Path, pattern: str) -> None:
-    for path in directory.glob(pattern):
-        path.unlink(missing_ok=True)
+def _remove(directory: Path, name: str) -> None:
+    """All but what another process is compiling now; the facts first, without which there is no code."""
+    for kind in ("json", "cwasm", "corrupt-*"):
+        for path in directory.glob(f"{name}-*.{kind}"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)

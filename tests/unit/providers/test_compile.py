@@ -190,7 +190,9 @@ async def test_damaged_code_is_set_aside_and_compiled_again(
     assert await prepare(cache, module) == artifact
     assert artifact.path.read_bytes() == good
     assert "is set aside" in caplog.text
-    assert len([name for name in names(cache) if ".corrupt-" in name]) == 1
+    assert len([name for name in names(cache) if ".corrupt-" in name and not name.endswith(".json")]) == 1
+    await Compiler(cache).discard(digest_of(module))
+    assert names(cache) == []
 
 
 @pytest.mark.parametrize("damage", [cut, flip])
@@ -321,3 +323,19 @@ async def test_a_module_that_its_disk_has_changed_is_not_compiled(tmp_path: Path
     data[-1] ^= 1
     module.write_bytes(data)
     assert (await Compiler(cache).prepare(module, digest)).kind is ModuleKind.MODULE
+
+
+@pytest.mark.parametrize("suffixes", [(".json",), (".cwasm",), (".json", ".cwasm")])
+async def test_directories_in_the_place_of_compiled_code_are_set_aside(
+    cache: Path, suffixes: tuple[str, ...]
+) -> None:
+    artifact = await prepare(cache, guest("hello"))
+    for suffix in suffixes:
+        artifact.path.with_suffix(suffix).unlink()
+        artifact.path.with_suffix(suffix).mkdir()
+    again = await prepare(cache, guest("hello"))
+    assert again == artifact
+    assert again.path.is_file()
+    assert len([name for name in names(cache) if ".corrupt-" in name]) == 2
+    await Compiler(cache).discard(digest_of(guest("hello")))
+    assert names(cache) == []
