@@ -15,6 +15,7 @@ import asyncio
 import dataclasses
 import hashlib
 import os
+import signal
 import statistics
 import tempfile
 import time
@@ -133,6 +134,8 @@ def main() -> None:
     parser.add_argument("--pods", type=int, default=25, help="pods of a turn")
     parser.add_argument("--rounds", type=int, default=3, help="turns alone and beside")
     options = parser.parse_args()
+    # Ended like interrupted: everything that was started is ended on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with fresh(cluster_binary(default_cache(), Report())) as cluster:
         node = Vkubelet(cluster.ready, cluster.directory)
         try:

@@ -186,6 +186,8 @@ def main() -> int:
     parser.add_argument("--pods", type=int, default=PODS, help="pods in all")
     parser.add_argument("--wave", type=int, default=WAVE, help="pods at once")
     options = parser.parse_args()
+    # Ended like interrupted: everything that was started is ended on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with fresh(cluster_binary(default_cache(), Report())) as cluster:
         node = Vkubelet(cluster.ready, cluster.directory)
         try:
