@@ -27,18 +27,21 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-# Two at a time, as CI has processors: each process of integration tests has a cluster of its own. Their files
-# are in a new directory, which stays when one fails: pytest's own way to remove those of earlier runs ends on
-# the deep trees that a killed run may have left.
-define in_parallel
-	directory=$$(mktemp -d) && $(BIN)/pytest $(1) --numprocesses 2 --dist loadfile --basetemp=$$directory/t && rm -rf $$directory
+# Two at a time, as CI has processors: each process of integration tests has a cluster of its own. What loads the
+# machine more than that runs by itself. The files are in a new directory, which stays when a test fails: pytest's
+# own way to remove those of earlier runs ends on the deep trees that a killed run may have left.
+PARALLEL := --numprocesses 2 --dist loadfile
+
+define in_own_directory
+	directory=$$(mktemp -d) && $(BIN)/pytest $(1) --basetemp=$$directory/t && rm -rf $$directory
 endef
 
 unit: $(LAUNCHER) $(TOOLBOX)
-	$(call in_parallel,tests/unit)
+	$(call in_own_directory,tests/unit $(PARALLEL))
 
 integration: $(LAUNCHER) $(TOOLBOX)
-	$(call in_parallel,tests/integration)
+	$(call in_own_directory,tests/integration $(PARALLEL) -m "not crowded")
+	$(call in_own_directory,tests/integration -m crowded)
 
 # Kubernetes' own node specs against a node here, held against tests/conformance/specs.txt: all of them take most of
 # an hour, the quick ones a few minutes.

@@ -90,25 +90,27 @@ def test_a_server_that_is_restored_from_a_backup_is_believed(
     image = push_guest(own_cluster.registry, "sleep")
     for pod in ("stays", "returns"):
         space.pod(pod, image, nodeName=own.name)
-        space.wait(f"pod/{pod}", "condition=Ready")
+        space.wait(f"pod/{pod}", "condition=Ready", 180)
     before = space.status("stays")["containerStatuses"][0]
     own_cluster.stop()
     shutil.copytree(own_cluster.directory, tmp_path / "backup")
     own_cluster.start()
     space.kubectl("delete", "pod", "returns", "--grace-period=0", "--timeout=30s")
     space.pod("unknown", image, nodeName=own.name)
-    space.wait("pod/unknown", "condition=Ready")
+    space.wait("pod/unknown", "condition=Ready", 180)
     unknown = space.status("unknown")["containerStatuses"][0]["containerID"]
     own_cluster.stop()
     shutil.rmtree(own_cluster.directory)
     shutil.copytree(tmp_path / "backup", own_cluster.directory)
     own_cluster.start()
     # It is another one now that has to be told that the pod runs, and that ends the one it does not know.
-    space.wait("pod/returns", "condition=Ready")
+    space.wait("pod/returns", "condition=Ready", 180)
     space.pod("new", image, nodeName=own.name)
-    space.wait("pod/new", "condition=Ready")
-    space.wait(f"node/{own.name}", "condition=Ready")
+    space.wait("pod/new", "condition=Ready", 180)
+    space.wait(f"node/{own.name}", "condition=Ready", 180)
     after = space.status("stays")["containerStatuses"][0]
     assert (after["containerID"], after["restartCount"]) == (before["containerID"], 0)
     containers = own.directory / "run"
-    eventually(lambda: not list(containers.glob(f"*/containers/{unknown.rpartition('/')[2]}")), "its end")
+    eventually(
+        lambda: not list(containers.glob(f"*/containers/{unknown.rpartition('/')[2]}")), "its end", 120
+    )

@@ -29,7 +29,7 @@ from wasmtime import wat2wasm
 from providers.wasmtime.files import Started, decode_started
 from vkubelet.dev import kubectl
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.crowded]
 
 Json = dict[str, Any]
 

@@ -121,6 +121,7 @@ def test_a_pod_has_no_more_processes_than_the_node_gives_each(
     eventually(
         lambda: any("Resource temporarily unavailable" in text for text in waiting()),
         "a container for which there is no room",
+        120,
     )
     assert len(waiting()) < 10, "some have found room"
     space.pod("modest", actor, "sleep", "600", nodeName=few.name)
