@@ -137,22 +137,21 @@ class LeaseKeeper:
             answer = await self._client.post(LEASES, body, timeout=_REQUEST_TIMEOUT)
         else:
             answer = await self._client.put(f"{LEASES}/{self._name}", body, timeout=_REQUEST_TIMEOUT)
-        self._resource_version = decoder.decode(answer).metadata.resource_version
-        if self._resource_version.isdecimal():
-            self._compare(int(self._resource_version))
+        self._resource_version = self._version(answer)
 
-    def _compare(self, version: int) -> None:
-        """A write's version is the server's latest: if it was once further, all that was read is of no use.
+    def _version(self, answer: bytes) -> str:
+        """The lease's version now. One before the last known is of a server restored from a backup.
 
-        Versions can be compared (KEP-5504). Nothing else tells of a backup that was restored: a watch from a
-        version that is still to come is silent until it comes.
+        Versions can be compared (KEP-5504). Nothing else tells of a restored server: a watch from a version
+        that is still to come is silent until it comes. All that was read of such a server is of no use.
         """
-        if version < self._latest:
-            log.warning(
-                "the API server has gone back from version %d to %d: all is read anew", self._latest, version
-            )
-            self._client.forget_history()
-        self._latest = version
+        version = decoder.decode(answer).metadata.resource_version
+        if version.isdecimal():
+            before, self._latest = self._latest, int(version)
+            if self._latest < before:
+                log.warning("the API server has gone back from version %d: all is read anew", before)
+                self._client.forget_history()
+        return version
 
     async def _read(self) -> str | None:
         try:
@@ -161,4 +160,4 @@ class LeaseKeeper:
             if error.status == 404:
                 return None
             raise
-        return decoder.decode(answer).metadata.resource_version
+        return self._version(answer)

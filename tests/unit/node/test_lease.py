@@ -95,6 +95,11 @@ async def test_a_server_that_has_gone_back_is_noticed(
     assert client.history == 1
     await keeper.renew()
     assert client.history == 1
+    # So much has been written since that a write alone tells nothing.
+    store.objects[PATH]["metadata"]["resourceVersion"] = "41"
+    store.version = 100
+    await keeper.renew()
+    assert client.history == 2
 
 
 async def test_five_tries_with_rising_pauses(store: Store, keeper: LeaseKeeper, clock: Clock) -> None:
