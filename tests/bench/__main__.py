@@ -23,6 +23,8 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "exec": ([], ["--runs", "30", "--size", "128"]),
     "volumes": ([], ["--pods", "100", "--rounds", "2"]),
     "probes": ([], ["3"]),
+    "hostile": ([], ["--pods", "10", "--rounds", "1"]),
+    "soak": ([], ["--pods", "400"]),
 }
 """Benchmarks with a program of their own, with their arguments: as they are, and for a quick look."""
 INTERRUPTED = 130
