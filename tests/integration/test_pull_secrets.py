@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-import requests
+from door import Door, door_to
 from guests import push_guest
 from namespaces import Namespace
 
@@ -20,58 +17,10 @@ pytestmark = pytest.mark.integration
 WORD = "a-word-of-honour"
 
 
-class Door(ThreadingHTTPServer):
-    """In front of the real registry: it lets in whoever knows the word."""
-
-    daemon_threads = True
-
-    def __init__(self, registry: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Visit)
-        self.registry = registry
-        self.asked: list[tuple[str, bool]] = []
-
-    @property
-    def name(self) -> str:
-        return f"127.0.0.1:{self.server_address[1]}"
-
-
-class _Visit(BaseHTTPRequestHandler):
-    server: Door
-
-    def do_GET(self) -> None:
-        wanted = base64.b64encode(f"pods:{WORD}".encode()).decode()
-        let_in = self.headers.get("Authorization") == f"Basic {wanted}"
-        self.server.asked.append((self.path, let_in))
-        if not let_in:
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="private"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        accept = {"Accept": self.headers.get("Accept", "*/*")}
-        url = f"http://{self.server.registry}{self.path}"
-        answer = requests.request(self.command, url, headers=accept, timeout=30)
-        self.send_response(answer.status_code)
-        for name in ("Content-Type", "Docker-Content-Digest", "Content-Length"):
-            if name in answer.headers:
-                self.send_header(name, answer.headers[name])
-        self.end_headers()
-        self.wfile.write(answer.content)
-
-    do_HEAD = do_GET  # noqa: N815  http.server's name for it
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: what was asked is kept."""
-
-
 @pytest.fixture
 def door(cluster: Any) -> Iterator[Door]:
-    with Door(cluster.registry) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield serving
-        serving.shutdown()
-        thread.join()
+    with door_to(cluster.registry, lambda login: login == f"pods:{WORD}") as made:
+        yield made
 
 
 def secret(space: Namespace, name: str, server: str, word: str) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
+from door import Door, door_to
 from guests import build_guest, push_guest
 from namespaces import Namespace
 
@@ -41,55 +38,10 @@ json.dump({{
 """
 
 
-class Door(ThreadingHTTPServer):
-    """In front of the registry: it lets in whoever has the plugin's credentials."""
-
-    daemon_threads = True
-
-    def __init__(self, registry: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Visit)
-        self.registry = registry
-        self.name = f"127.0.0.1:{self.server_address[1]}"
-        self.paths: list[str] = []
-
-
-class _Visit(BaseHTTPRequestHandler):
-    server: Door
-
-    def do_GET(self) -> None:
-        self.server.paths.append(self.path)
-        login = self.headers.get("Authorization", "").removeprefix("Basic ")
-        if not base64.b64decode(login).endswith(b":by-the-plugin"):
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", 'Basic realm="private"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        accept = {"Accept": self.headers.get("Accept", "*/*")}
-        answer = requests.request(
-            self.command, f"http://{self.server.registry}{self.path}", headers=accept, timeout=30
-        )
-        self.send_response(answer.status_code)
-        for name in ("Content-Type", "Docker-Content-Digest", "Content-Length"):
-            if name in answer.headers:
-                self.send_header(name, answer.headers[name])
-        self.end_headers()
-        self.wfile.write(answer.content)
-
-    do_HEAD = do_GET  # noqa: N815  http.server's name for it
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: what was asked is kept."""
-
-
 @pytest.fixture
 def door(cluster: Any) -> Iterator[Door]:
-    with Door(cluster.registry) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield serving
-        serving.shutdown()
-        thread.join()
+    with door_to(cluster.registry, lambda login: login.endswith(":by-the-plugin")) as made:
+        yield made
 
 
 def hosts(directory: Path, name: str, text: str) -> None:
@@ -161,10 +113,10 @@ def test_a_plugin_has_credentials_by_the_pods_service_account(
         space.wait("pod/yes", "condition=Ready")
         assert told.read_text() == f"{door.name}/actor allowed {{'team': 'a'}}\n"
         # It is on the node now, and is the account's, with no more questions to anybody.
-        asked = len(door.paths)
+        asked = len(door.asked)
         space.pod("too", image, "sleep", "600", serviceAccountName="allowed", **on)
         space.wait("pod/too", "condition=Ready")
-        assert len(door.paths) == asked
+        assert len(door.asked) == asked
         space.pod("no", image, "sleep", "600", serviceAccountName="other", **on)
         assert "401" in space.wait_reason("no", "ErrImagePull")["message"]
         assert len(told.read_text().splitlines()) == 1
