@@ -251,8 +251,9 @@ async def test_who_was_refused_is_told_when_it_is_let(server: ObjectServer) -> N
         server.failure = (403, "Forbidden")
         # A busy machine may take longer than that to say no, and then the last version is given.
         with pytest.raises(ReferenceForbiddenError):  # noqa: PT012
-            while True:
-                await references.get(*SETTINGS)
+            async with asyncio.timeout(30):
+                while True:
+                    await references.get(*SETTINGS)
         references.use("pod", [SETTINGS], told)
         server.failure = None
         await told.times(1)

@@ -127,7 +127,7 @@ async def test_a_damaged_record_of_uses_is_set_aside(
 
 @pytest.fixture
 def halfway(registry: Any, stores: Any, tmp_path: Path) -> Any:
-    """A pull that has its config and waits for its module; gives it, and what goes on with it."""
+    """A pull that has its config and waits for its module; gives its store, it, and what lets it go on."""
     registry.image("me/app:v1", MODULE, b'{"config":{"Cmd":["x"]}}', IMAGE_CONFIG)
     go_on = asyncio.Event()
 
@@ -137,13 +137,13 @@ def halfway(registry: Any, stores: Any, tmp_path: Path) -> Any:
 
     registry.faults[f"GET /v2/me/app/blobs/{digests.of(MODULE)}"] = slowly
 
-    async def begun(**options: Any) -> tuple[asyncio.Task[Any], asyncio.Event]:
-        store = stores(registry.address, **options)
+    async def begun() -> tuple[Any, asyncio.Task[Any], asyncio.Event]:
+        store = stores(registry.address)
         pull = asyncio.create_task(store.pull(registry.reference("me/app:v1")))
         await registry.until_asked(f"blobs/{digests.of(MODULE)}")
         for path in (tmp_path / "images/blobs/sha256").iterdir():
             os.utime(path, (0, 0))  # not as fresh as what another process leaves alone
-        return pull, go_on
+        return store, pull, go_on
 
     return begun
 
@@ -151,7 +151,7 @@ def halfway(registry: Any, stores: Any, tmp_path: Path) -> Any:
 async def test_a_pull_begins_anew_when_something_of_it_was_removed(
     registry: Any, stores: Any, halfway: Any, tmp_path: Path
 ) -> None:
-    pull, go_on = await halfway()
+    _, pull, go_on = await halfway()
     await stores(registry.address).remove_unused(lambda _: False)
     assert list((tmp_path / "images/blobs/sha256").iterdir()) == []
     go_on.set()
@@ -163,7 +163,7 @@ async def test_a_pull_begins_anew_when_something_of_it_was_removed(
 async def test_a_pull_whose_content_is_removed_again_and_again_fails(
     registry: Any, halfway: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pull, go_on = await halfway()
+    _, pull, go_on = await halfway()
     monkeypatch.setattr("oci.content.Content.is_here", lambda self: False)
     go_on.set()
     with pytest.raises(StoreError, match="what was pulled was removed meanwhile, 3 times"):
@@ -171,16 +171,14 @@ async def test_a_pull_whose_content_is_removed_again_and_again_fails(
 
 
 async def test_ones_own_pulls_keep_their_content(registry: Any, stores: Any, halfway: Any) -> None:
-    store = stores(registry.address)
+    store, pull, go_on = await halfway()
     registry.image("me/other:v1", MODULE + b"2")
     other = await store.pull(registry.reference("me/other:v1"))
-    requests = len(registry.requests)
-    pull = asyncio.create_task(store.pull(registry.reference("me/app:v1")))
-    _, go_on = await halfway()
+    before = registry.paths()
     assert [image.digest for image in await store.remove_unused(lambda _: False)] == [other.digest]
     go_on.set()
     assert (await pull).config.cmd == ("x",)
-    assert len(registry.requests) > requests
+    assert registry.paths() == before, "nothing was fetched again"
 
 
 async def test_content_that_is_fresh_is_left_to_who_brought_it(
