@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 import yaml
+from found_cgroups import all_cgroups
 from namespaces import Namespace, pod_spec
 from waiting import eventually
 
@@ -281,9 +282,7 @@ class CrashScene:
         logs = (self.directory / "pod-logs").iterdir()
         wrong += [str(path) for path in logs if path.name.rpartition("_")[2] not in uids]
         base = "vkubelet-" + hashlib.sha256(os.fsencode(run / "wasmtime")).hexdigest()[:12]
-        # os.walk does not mind those of others that go meanwhile.
-        groups = (Path(where) for where, _, _ in os.walk("/sys/fs/cgroup"))
-        for path in (group for group in groups if base in group.parts):
+        for path in (group for group in all_cgroups() if base in group.parts):
             name = path.name
             if re.fullmatch("[0-9a-f]{64}", name) and name not in running:
                 wrong.append(f"cgroup {path}")

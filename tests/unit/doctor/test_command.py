@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from found_cgroups import all_cgroups
 
 from vkubelet.cli import main
 from vkubelet.config import Config
@@ -94,5 +95,4 @@ def test_thresholds_that_are_crossed_are_named(tmp_path: Path) -> None:
 
 def test_no_cgroup_is_left(tmp_path: Path) -> None:
     reading.read(config(tmp_path, port=0))
-    left = [path for path in Path("/sys/fs/cgroup").rglob(f"vkubelet-doctor-{os.getpid()}") if path.is_dir()]
-    assert left == []
+    assert [group for group in all_cgroups() if group.name == f"vkubelet-doctor-{os.getpid()}"] == []
