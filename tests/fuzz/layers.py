@@ -13,9 +13,10 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import Protocol
 
 import atheris
+
+from tests.fuzz.source import Source
 
 with atheris.instrument_imports(include=["oci.layers"]):
     from oci import digests
@@ -57,18 +58,6 @@ KINDS = [
     b"K",
     b"g",
 ]
-
-
-class Source(Protocol):
-    """Of atheris' FuzzedDataProvider, what is used here."""
-
-    def ConsumeIntInRange(self, low: int, high: int) -> int: ...  # noqa: N802
-
-    def ConsumeBool(self) -> bool: ...  # noqa: N802
-
-    def ConsumeBytes(self, count: int) -> bytes: ...  # noqa: N802
-
-    def remaining_bytes(self) -> int: ...
 
 
 def made(source: Source) -> bytes:

@@ -8,9 +8,10 @@ compressed header get past zlib.
 from __future__ import annotations
 
 import sys
-from typing import Protocol
 
 import atheris
+
+from tests.fuzz.source import Source
 
 with atheris.instrument_imports(include=["vkubelet.server.streams.spdy"]):
     from vkubelet.server.streams.spdy import frames
@@ -20,18 +21,6 @@ with atheris.instrument_imports(include=["vkubelet.server.streams.spdy"]):
     from vkubelet.server.streams.spdy.session import Session
 
 MAX_STREAMS = 8
-
-
-class Source(Protocol):
-    """Of atheris' FuzzedDataProvider, what is used here."""
-
-    def ConsumeIntInRange(self, low: int, high: int) -> int: ...  # noqa: N802
-
-    def ConsumeBool(self) -> bool: ...  # noqa: N802
-
-    def ConsumeBytes(self, count: int) -> bytes: ...  # noqa: N802
-
-    def remaining_bytes(self) -> int: ...
 
 
 def made(source: Source) -> bytes:
