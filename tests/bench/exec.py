@@ -24,7 +24,7 @@ from guests import build_guest
 
 from oci.push import push_module
 from tests.bench.cluster import Cluster, fresh
-from tests.bench.node import Vkubelet
+from tests.bench.node import Vkubelet, running
 from tests.bench.node_figures import percentile
 from vkubelet.dev import kubectl
 from vkubelet.dev.build import cluster_binary
@@ -227,13 +227,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200, help="commands of each kind, one after the other")
     parser.add_argument("--size", type=int, default=512, help="MiB through a stream")
     options = parser.parse_args()
-    with fresh(cluster_binary(default_cache(), Report())) as cluster:
-        node = Vkubelet(cluster.ready, cluster.directory)
-        try:
-            node.start()
-            uvloop.run(bench(cluster, options.runs, options.size << 20))
-        finally:
-            node.stop()
+    with (
+        fresh(cluster_binary(default_cache(), Report())) as cluster,
+        running(cluster.ready, cluster.directory),
+    ):
+        uvloop.run(bench(cluster, options.runs, options.size << 20))
 
 
 if __name__ == "__main__":

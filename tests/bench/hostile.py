@@ -28,7 +28,7 @@ from namespaces import pod_spec
 
 from tests.bench.client import PODS, PodClient, watching
 from tests.bench.cluster import Cluster, fresh
-from tests.bench.node import Vkubelet
+from tests.bench.node import Vkubelet, running
 from tests.bench.node_figures import percentile
 from tests.bench.pod_start import RATE
 from tests.bench.provider_rate import TMPFS, Bench
@@ -136,13 +136,11 @@ def main() -> None:
     options = parser.parse_args()
     # Ended like interrupted: everything that was started is ended on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with fresh(cluster_binary(default_cache(), Report())) as cluster:
-        node = Vkubelet(cluster.ready, cluster.directory)
-        try:
-            node.start()
-            uvloop.run(beside(cluster, node, options.pods, options.rounds))
-        finally:
-            node.stop()
+    with (
+        fresh(cluster_binary(default_cache(), Report())) as cluster,
+        running(cluster.ready, cluster.directory) as node,
+    ):
+        uvloop.run(beside(cluster, node, options.pods, options.rounds))
     uvloop.run(dying())
 
 

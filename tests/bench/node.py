@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from vkubelet.dev import node, process
@@ -83,6 +85,17 @@ class Vkubelet:
             except (FileNotFoundError, ProcessLookupError):
                 continue  # It ended meanwhile.
         return found
+
+
+@contextlib.contextmanager
+def running(ready: Ready, directory: Path) -> Iterator[Vkubelet]:
+    """A node that is Ready, which ends with the block. Raises DevError."""
+    node = Vkubelet(ready, directory)
+    try:
+        node.start()
+        yield node
+    finally:
+        node.stop()
 
 
 def parent(directory: Path) -> int:

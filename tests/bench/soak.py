@@ -29,7 +29,7 @@ import uvloop
 from providers.wasmtime.hierarchies import Found
 from tests.bench.client import Mounts, PodClient, watching
 from tests.bench.cluster import Cluster, fresh
-from tests.bench.node import Vkubelet
+from tests.bench.node import Vkubelet, running
 from vkubelet.api.client import ApiClient
 from vkubelet.dev.build import cluster_binary
 from vkubelet.dev.layout import default_cache
@@ -188,13 +188,11 @@ def main() -> int:
     options = parser.parse_args()
     # Ended like interrupted: everything that was started is ended on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with fresh(cluster_binary(default_cache(), Report())) as cluster:
-        node = Vkubelet(cluster.ready, cluster.directory)
-        try:
-            node.start()
-            return min(uvloop.run(soak(cluster, node, options.pods, options.wave)), 1)
-        finally:
-            node.stop()
+    with (
+        fresh(cluster_binary(default_cache(), Report())) as cluster,
+        running(cluster.ready, cluster.directory) as node,
+    ):
+        return min(uvloop.run(soak(cluster, node, options.pods, options.wave)), 1)
 
 
 if __name__ == "__main__":

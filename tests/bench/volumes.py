@@ -19,7 +19,7 @@ import uvloop
 from tests.bench.client import Mounts, PodClient, watching
 from tests.bench.cluster import REST, Cluster, fresh, rest
 from tests.bench.idle import cpu_seconds
-from tests.bench.node import Vkubelet
+from tests.bench.node import Vkubelet, running
 from tests.bench.node_figures import percentile
 from tests.bench.pod_start import RATE
 from vkubelet.api.client import ApiClient
@@ -148,13 +148,11 @@ def main() -> None:
     parser.add_argument("--pods", type=int, default=500, help="pods of the burst")
     parser.add_argument("--rounds", type=int, default=4, help=f"turns of {PODS_A_TURN} pods each")
     options = parser.parse_args()
-    with fresh(cluster_binary(default_cache(), Report())) as cluster:
-        node = Vkubelet(cluster.ready, cluster.directory)
-        try:
-            node.start()
-            uvloop.run(measure(cluster, node, options.pods, options.rounds))
-        finally:
-            node.stop()
+    with (
+        fresh(cluster_binary(default_cache(), Report())) as cluster,
+        running(cluster.ready, cluster.directory) as node,
+    ):
+        uvloop.run(measure(cluster, node, options.pods, options.rounds))
 
 
 if __name__ == "__main__":
