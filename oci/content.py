@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from oci.artifact import ImageConfig, SingleModule, read_config
 from oci.errors import ImageError, LostError
-from oci.index import Blob, Entry, Single, Stamp, stamp_of
+from oci.index import Entry, Single, Stamp, stamp_of
 from oci.layers.unpacked import ImageFiles, Layer, Unpacked
 from oci.plan import Plan, disk, kept, layered_config, plan_image
 from oci.reference import Reference
@@ -50,24 +50,22 @@ class Content:
 def complete(reference: Reference, store: Store, unpacked: Unpacked, plan: Plan) -> Content:
     """The image whose blobs are here; its files are unpacked if they are not yet. Raises OciError."""
     layout = plan.layout
-    for blob in plan.blobs:
-        with disk(reference):
-            if not store.has(blob.digest, blob.size):
-                raise LostError(reference, f"blob {blob.digest}: not in the image store")
-    manifests = tuple(Blob(digest, len(kept(reference, store, digest))) for digest in plan.manifests)
-    blobs = tuple(Blob(blob.digest, blob.size) for blob in plan.blobs)
+    with disk(reference):
+        for part in plan.parts:
+            if not store.has(part.digest, part.size):
+                raise LostError(reference, f"{part.digest}: not in the image store")
     if isinstance(layout, SingleModule):
         config = ImageConfig()
         if layout.config is not None:
             config = read_config(kept(reference, store, layout.config.digest), reference)
-        single = Single(layout.module.digest, plan.size, config, (*manifests, *blobs))
+        single = Single(layout.module.digest, plan.size, config, plan.parts)
         return _single(store, plan.digest, single)
     told = layered_config(reference, store, layout, chosen=plan.chosen)
     layers = [
         Layer(store.path(layer.digest), layer.media_type, layer.digest, diff_id)
         for layer, diff_id in zip(layout.layers, told.diff_ids, strict=True)
     ]
-    files = unpacked.files(reference, plan.manifests[-1], layers)
+    files = unpacked.files(reference, plan.manifests[-1].digest, layers)
     with disk(reference):
         record = (str(files.record), files.record.stat().st_size)
     return Content(
@@ -77,7 +75,7 @@ def complete(reference: Reference, store: Store, unpacked: Unpacked, plan: Plan)
         files=files,
         size=plan.size,
         config=told.run,
-        parts=(*((store.location(part.digest), part.size) for part in (*manifests, *blobs)), record),
+        parts=(*((store.location(part.digest), part.size) for part in plan.parts), record),
         digests=plan.digests,
         single=None,
     )

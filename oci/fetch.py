@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from oci import digests
-from oci.artifact import Layered, SingleModule
+from oci.artifact import SingleModule
 from oci.errors import VerificationError
+from oci.index import Blob
 from oci.manifest import MAXIMUM_SIZE, Descriptor
 from oci.package import package
-from oci.plan import Plan, disk, layered_config, plan_image
+from oci.plan import Plan, disk, plan_image
 from oci.reference import Reference
 from oci.registry import CHUNK, Repository
 from oci.store import Store
@@ -86,17 +87,10 @@ def take_in(file: Path, reference: Reference, store: Store) -> Plan:
     store.write(reference, made.config.digest, made.config_data)
     digest = digests.of(made.manifest)
     store.write(reference, digest, made.manifest)
-    size = len(made.manifest) + made.layer.size
-    return Plan(digest, SingleModule(made.layer, None), size, manifests=(digest,))
+    return Plan(digest, SingleModule(made.layer, None), (Blob(digest, len(made.manifest)),))
 
 
 def is_kept(reference: Reference, store: Store, descriptor: Descriptor) -> bool:
     """Whether a blob is here already. Raises StoreError."""
     with disk(reference):
         return store.has(descriptor.digest, descriptor.size)
-
-
-def approve(reference: Reference, store: Store, plan: Plan) -> None:
-    """Look at an image's config, which is here, before the rest is fetched. Raises OciError."""
-    if isinstance(plan.layout, Layered):
-        layered_config(reference, store, plan.layout, chosen=plan.chosen)

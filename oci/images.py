@@ -261,7 +261,8 @@ class ImageStore:
             content = await asyncio.to_thread(self._recall, found)
             self._remember(found, content)
             # Its other name, which tells what containers run.
-            own = await asyncio.to_thread(self._store.index.read, key.by_digest(found.entry.digest))
+            other = key.by_digest(found.entry.digest)
+            own = await asyncio.to_thread(self._store.index.read, other) if other != key else None
             if own is not None:
                 self._remember(own, content)
             image = self._known.get(key, key)

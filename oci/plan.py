@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from oci.artifact import (
     Layered,
@@ -22,6 +22,7 @@ from oci.artifact import (
     select_platform,
 )
 from oci.errors import InvalidManifestError, LostError, StoreError, VerificationError
+from oci.index import Blob
 from oci.manifest import MAXIMUM_SIZE, Descriptor, Index, Manifest, decode
 from oci.reference import Reference
 from oci.store import Store
@@ -29,22 +30,16 @@ from oci.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an image consists of: `digest` is what the reference stands for, `size` all bytes of it.
+    """What an image consists of; `digest` is what the reference stands for.
 
-    `manifests` are the digests of the image's manifest, after that of the index that it is in, if it is in
-    one, which then has it for wasm if `chosen`.
+    `manifests` are the image's manifest, after the index that it is in, if it is in one, which then has it
+    for wasm if `chosen`.
     """
 
     digest: str
     layout: Layout
-    size: int
-    manifests: tuple[str, ...]
+    manifests: tuple[Blob, ...]
     chosen: bool = False
-
-    @property
-    def config(self) -> Descriptor | None:
-        """What says how to run it, to be had before the rest: see `approve`."""
-        return self.layout.config
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -55,16 +50,25 @@ class Plan:
         return tuple({part.digest: part for part in (*config, *parts)}.values())
 
     @property
+    def parts(self) -> tuple[Blob, ...]:
+        """All of it, the manifests first."""
+        return (*self.manifests, *(Blob(blob.digest, blob.size) for blob in self.blobs))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of it."""
+        return sum(part.size for part in self.parts)
+
+    @property
     def digests(self) -> frozenset[str]:
         """Of all of it."""
-        return frozenset((*self.manifests, *(blob.digest for blob in self.blobs)))
+        return frozenset(part.digest for part in self.parts)
 
 
 def plan_image(reference: Reference, digest: str, read: Callable[[str], bytes]) -> Plan:
     """Follow the manifests, at most one index deep; `read` gives one by its digest. Raises ImageError."""
     data = read(digest)
-    size = len(data)
-    manifests, is_chosen = [digest], False
+    manifests, is_chosen = [Blob(digest, len(data))], False
     document: Manifest | Index = decode(data, reference)
     if isinstance(document, Index):
         chosen = select_platform(document, reference)
@@ -73,14 +77,12 @@ def plan_image(reference: Reference, digest: str, read: Callable[[str], bytes]) 
             raise VerificationError(
                 reference, f"manifest {chosen.digest}: {len(data)} bytes, the index says {chosen.size}"
             )
-        size += len(data)
         is_chosen = chosen.platform is not None and is_for_wasm(chosen.platform)
-        manifests.append(chosen.digest)
+        manifests.append(Blob(chosen.digest, len(data)))
         document = decode(data, reference)
         if isinstance(document, Index):
             raise InvalidManifestError(reference, f"manifest {chosen.digest}: an index in an index")
-    plan = Plan(digest, select_layout(document, reference), size, tuple(manifests), is_chosen)
-    return replace(plan, size=size + sum(blob.size for blob in plan.blobs))
+    return Plan(digest, select_layout(document, reference), tuple(manifests), is_chosen)
 
 
 def layered_config(reference: Reference, store: Store, layout: Layered, *, chosen: bool) -> LayeredConfig:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from oci.artifact import Layered
 from oci.auth import Credentials
 from oci.content import Content, complete
 from oci.errors import ImageError, InvalidLayerError, LostError
-from oci.fetch import approve, fetch, is_kept, resolve
+from oci.fetch import fetch, is_kept, resolve
 from oci.flights import SingleFlight, ended
 from oci.layers.unpacked import Unpacked
 from oci.manifest import Descriptor
-from oci.plan import Plan, disk
+from oci.plan import Plan, disk, layered_config
 from oci.reference import Reference
 from oci.registries import Registries
 from oci.registry import Repository
@@ -29,8 +30,8 @@ from oci.store import Store
 Progress = Callable[[Reference, Descriptor, int], None]
 """Whose pull, of what, and how many bytes of it have come."""
 
-Check = Callable[[Repository, str, Sequence[str]], None]
-"""Refuses an image by its digest and those of its manifests, which are here. Raises OciError."""
+Check = Callable[[Repository, Plan], None]
+"""Refuses an image by its plan, whose manifests are here. Raises OciError."""
 
 TRIES = 3
 """How often a pull is begun anew, since another process has removed what was here already."""
@@ -126,12 +127,10 @@ class Puller:
                         plan = await self._call(source, resolve, source.repository, self._store, before())
                         self._plans[pull] = plan
                         if self._check is not None:
-                            await self._call(
-                                source, self._check, source.repository, plan.digest, plan.manifests
-                            )
-                        await self._get_all(source, plan)
+                            await self._call(source, self._check, source.repository, plan)
                         content = present(plan.digest)
                         if content is None or not content.is_here():
+                            await self._get_all(source, plan)
                             content = await self._call(
                                 source, complete, reference, self._store, self._unpacked, plan
                             )
@@ -150,11 +149,12 @@ class Puller:
         return None
 
     async def _get_all(self, source: _Source, plan: Plan) -> None:
-        if plan.config is not None:
-            await self._get_blob(source, plan.config)
-            await self._call(source, approve, source.repository.reference, self._store, plan)
+        reference, layout = source.repository.reference, plan.layout
         for blob in plan.blobs:
             await self._get_blob(source, blob)
+            if isinstance(layout, Layered) and blob.digest == layout.config.digest:
+                # It may say that the rest is not worth to be fetched.
+                await self._call(source, layered_config, reference, self._store, layout, chosen=plan.chosen)
 
     async def _get_blob(self, source: _Source, descriptor: Descriptor) -> None:
         """Have a blob here, by this pull's download or by another's."""

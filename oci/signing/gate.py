@@ -6,11 +6,11 @@ and so that an image that is here already costs a look at the files' stamps. It 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from oci.errors import SignatureError
-from oci.plan import kept
+from oci.plan import Plan, kept
 from oci.reference import Reference
 from oci.registry import Repository
 from oci.signing.errors import PolicyError
@@ -48,17 +48,18 @@ class Gate:
         """Whether it is accepted, without its registry being asked; blocks. Raises SignatureError."""
         return self._recalls(self._in_force(reference), reference, digest)
 
-    def check(self, repository: Repository, digest: str, manifests: Sequence[str]) -> None:
-        """Refuse the image of `digest` that the policy does not accept as what the repository's reference is.
+    def check(self, repository: Repository, plan: Plan) -> None:
+        """Refuse the image that the policy does not accept as what the repository's reference is.
 
-        `manifests` are the digests of its manifests, of which any may be signed, in the store. Blocks.
-        Raises SignatureError, and other OciErrors when a registry cannot be asked.
+        Its manifests, of which any may be signed, are in the store. Blocks. Raises SignatureError, and other
+        OciErrors when a registry cannot be asked.
         """
-        reference = repository.reference
+        reference, digest = repository.reference, plan.digest
         in_force = self._in_force(reference)
         if self._recalls(in_force, reference, digest):
             return
         requirements = in_force.policy.requirements(reference)
+        manifests = tuple(manifest.digest for manifest in plan.manifests)
         found: list[Found] = []
         cause = ""
         if any(requirement.signed is None for requirement in requirements):
