@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from fake_node import Setting, pods_of_a_node
 from serving import serving
+from waiting import until
 
 from vkubelet import otlp, telemetry, tracing
 from vkubelet.api.objects import Pod
@@ -138,9 +139,7 @@ async def test_a_pod_that_never_starts_has_a_trace_that_says_so(setting: Setting
     deleted.metadata.deletion_timestamp = "2026-01-01T00:00:00Z"
     setting.manager.on_change(deleted)
     await setting.told.until(lambda: setting.told.finished)
-    async with asyncio.timeout(20):
-        while spans[-1].name != "pod start":  # noqa: ASYNC110  nothing announces a span
-            await asyncio.sleep(0)
+    await until(lambda: spans[-1].name == "pod start")
     root = next(span for span in spans if span.name == "pod start")
     assert root.error == "it ended before it had started"
     assert next(span for span in spans if span.name == "image").error.startswith("StartError: ")

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from vkubelet.debug import signals
 from vkubelet.debug.state import Diagnosis
@@ -27,9 +28,7 @@ def _ignored_afterwards() -> object:
 
 
 async def written(path: Path) -> dict[str, object]:
-    async with asyncio.timeout(20):
-        while not os.path.exists(path):  # noqa: ASYNC110, ASYNC240, PTH110  nothing announces a file
-            await asyncio.sleep(0.005)
+    await until(path.exists)
     return await asyncio.to_thread(lambda: dict(json.loads(path.read_bytes())))
 
 
@@ -58,9 +57,7 @@ async def test_the_state_is_written_for_its_owner_alone(
 async def test_a_disk_that_does_not_take_it_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with signals.answered(Diagnosis(), tmp_path / "none"):
         os.kill(os.getpid(), signal.SIGUSR1)
-        async with asyncio.timeout(20):
-            while "state not written" not in caplog.text:  # noqa: ASYNC110  nothing announces a record
-                await asyncio.sleep(0.005)
+        await until(lambda: "state not written" in caplog.text)
     assert "0 pods" in caplog.text
 
 

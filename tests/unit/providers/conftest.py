@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import wasmtime
 from guests import GUESTS, build_guest
+from waiting import until
 
 from providers.base import ContainerSpec, ContainerState, Exit
 from providers.wasmtime.native import build
@@ -181,6 +182,13 @@ def log_lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     return [line.partition(" ")[2] for line in path.read_text().splitlines()]
+
+
+async def sleeping(node: Node, **more: Any) -> ContainerState:
+    """A container whose guest has begun, and goes on until it is ended."""
+    state = await node.start(guest("sleep"), **more)
+    await until(lambda: log_lines(state.log_path))
+    return state
 
 
 @pytest.fixture

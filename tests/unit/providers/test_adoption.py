@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from waiting import eventually
+from waiting import until
 
 from providers.base import ContainerState, ExitReason, ProviderError
 from providers.wasmtime import files, processes
@@ -38,10 +38,6 @@ async def kill_launcher(node: Node) -> None:
     old = launcher_of(node)
     os.kill(old, signal.SIGKILL)
     await until(lambda: node.provider._launcher.connection is not None and launcher_of(node) != old)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(eventually, condition, "what the test waits for")
 
 
 def states(found: list[ContainerState]) -> dict[str, ContainerState]:
@@ -274,14 +270,15 @@ async def test_an_idle_launcher_ends_with_its_agent(node: Node) -> None:
     await node.run(guest("hello"))
     launcher = launcher_of(node)
     await node.provider.close()
-    await until(lambda: processes.stat(launcher) is None or _is_zombie(launcher))
+    await until(lambda: _is_over(launcher))
     assert not (node.run_dir / "launcher.sock").exists()
 
 
-def _is_zombie(pid: int) -> bool:
+def _is_over(pid: int) -> bool:
+    """Is it gone, or a zombie?"""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it goes while it is read
         return True
 
 
@@ -293,7 +290,7 @@ async def test_fifty_containers_do_not_notice_a_launcher_that_is_killed(node: No
         await claimed(node, state)
     launcher = launcher_of(node)
     await kill_launcher(node)
-    assert processes.stat(launcher) is None or _is_zombie(launcher)
+    assert _is_over(launcher)
     assert all(processes.stat(state.pid) is not None for state in states)
     for state in states[::10]:
         ended, output, _ = await complete(node, "hello", root=node.provider.root(state.id))
@@ -333,7 +330,7 @@ async def test_what_cannot_be_managed_does_not_go_on(
     await node.vanish()
     damage(node.container(hurt.id) / name)
     assert states(await node.open()) == {other.id: other}
-    await until(lambda: processes.stat(hurt.pid) is None or _is_zombie(hurt.pid))
+    await until(lambda: _is_over(hurt.pid))
     assert not node.container(hurt.id).exists()
     await stop(node)
 

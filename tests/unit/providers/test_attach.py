@@ -8,11 +8,10 @@ import signal
 import socket
 import stat
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from waiting import eventually
+from waiting import until
 
 from providers.base import ContainerState, ExitReason, ProviderError
 
@@ -65,10 +64,6 @@ class Client:
 
 async def attach(node: Node, state: ContainerState) -> Client:
     return Client(await node.provider.attach(state.id))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    await asyncio.to_thread(eventually, condition, "what the test waits for")
 
 
 async def code_of(node: Node) -> int:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from waiting import eventually
+from waiting import until
 
-from providers.base import ContainerState, ExitReason, Group, InvalidSpecError, ProviderError, Streams
+from providers.base import ExitReason, Group, InvalidSpecError, ProviderError, Streams
 from providers.wasmtime import cgroupfs, cgroups, hierarchies
 from providers.wasmtime.cgroupfs import OVERHEAD
 from providers.wasmtime.hierarchies import Hierarchy
 
-from .conftest import Node, assemble, guest, log_lines
+from .conftest import Node, assemble, guest, log_lines, sleeping
 from .test_run import begin, read_until
 
 MIB = 1024 * 1024
@@ -52,12 +49,6 @@ def session_weight(pid: int) -> str:
     """What the kernel weighs a session by, if it does that at all."""
     group = Path(f"/proc/{pid}/autogroup")
     return group.read_text()[group.read_text().index(" ") :] if group.exists() else ""
-
-
-async def sleeping(node: Node, **more: Any) -> ContainerState:
-    state = await node.start(guest("sleep"), **more)
-    await until(lambda: log_lines(state.log_path))
-    return state
 
 
 async def test_what_asks_for_no_processor_time_gives_way_to_all_that_does(node: Node) -> None:
@@ -315,11 +306,6 @@ async def gone(node: Node, container_id: str) -> None:
     """Its cgroups go with it."""
     for hierarchy in node.provider._confinement._cgroups._hierarchies:
         await until(lambda hierarchy=hierarchy: not (hierarchy.base / container_id).exists())
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what announces itself to nobody."""
-    await asyncio.to_thread(eventually, condition, "what the test waits for")
 
 
 GROUP = Group("podtest", memory_limit=4 * LIMIT, cpu_limit=2000, cpu_request=700)

@@ -7,11 +7,10 @@ import dataclasses
 import os
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from waiting import eventually
+from waiting import until
 
 from providers.base import ExitReason, InvalidSpecError, Preopen, ProviderError
 from providers.wasmtime import files, processes
@@ -232,11 +231,6 @@ async def test_what_cannot_be_asked_for(node: Node, tmp_path: Path) -> None:
         await node.provider.remove(spec.id)
     await node.provider.remove("f" * 64)
     await node.provider.kill("f" * 64)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what announces itself to nobody."""
-    await asyncio.to_thread(eventually, condition, "what the test waits for")
 
 
 async def until_claimed(node: Node, container_id: str) -> None:

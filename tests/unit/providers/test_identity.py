@@ -5,7 +5,6 @@ A node that is not root's refuses what it cannot do: run by somebody else, the t
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import os
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import eventually
+from waiting import until
 
-from providers.base import ContainerState, ExitReason, FileMount, Identity, InvalidSpecError, Preopen
+from providers.base import ExitReason, FileMount, Identity, InvalidSpecError, Preopen
 from providers.wasmtime import files
 from providers.wasmtime.confinement import check_identity
 
-from .conftest import Node, guest, log_lines
+from .conftest import Node, guest, log_lines, sleeping
 from .test_run import begin, complete
 
 OTHER = Identity(4711, 4712, (4713, 4714))
@@ -50,13 +49,6 @@ def fields(node: Node, **more: Any) -> dict[str, Any]:
 def status(pid: int) -> dict[str, list[str]]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
-
-
-async def sleeping(node: Node, **more: Any) -> ContainerState:
-    """A container whose guest has begun."""
-    state = await node.start(guest("sleep"), **more)
-    await until(lambda: log_lines(state.log_path))
-    return state
 
 
 @as_root
@@ -253,8 +245,3 @@ def test_who_may_become_nobody_else_is_told_so(wanted: Identity, message: str) -
     with pytest.raises(InvalidSpecError) as raised:
         check_identity(wanted, OWN)
     assert str(raised.value) == f"identity: {message}"
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what announces itself to nobody."""
-    await asyncio.to_thread(eventually, condition, "what the test waits for")

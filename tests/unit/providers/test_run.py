@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import eventually
+from waiting import until
 
 from providers.base import Exit, ExitReason, InvalidSpecError, Preopen, ProviderError, Streams
 from providers.wasmtime import processes
@@ -397,8 +397,3 @@ async def test_an_agent_that_closes_ends_it(other: Node) -> None:
     await until(lambda: processes.stat(launcher) is None or not (other.run_dir / "launcher.sock").exists())
     other.provider = None
     await stop(other)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what announces itself to nobody."""
-    await asyncio.to_thread(eventually, condition, "what the test waits for")

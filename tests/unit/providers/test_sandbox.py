@@ -6,7 +6,6 @@ machine that runs the tests does not have, the tests of it are skipped for, by n
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import resource
@@ -18,12 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from waiting import eventually
 
 from providers.base import Preopen
 from providers.wasmtime.native import build
 
-from .conftest import NATIVE_TESTS, VARIANTS, Node, guest, log_lines, native
+from .conftest import NATIVE_TESTS, VARIANTS, Node, native, sleeping
 from .test_identity import status
 
 SOURCES = ("calls.c", "landlock.c", "sandbox.c", "seccomp.c")
@@ -199,8 +197,7 @@ def test_the_numbers_of_another_architecture_end_it(
 
 async def test_a_container_is_in_all_that_is_told(node: Node) -> None:
     found = node.provider.capabilities().sandbox
-    state = await node.start(guest("sleep"))
-    await begun(state.log_path)
+    state = await sleeping(node)
     its = status(state.pid)
     assert its["NoNewPrivs"] == ["1"]
     assert its["Seccomp"] == ["0" if found.get("seccomp") else "2"]
@@ -214,11 +211,9 @@ async def test_a_container_is_in_all_that_is_told(node: Node) -> None:
 async def test_a_container_has_no_file_of_the_launcher_or_of_another(node: Node, tmp_path: Path) -> None:
     (tmp_path / "volume").mkdir()
     for _ in range(3):  # of which the launcher keeps the code open
-        other = await node.start(guest("sleep"), stdin=True)
-        await begun(other.log_path)
+        await sleeping(node, stdin=True)
     volume = Preopen(tmp_path / "volume", "/volume")
-    state = await node.start(guest("sleep"), stdin=True, preopens=(volume,))
-    await begun(state.log_path)
+    state = await sleeping(node, stdin=True, preopens=(volume,))
     # Its standard error is the launcher's, for what the library says when it fails.
     code = node.provider.spec(state.id).artifact.path
     its = {"/dev/null", str(node.run_dir / "launcher.log"), str(code), str(volume.host)}
@@ -234,7 +229,3 @@ def opened(pid: int) -> set[str]:
     """The files that a process has open, by their paths."""
     found = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
     return {path for path in found if path.startswith("/")}
-
-
-async def begun(log: Path) -> None:
-    await asyncio.to_thread(eventually, lambda: log_lines(log), "the guest's first line")

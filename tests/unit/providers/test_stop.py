@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import eventually
+from waiting import until
 
 from providers.base import ContainerState, Exit, ExitReason
 
@@ -121,11 +119,6 @@ async def test_a_later_agent_asks_too(node: Node) -> None:
     assert [found.id for found in await node.open()] == [state.id]
     await node.provider.stop(state.id, LONG)
     assert (await end_of(node)).code == 0
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what announces itself to nobody."""
-    await asyncio.to_thread(eventually, condition, "what the test waits for")
 
 
 async def test_the_mount_point_can_be_seen(node: Node, tmp_path: Path) -> None:
