@@ -17,11 +17,10 @@ import msgspec
 
 from oci import digests
 from oci.errors import InvalidManifestError, NotFoundError
-from oci.manifest import INDEX, MANIFEST, Descriptor, Index, decode
+from oci.manifest import EMPTY, INDEX, MANIFEST, Descriptor, Index, decode
 from oci.registry import Repository
 
 _EMPTY = b"{}"
-_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ def attach(repository: Repository, subject: Descriptor, attachment: Attachment) 
     """
     with attachment.file.open("rb") as content:
         layer = Descriptor(attachment.media_type, digests.of_file(content), content.tell())
-        config = Descriptor(_EMPTY_TYPE, digests.of(_EMPTY), len(_EMPTY))
+        config = Descriptor(EMPTY, digests.of(_EMPTY), len(_EMPTY))
         repository.upload_missing(config, io.BytesIO(_EMPTY))
         repository.upload_missing(layer, content)
     title = {"org.opencontainers.image.title": attachment.file.name}
@@ -48,20 +47,26 @@ def attach(repository: Repository, subject: Descriptor, attachment: Attachment) 
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "artifactType": attachment.media_type,
-            "config": _named(config),
-            "layers": [{**_named(layer), "annotations": title}],
-            "subject": _named(subject),
+            "config": config.document(),
+            "layers": [{**layer.document(), "annotations": title}],
+            "subject": subject.document(),
         }
     )
     digest = digests.of(manifest)
     if repository.upload_manifest(MANIFEST, manifest, digest) != subject.digest:
-        entry = {**_named(Descriptor(MANIFEST, digest, len(manifest))), "artifactType": attachment.media_type}
+        entry = {
+            **Descriptor(MANIFEST, digest, len(manifest)).document(),
+            "artifactType": attachment.media_type,
+        }
         _list(repository, subject.digest, entry)
     return digest
 
 
 def fallback_tag(digest: str) -> str:
-    """The tag of the list that clients keep in registries without the referrers API."""
+    """The tag of the list that clients keep in registries without the referrers API.
+
+    By the distribution specification's "Referrers Tag Schema" it has at most 64 characters of the digest.
+    """
     algorithm, _, encoded = digest.partition(":")
     return f"{algorithm}-{encoded[:64]}"
 
@@ -81,7 +86,3 @@ def _list(repository: Repository, subject: str, entry: dict[str, Any]) -> None:
     if all(other.get("digest") != entry["digest"] for other in document["manifests"]):
         document["manifests"].append(entry)
         repository.upload_manifest(INDEX, msgspec.json.encode(document), tag)
-
-
-def _named(descriptor: Descriptor) -> dict[str, Any]:
-    return {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size}

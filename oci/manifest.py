@@ -6,7 +6,7 @@ what does not says which field is wrong. It must not know what an image is used 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -23,6 +23,9 @@ DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 MANIFESTS = (MANIFEST, DOCKER_MANIFEST)
 INDEXES = (INDEX, DOCKER_INDEX)
+
+EMPTY = "application/vnd.oci.empty.v1+json"
+"""Of a config or layer that says nothing, whose content is `{}`."""
 
 Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -47,6 +50,10 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     size: Size
     platform: Platform | None = None
     artifact_type: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """What any document that speaks of the content says."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
 
 
 class Manifest(msgspec.Struct, frozen=True):

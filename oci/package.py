@@ -52,9 +52,9 @@ def package(
     manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": _named(config),
+        "config": config.document(),
         # By its title `oras pull` writes it to a file.
-        "layers": [{**_named(layer), "annotations": {"org.opencontainers.image.title": file.name}}],
+        "layers": [{**layer.document(), "annotations": {"org.opencontainers.image.title": file.name}}],
     }
     if annotations:
         manifest["annotations"] = dict(sorted(annotations.items()))
@@ -74,7 +74,3 @@ def _config(file: Path, layer: str) -> dict[str, Any]:
     if found is not None:
         config["component"] = {"imports": list(found.imports), "exports": list(found.exports)}
     return config
-
-
-def _named(descriptor: Descriptor) -> dict[str, Any]:
-    return {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size}

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 
 from oci import digests
+from oci.attachment import fallback_tag
 from oci.errors import InvalidManifestError, NotFoundError, RegistryProtocolError
-from oci.manifest import Descriptor, Index, decode
+from oci.manifest import EMPTY, Descriptor, Index, decode
 from oci.registry import Repository
 from oci.signing.errors import SignatureProblem
 from oci.signing.signature import BUNDLE, SIMPLE, Signature, bundle, simple
@@ -25,7 +26,7 @@ MOST = 32
 MAXIMUM_SIZE = 1024 * 1024
 """Bytes of one signature's blob."""
 
-_UNTOLD = ("", "application/vnd.oci.empty.v1+json")
+_UNTOLD = ("", EMPTY)
 """What some registries and clients list a bundle as, whose manifest has its type."""
 
 
@@ -51,7 +52,7 @@ def signatures(repository: Repository, manifests: Mapping[str, bytes]) -> Iterat
 
 
 def _simple(repository: Repository, digest: str) -> list[Found]:
-    tag = _tag(digest) + ".sig"
+    tag = f"{digest.replace(':', '-')}.sig"
 
     def read(layer: _Layer, data: bytes) -> Signature:
         return simple(data, layer.annotations)
@@ -76,7 +77,7 @@ def _referrers(repository: Repository, digest: str) -> list[Descriptor]:
     except (NotFoundError, RegistryProtocolError):
         # The registry has not the API: then it is clients that keep the list.
         try:
-            _, data = repository.manifest(_tag(digest))
+            _, data = repository.manifest(fallback_tag(digest))
         except NotFoundError:
             return []
     document = decode(data, repository.reference)
@@ -125,7 +126,3 @@ def _blob(repository: Repository, layer: _Layer) -> bytes:
     if not digests.matches(layer.digest, data):
         raise SignatureProblem(f"its content is not that of {layer.digest}")
     return data
-
-
-def _tag(digest: str) -> str:
-    return digest.replace(":", "-")

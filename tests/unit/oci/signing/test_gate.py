@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from signer import BUNDLE, SIMPLE, Signer, payload, statement
 
+from oci import digests
 from oci.errors import NotFoundError, RegistryUnavailableError, SignatureError
 from oci.images import ImageStore
 from oci.manifest import INDEX, MANIFEST
@@ -238,6 +239,22 @@ async def test_a_registry_without_the_referrers_api(node: Node, status: int) -> 
     node.registry.faults["/referrers/"] = node.registry.status(status)
     node.refer(digest, node.bundle(node.signer.bundle(statement(digest))), api=False)
     await node.pull()
+
+
+async def test_the_fallback_tag_of_a_long_digest_is_cut(node: Node) -> None:
+    node.write("digestOnly")
+    node.registry.image("team/app:v1")
+    manifests = node.registry.manifests
+    media_type, data = manifests["/v2/team/app/manifests/v1"]
+    digest = digests.of(data, "sha512")
+    manifests[f"/v2/team/app/manifests/{digest}"] = media_type, data
+    node.registry.faults["/referrers/"] = node.registry.status(404)
+    bundle = node.bundle(node.signer.bundle(statement(digest)))
+    tag = f"sha512-{digest.partition(':')[2][:64]}"
+    node.registry.document(
+        f"team/app:{tag}", {"schemaVersion": 2, "mediaType": INDEX, "manifests": [bundle]}, INDEX
+    )
+    await node.pull(f"team/app@{digest}")
 
 
 @pytest.mark.parametrize(
