@@ -44,9 +44,9 @@ def of(data: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
-def of_file(file: io.BufferedReader) -> str:
+def of_file(file: io.BufferedReader, algorithm: str = "sha256") -> str:
     """The digest of what is left of an open file."""
-    return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def matches(digest: str, data: bytes) -> bool:

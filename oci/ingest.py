@@ -13,7 +13,7 @@ import io
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Ingest:
     def sweep(self) -> None:
         """Remove what no process is writing to any more. Raises OSError."""
         for path in self.directory.iterdir():
-            _remove_abandoned(path)
+            remove_abandoned(path, Path.unlink)
 
     @contextlib.contextmanager
     def file(self, prefix: str, final: Path, *, durable: bool = True) -> Iterator[io.FileIO]:
@@ -72,7 +72,8 @@ def _create(path: Path) -> io.FileIO:
         file.close()  # another process swept it away before it was locked
 
 
-def _remove_abandoned(path: Path) -> None:
+def remove_abandoned(path: Path, remove: Callable[[Path], object]) -> None:
+    """Remove a file or directory that no process has locked any more. Raises OSError."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -80,9 +81,10 @@ def _remove_abandoned(path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.info("image store: %s is being written by another process", path)
+        log.info("image store: %s is in use by another process", path)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            remove(path)
     finally:
         os.close(descriptor)
 

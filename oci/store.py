@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import io
 import logging
 import os
@@ -144,15 +143,15 @@ class Store:
         path = self.path(digest)
         try:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, digest.partition(":")[0]).hexdigest()
+                found = digests.of_file(file, digest.partition(":")[0])
         except FileNotFoundError:
             return True
         except IsADirectoryError:
             self.set_aside(path, "a directory")
             return False
-        if found == digest.partition(":")[2]:
+        if found == digest:
             return True
-        self.set_aside(path, f"its content is {digest.partition(':')[0]}:{found}")
+        self.set_aside(path, f"its content is {found}")
         return False
 
     def write(self, reference: Named, digest: str, data: bytes) -> None:

@@ -27,7 +27,6 @@ _WHITEOUT = ".wh."
 _OF_TOOLS = ".wh..wh."
 """How names begin that tell one tool something, and nobody else (AUFS)."""
 _OPAQUE = ".wh..wh..opq"
-_LEFT_OUT = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE, Kind.FIFO)
 
 
 class Unpacker:
@@ -76,7 +75,7 @@ class Unpacker:
 
     def _change(self, entry: Entry, parts: list[str], content: Callable[[], Iterable[bytes]]) -> None:
         tree = self._tree
-        if parts and any(part.startswith(_WHITEOUT) for part in parts):
+        if _is_whiteout(parts):
             self._hide(parts)
         elif entry.kind is Kind.DIRECTORY:
             tree.directory(parts, entry.mode, entry.uid, entry.gid, entry.mtime)
@@ -88,7 +87,7 @@ class Unpacker:
             tree.symbolic_link(parts, entry.link, entry.uid, entry.gid, entry.mtime)
         elif entry.kind is Kind.HARD_LINK:
             tree.hard_link(parts, parts_of(entry.link))
-        elif entry.kind in _LEFT_OUT:
+        else:  # a device node or a pipe
             tree.nothing(parts)
             self.left_out += 1
 

@@ -59,11 +59,8 @@ NOT_DISTRIBUTED = frozenset(
 _WINDOW_LOG = 26
 """Of the bytes that zstd may look back, the logarithm: what is read keeps as many in memory."""
 
-
 MAXIMUM_UNPACKED = 8 << 30
 """Bytes that all layers of an image may have together, unpacked."""
-_WINDOW_LOG = 26
-"""Of the bytes that zstd may look back, the logarithm: what is read keeps as many in memory."""
 _CHUNK = 256 * 1024
 
 

@@ -6,11 +6,13 @@ It exists to hold what may be made, replaced and removed in it, and by which lay
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 
+from oci.ingest import write
 from oci.layers.errors import LayerError
 from oci.layers.walk import DIRECTORY, Walk, check_name, check_path, walking
 
@@ -78,14 +80,11 @@ class Tree:
         with self._parent(parts) as (place, name):
             parent = place.directory
             self._remove(name, parent)
-            opened = os.open(name, _FILE, 0o600, dir_fd=parent)
-            try:
+            with io.FileIO(os.open(name, _FILE, 0o600, dir_fd=parent), "wb") as file:
                 for piece in content:
-                    _write(opened, piece)
-                self._describe(opened, mode | stat.S_IRUSR, uid, gid)
-                os.utime(opened, ns=(_time(mtime), _time(mtime)))
-            finally:
-                os.close(opened)
+                    write(file, piece)
+                self._describe(file.fileno(), mode | stat.S_IRUSR, uid, gid)
+                os.utime(file.fileno(), ns=(_time(mtime), _time(mtime)))
 
     def symbolic_link(self, parts: Sequence[str], target: str, uid: int, gid: int, mtime: int) -> None:
         """Make a link, whose target is nobody's business before it is followed."""
@@ -194,12 +193,6 @@ def _status(name: str, parent: int) -> os.stat_result | None:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return None
-
-
-def _write(opened: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(opened, left) :]
 
 
 def _time(mtime: int) -> int:

@@ -26,6 +26,7 @@ from pathlib import Path
 import msgspec
 
 from oci.errors import InvalidLayerError, Named, StoreError
+from oci.ingest import remove_abandoned
 from oci.layers.apply import Unpacker
 from oci.layers.compression import ARCHIVES
 from oci.layers.contents import Contents, is_unchanged, survey
@@ -74,7 +75,7 @@ class Unpacked:
         """Make the directory, and remove what a crash left. Raises OSError."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._root.glob(".*-*"):
-            _remove_abandoned(path)
+            remove_abandoned(path, shutil.rmtree)
 
     def files(self, reference: Named, digest: str, layers: Sequence[Layer]) -> ImageFiles:
         """The files of the image whose manifest has this digest; made if they are not there in full.
@@ -138,21 +139,30 @@ class Unpacked:
         old = self._root / f".old-{secrets.token_hex(8)}"
         with contextlib.suppress(FileNotFoundError):  # another process was faster
             path.rename(old)
-        _remove_abandoned(old)
+        remove_abandoned(old, shutil.rmtree)
 
     @contextlib.contextmanager
     def _fresh(self) -> Iterator[Path]:
         """A new directory, locked for as long as it is used: that tells it from what a crash left."""
-        path = self._root / f".new-{secrets.token_hex(8)}"
-        path.mkdir(mode=0o700)
-        opened = os.open(path, _DIRECTORY)
+        path, opened = self._create()
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX)
             yield path
         finally:
             os.close(opened)
             if path.exists():
                 shutil.rmtree(path)
+
+    def _create(self) -> tuple[Path, int]:
+        """A new directory, open and locked."""
+        while True:
+            path = self._root / f".new-{secrets.token_hex(8)}"
+            path.mkdir(mode=0o700)
+            with contextlib.suppress(FileNotFoundError):  # another process swept it away
+                opened = os.open(path, _DIRECTORY)
+                fcntl.flock(opened, fcntl.LOCK_EX)
+                if os.fstat(opened).st_nlink:
+                    return path, opened
+                os.close(opened)  # before it was locked
 
 
 def _make(reference: Named, directory: Path, layers: Sequence[Layer]) -> Contents:
@@ -186,19 +196,3 @@ def _failures(reference: Named, root: Path) -> Iterator[None]:
     except OSError as error:
         cause = f"unpacking in {root}: {error.strerror or error}"
         raise StoreError(reference, cause) from error
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove a directory that no process is working in any more."""
-    try:
-        opened = os.open(path, _DIRECTORY)
-    except FileNotFoundError:
-        return  # another process was faster
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("image store: %s is in use by another process", path)
-    else:
-        shutil.rmtree(path)
-    finally:
-        os.close(opened)

@@ -306,7 +306,7 @@ async def test_a_full_disk_is_told(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("oci.layers.tree._write", full)
+    monkeypatch.setattr("oci.layers.tree.write", full)
     with pytest.raises(StoreError, match=r"unpacking in .*: No space left on device"):
         await store.pull(registry.reference("me/app:v1"))
     assert list((tmp_path / "images/unpacked").iterdir()) == []

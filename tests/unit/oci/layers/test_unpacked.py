@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tars import TAR, archive, member
@@ -85,3 +88,27 @@ def test_what_another_makes_is_left_alone(tmp_path: Path, layer: Layer) -> None:
         ours.remove_all_but([])
         assert (fresh / "rootfs").is_dir()
     assert list((tmp_path / "unpacked").iterdir()) == []
+
+
+@pytest.mark.parametrize("when", ["open", "flock"])
+def test_what_another_sweeps_away_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    root = tmp_path / "unpacked"
+    unpacked = Unpacked(root)
+    unpacked.open()
+    module = {"open": os, "flock": fcntl}[when]
+    real = getattr(module, when)
+    swept: list[Path] = []
+
+    def slow(*arguments: Any, **keywords: Any) -> Any:
+        if not swept:
+            swept.extend(root.iterdir())
+            swept[0].rmdir()
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(module, when, slow)
+    with unpacked._fresh() as fresh:
+        assert swept
+        assert [*root.iterdir()] == [fresh] != swept
+    assert [*root.iterdir()] == []
