@@ -152,7 +152,7 @@ class Authenticator:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise TokenServiceError(f"the token service {parts.hostname} gave no token: {error}") from error
         token = answer.token or answer.access_token
-        if not token or not token.isascii() or not token.isprintable():
+        if not token or not _can_be_sent(token):
             raise TokenServiceError(f"the token service {parts.hostname} gave no token")
         return token
 
@@ -171,9 +171,13 @@ class Authenticator:
 
 
 def _sendable(token: str) -> str:
-    if not token.isascii() or not token.isprintable():
+    if not _can_be_sent(token):
         raise TokenServiceError("the registry token is no text that can be sent")
     return token
+
+
+def _can_be_sent(token: str) -> bool:
+    return token.isascii() and token.isprintable()
 
 
 def _basic(credentials: Credentials) -> str:

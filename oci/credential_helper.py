@@ -17,7 +17,7 @@ import msgspec
 
 from oci import program
 from oci.auth import Credentials
-from oci.keyring import Key, Keyring, KeyringError, read_config
+from oci.keyring import Key, Keyring, KeyringError, decoded, read_config
 from oci.reference import DEFAULT_REGISTRY, LEGACY_DEFAULT_REGISTRY, Reference
 
 DEADLINE = 30.0
@@ -71,10 +71,7 @@ async def lookup(
 
 def helper_for(data: bytes, reference: Reference) -> Helper | None:
     """The program that has the registry's credentials, None for the configuration. Raises KeyringError."""
-    try:
-        configuration = msgspec.json.decode(data, type=_Configuration)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise KeyringError(str(error) or type(error).__name__) from None
+    configuration = decoded(data, _Configuration)
     registry = reference.registry
     names = _HUB_NAMES if registry == DEFAULT_REGISTRY else (registry,)
     helpers = configuration.cred_helpers or {}

@@ -23,6 +23,11 @@ class Named(Protocol):
     def identifier(self) -> str: ...  # noqa: D102
 
 
+def printable(text: str) -> str:
+    """Somebody else's words in one line: what cannot be printed is a space."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 class OciError(Exception):
     """No image, and why."""
 

@@ -23,6 +23,7 @@ from oci.errors import (
     RegistryProtocolError,
     RegistryUnavailableError,
     UnauthorizedError,
+    printable,
 )
 from oci.hosts import HostsError
 from oci.proxies import ProxyError
@@ -132,7 +133,7 @@ def _registry_text(response: requests.Response) -> str:
     except (urllib3.exceptions.HTTPError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
     text = "; ".join(problem.message or problem.code for problem in problems)
-    return "".join(char if char.isprintable() else " " for char in text)[:_ERROR_TEXT].strip()
+    return printable(text)[:_ERROR_TEXT].strip()
 
 
 def _plain(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from oci.auth import Credentials
 from oci.reference import DEFAULT_REGISTRY, LEGACY_DEFAULT_REGISTRY, Reference
 
 Source = TypeVar("Source")
+T = TypeVar("T")
 
 
 class KeyringError(Exception):
@@ -72,20 +73,21 @@ class _Configuration(msgspec.Struct):
 
 def read_config(data: bytes, source: Source) -> list[Key[Source]]:
     """The keys of a `config.json`, or of a secret's `.dockerconfigjson`. Raises KeyringError."""
-    try:
-        auths = msgspec.json.decode(data, type=_Configuration).auths
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise KeyringError(_plain(error)) from None
-    return _keys(auths or {}, source)
+    return _keys(decoded(data, _Configuration).auths or {}, source)
 
 
 def read_legacy_config(data: bytes, source: Source) -> list[Key[Source]]:
     """The keys of a `.dockercfg`, which is what `auths` became. Raises KeyringError."""
+    return _keys(decoded(data, dict[str, _Entry | None]), source)
+
+
+def decoded(data: bytes, kind: type[T]) -> T:
+    """A configuration as JSON of this type. Raises KeyringError."""
     try:
-        auths = msgspec.json.decode(data, type=dict[str, _Entry | None])
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise KeyringError(_plain(error)) from None
-    return _keys(auths, source)
+        text = "JSON is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise KeyringError(text) from None
 
 
 def _keys(auths: dict[str, _Entry | None], source: Source) -> list[Key[Source]]:
@@ -147,7 +149,3 @@ def matches(place: str, target: str) -> bool:
             for label, one in zip(labels, target_labels, strict=True)
         )
     )
-
-
-def _plain(error: Exception) -> str:
-    return "JSON is nested too deeply" if isinstance(error, RecursionError) else str(error)

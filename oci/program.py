@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from oci.errors import printable
+
 _TOLD = 300
 
 
@@ -32,8 +34,7 @@ class Answer:
     @property
     def complaint(self) -> str:
         """The end of what it wrote to its standard error, in one printable line."""
-        text = self.errors.decode(errors="replace").strip()[-_TOLD:]
-        return "".join(char if char.isprintable() else " " for char in text)
+        return printable(self.errors.decode(errors="replace").strip()[-_TOLD:])
 
 
 async def ask(

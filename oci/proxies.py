@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-_PORTS = {"http": 80, "https": 443}
+PORTS = {"http": 80, "https": 443}
+"""Those that a URL of the scheme leads to unless it says another."""
 
 
 class ProxyError(Exception):
@@ -31,7 +32,7 @@ class Proxies:
         parts = urlsplit(url)
         variable, proxy = ("HTTP_PROXY", self.http) if parts.scheme == "http" else ("HTTPS_PROXY", self.https)
         host = (parts.hostname or "").rstrip(".")
-        if not proxy or _is_direct(host, parts.port or _PORTS.get(parts.scheme, 0), self.direct):
+        if not proxy or _is_direct(host, parts.port or PORTS.get(parts.scheme, 0), self.direct):
             return None
         return _checked(proxy, variable)
 
@@ -55,7 +56,7 @@ def _checked(proxy: str, variable: str) -> str:
         proxy = f"http://{proxy}"
     try:
         parts = urlsplit(proxy)
-        is_usable = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+        is_usable = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_usable = False
     if not is_usable:

@@ -94,7 +94,7 @@ class Repository:
                 digest: str = response.headers.get("Docker-Content-Digest", "")
                 return digest if response.status_code == 200 and digests.valid(digest) else None
 
-        return self._first(_needed(identifier), "manifest", ask, lambda answer: answer is not None)
+        return self._first(_needed(identifier), "manifest", ask)
 
     def manifest(self, identifier: str) -> tuple[str, bytes]:
         """A manifest by tag or digest, verified: its digest and its bytes. Raises OciError."""
@@ -250,14 +250,8 @@ class Repository:
             raise RegistryHostsError(self.reference, f"{subject}: no host has the capability {capability}")
         return able
 
-    def _first(
-        self,
-        capability: Capability,
-        subject: str,
-        ask: Callable[[Endpoint], T],
-        is_enough: Callable[[T], bool] = lambda _: True,
-    ) -> T:
-        """The answer of the first host that has one, or the last answer. Raises OciError."""
+    def _first(self, capability: Capability, subject: str, ask: Callable[[Endpoint], T]) -> T:
+        """The first answer of a host that is not None, else the last host's. Raises OciError."""
         failed: list[tuple[str, ImageError]] = []
         hosts = self._able(capability, subject)
         for host in hosts:
@@ -266,7 +260,7 @@ class Repository:
             except ImageError as error:
                 self._go_on(host, error, failed)
             else:
-                if is_enough(answer) or host == hosts[-1]:
+                if answer is not None or host == hosts[-1]:
                     return answer
         raise together(self.reference, failed, subject)
 

@@ -248,7 +248,7 @@ def same_origin(one: str, other: str) -> bool:
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
-    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    port = parts.port or proxies.PORTS.get(parts.scheme)
     return parts.scheme, parts.hostname, port
 
 
