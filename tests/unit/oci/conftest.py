@@ -289,3 +289,18 @@ def stores(tmp_path: Path) -> Stores:
 def store(stores: Stores, registry: Registry, other_registry: Registry) -> ImageStore:
     """A store that may ask both registries over plain HTTP and waits a second for an answer."""
     return stores(registry.address, other_registry.address, read_timeout=1.0, connect_timeout=1.0)
+
+
+@pytest.fixture
+def configured(stores: Stores, tmp_path: Path) -> Callable[..., ImageStore]:
+    """A store that reads a hosts.toml for the registry `upstream.example`, or for another."""
+
+    def opened(text: str, *, name: str = "upstream.example", insecure: tuple[str, ...] = ()) -> ImageStore:
+        directory = tmp_path / "certs.d" / name
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "hosts.toml").write_text(text)
+        return stores(
+            *insecure, registry_config_dir=tmp_path / "certs.d", connect_timeout=1.0, read_timeout=1.0
+        )
+
+    return opened

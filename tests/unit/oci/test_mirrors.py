@@ -4,26 +4,20 @@ import asyncio
 import base64
 import json
 import re
-import ssl
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from aiohttp import web
-from authority import Authority
 
 from oci import digests
 from oci.auth import Credentials
 from oci.errors import (
     NotFoundError,
     RegistryHostsError,
-    RegistryProtocolError,
     RegistryUnavailableError,
     UnauthorizedError,
     VerificationError,
 )
 from oci.hosts import Host
-from oci.images import ImageStore
 from oci.manifest import MANIFEST
 from oci.reference import parse
 from oci.registry import Repository
@@ -31,21 +25,6 @@ from oci.registry import Repository
 MODULE = b"\0asm\1\0\0\0" + bytes(range(256)) * 4000
 ME = Credentials("me", "pass:word")
 BASIC = "Basic " + base64.b64encode(b"me:pass:word").decode()
-
-
-@pytest.fixture
-def configured(stores, registry, tmp_path: Path) -> Callable[..., ImageStore]:
-    """A store that reads a hosts.toml for the registry `upstream.example`, or for another."""
-
-    def opened(text: str, *, name: str = "upstream.example", insecure: tuple[str, ...] = ()) -> ImageStore:
-        directory = tmp_path / "certs.d" / name
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "hosts.toml").write_text(text)
-        return stores(
-            *insecure, registry_config_dir=tmp_path / "certs.d", connect_timeout=1.0, read_timeout=1.0
-        )
-
-    return opened
 
 
 async def test_a_mirror_is_asked_in_the_registrys_name(registry, configured) -> None:
@@ -243,185 +222,6 @@ class TestWhoGetsWhat:
         store = configured(f'server = "http://{registry.address}"\n[header]\nx-key = "secret"')
         assert await store.pull(parse("upstream.example/me/app:v1"))
         assert "x-key" not in other_registry.requests[0].headers
-
-
-class TestTls:
-    @pytest.fixture
-    def authority(self, tmp_path: Path) -> Authority:
-        made = Authority(tmp_path, "a private authority")
-        directory = tmp_path / "certs.d" / "upstream.example"
-        directory.mkdir(parents=True)
-        (directory / "ca.crt").write_text(made.pem)
-        return made
-
-    @pytest.fixture
-    async def secure(self, authority: Authority, serve):
-        """A registry with a certificate of that authority."""
-        served = await serve(authority.server(authority.issue(None, serving=True)))
-        served.image("me/app:v1", MODULE)
-        return served
-
-    async def test_a_private_authority(self, secure, configured) -> None:
-        store = configured(f'server = "https://{secure.address}"\nca = "ca.crt"')
-        assert await store.pull(parse("upstream.example/me/app:v1"))
-
-    async def test_none(self, secure, configured) -> None:
-        store = configured(f'server = "https://{secure.address}"')
-        with pytest.raises(RegistryUnavailableError) as caught:
-            await store.pull(parse("upstream.example/me/app:v1"))
-        text = str(caught.value)
-        assert "manifest v1: its certificate is not trusted: self-signed certificate" in text
-        assert "name it as `ca` in the registry's hosts.toml" in text
-
-    async def test_one_that_is_not_verified(self, secure, configured) -> None:
-        store = configured(f'server = "https://{secure.address}"\nskip_verify = true')
-        assert await store.pull(parse("upstream.example/me/app:v1"))
-
-    async def test_of_another_name(self, secure, configured) -> None:
-        port = secure.address.rpartition(":")[2]
-        store = configured(f'server = "https://localhost:{port}"\nca = "ca.crt"')
-        with pytest.raises(RegistryUnavailableError) as caught:
-            await store.pull(parse("upstream.example/me/app:v1"))
-        assert "Hostname mismatch, certificate is not valid for 'localhost'" in str(caught.value)
-        assert "ask by a name that is in the certificate" in str(caught.value)
-
-    async def test_expired(self, authority: Authority, serve, configured) -> None:
-        served = await serve(authority.server(authority.issue(None, serving=True, days=-1)))
-        store = configured(f'server = "https://{served.address}"\nca = "ca.crt"')
-        with pytest.raises(RegistryUnavailableError, match=r"certificate has expired \(renew it"):
-            await store.pull(parse("upstream.example/me/app:v1"))
-
-    @pytest.mark.parametrize("how", ["pair", "docker"])
-    async def test_a_clients_certificate(
-        self, authority: Authority, serve, configured, tmp_path: Path, how: str
-    ) -> None:
-        context = authority.server(authority.issue(None, serving=True))
-        context.verify_mode = ssl.CERT_REQUIRED
-        served = await serve(context)
-        served.image("me/app:v1", MODULE)
-        certificate, key = authority.issue("node")
-        store = configured(f'server = "https://{served.address}"\nca = "ca.crt"')
-        with pytest.raises(RegistryUnavailableError, match=r"CERTIFICATE_REQUIRED|(?i:closed|reset)"):
-            await store.pull(parse("upstream.example/me/app:v1"))
-        reference = parse("upstream.example/me/app:v1")
-        if how == "pair":
-            configured(
-                f'server = "https://{served.address}"\nca = "ca.crt"\nclient = [["{certificate}", "{key}"]]'
-            )
-        else:
-            directory = tmp_path / "certs.d" / served.address
-            directory.mkdir()
-            (directory / "ca.crt").write_text(authority.pem)
-            (directory / "node.cert").write_bytes(certificate.read_bytes())
-            (directory / "node.key").write_bytes(key.read_bytes())
-            reference = served.reference("me/app:v1")
-        assert await store.pull(reference)
-
-    @pytest.mark.parametrize(
-        ("line", "error"),
-        [
-            ('ca = "missing.crt"', "missing.crt: No such file or directory"),
-            ('ca = "hosts.toml"', "hosts.toml: no certificates of authorities in it"),
-            ('client = "ca.crt"', "ca.crt: no certificate with its key"),
-        ],
-    )
-    async def test_a_file_that_cannot_be_used(self, secure, configured, line: str, error: str) -> None:
-        store = configured(f'server = "https://{secure.address}"\n{line}')
-        with pytest.raises(RegistryHostsError) as caught:
-            await store.pull(parse("upstream.example/me/app:v1"))
-        assert error in str(caught.value)
-        assert secure.requests == []
-
-    async def test_plain_http_where_tls_was_spoken_of(self, registry, configured) -> None:
-        registry.image("me/app:v1", MODULE)
-        store = configured(f'server = "http://{registry.address}"\nskip_verify = true')
-        assert await store.pull(parse("upstream.example/me/app:v1"))
-
-    async def test_the_machines_authorities(
-        self, secure, stores, authority: Authority, tmp_path: Path, monkeypatch
-    ) -> None:
-        """As OpenSSL's and Go's programs find them."""
-        (tmp_path / "machine.pem").write_text(authority.pem)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "machine.pem"))
-        assert await stores().pull(secure.reference("me/app:v1"))
-
-
-class TestBrokenBlobs:
-    """A host that breaks off a blob is asked for the rest of it; then the next one is."""
-
-    @staticmethod
-    def breaking(registry, *, at: int, ranges: bool = True, times: int = 1):
-        """Serves a blob, and ends the connection `times` times after `at` bytes of what was asked for."""
-        left = [times]
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            start = int(request.headers.get("Range", "bytes=0-")[6:-1]) if ranges else 0
-            response = web.StreamResponse(status=206 if start else 200)
-            if start:
-                response.headers["Content-Range"] = f"bytes {start}-{len(MODULE) - 1}/{len(MODULE)}"
-            response.content_length = len(MODULE) - start
-            await response.prepare(request)
-            left[0] -= 1
-            if left[0] < 0:
-                await response.write(MODULE[start:])
-                return response
-            await response.write(MODULE[start : start + at])
-            assert request.transport is not None
-            request.transport.close()
-            return response
-
-        registry.faults["GET /v2/me/app/blobs"] = answer
-
-    async def test_is_continued(self, registry, store) -> None:
-        registry.image("me/app:v1", MODULE)
-        self.breaking(registry, at=300_000, times=3)
-        image = await store.pull(registry.reference("me/app:v1"))
-        assert image.module.read_bytes() == MODULE
-        asked = [request.headers.get("Range") for request in registry.requests if "/blobs/" in request.path]
-        assert asked == [None, "bytes=300000-", "bytes=600000-", "bytes=900000-"]
-
-    async def test_is_begun_again_by_a_host_that_knows_no_ranges(self, registry, store) -> None:
-        registry.image("me/app:v1", MODULE)
-        self.breaking(registry, at=300_000, ranges=False)
-        image = await store.pull(registry.reference("me/app:v1"))
-        assert image.module.read_bytes() == MODULE
-
-    async def test_is_given_up_after_a_while(self, registry, store) -> None:
-        registry.image("me/app:v1", MODULE)
-        self.breaking(registry, at=1000, times=100)
-        with pytest.raises(RegistryUnavailableError, match="ended after 1000 bytes"):
-            await store.pull(registry.reference("me/app:v1"))
-        assert sum("/blobs/" in request.path for request in registry.requests) == 6
-
-    async def test_is_given_up_when_nothing_more_comes(self, registry, store) -> None:
-        registry.image("me/app:v1", MODULE)
-        self.breaking(registry, at=0, times=100)
-        with pytest.raises(RegistryUnavailableError):
-            await store.pull(registry.reference("me/app:v1"))
-        assert sum("/blobs/" in request.path for request in registry.requests) == 1
-
-    @pytest.mark.parametrize("given", ["", "bytes 0-99/100", "bytes 300000-400000/1024008", "lines 1-2/3"])
-    async def test_with_another_part_than_was_asked_for(self, registry, store, given: str) -> None:
-        registry.image("me/app:v1", MODULE)
-
-        async def answer(request: web.Request) -> web.StreamResponse:
-            if "Range" in request.headers:
-                return web.Response(status=206, body=MODULE[:100], headers={"Content-Range": given})
-            return await registry.cut(MODULE[:300_000], len(MODULE))(request)
-
-        registry.faults["GET /v2/me/app/blobs"] = answer
-        with pytest.raises(RegistryProtocolError, match="asked for what follows byte 300000") as caught:
-            await store.pull(registry.reference("me/app:v1"))
-        assert repr(given) in str(caught.value)
-
-    async def test_is_continued_by_the_next_host(self, registry, other_registry, configured) -> None:
-        registry.image("me/app:v1", MODULE)
-        self.breaking(other_registry, at=-1, times=0)
-        registry.faults["GET /v2/me/app/blobs"] = registry.cut(MODULE[:300_000], len(MODULE))
-        store = configured(f'server = "http://{other_registry.address}"\n[host."http://{registry.address}"]')
-        image = await store.pull(parse("upstream.example/me/app:v1"))
-        assert image.module.read_bytes() == MODULE
-        assert [request.headers["Range"] for request in other_registry.requests] == ["bytes=300000-"]
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -1,4 +1,4 @@
-"""Drivers' volumes from a pod's start to its end, with drivers that fail, hang, die and come back."""
+"""Drivers' volumes from a pod's start to its end: what the pod gets, and what the driver is told."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from csi_driver import NAME, FakeDriver
 from csi_node import CsiNode, csi_node, inline, pod
-from grpc_server import RefusedError
-from storage_api import StorageApi, storage_api
+from storage_api import StorageApi
 
 from vkubelet.csi.protocol import (
     SINGLE_NODE_MULTI_WRITER,
@@ -26,71 +22,12 @@ from vkubelet.csi.protocol import (
     NodePublishVolumeRequest,
     NodeStageVolumeRequest,
 )
-from vkubelet.pods.volumes.csi import attachments, publishing, staging, volumes
-from vkubelet.pods.volumes.errors import VolumeError
+from vkubelet.pods.volumes.csi import volumes
 from vkubelet.pods.volumes.kinds import Mounted
-from vkubelet.pods.volumes.pod import PodVolumes
-from vkubelet.rpc.messages import Message
 
-UNIQUE = f"kubernetes.io/csi/{NAME}^h"
+from .conftest import UNIQUE, fails, mount, of, refusal
 
-
-@pytest.fixture
-def root(short_path: Path) -> Path:
-    return short_path
-
-
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (staging, volumes):
-        monkeypatch.setattr(module, "RETRY_FIRST", 0.02)
-        monkeypatch.setattr(module, "RETRY_LIMIT", 0.05)
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[StorageApi]:
-    async with storage_api() as made:
-        yield made
-
-
-@pytest.fixture
-async def driver(root: Path) -> AsyncIterator[FakeDriver]:
-    made = FakeDriver(root)
-    async with made.serving():
-        yield made
-
-
-@pytest.fixture
-async def lonely(root: Path, api: StorageApi) -> AsyncIterator[CsiNode]:
-    """A node without a driver."""
-    async with csi_node(root, api) as made:
-        yield made
-
-
-@pytest.fixture
-async def node(lonely: CsiNode, driver: FakeDriver) -> CsiNode:
-    """A node with the driver."""
-    await driver.registered()
-    return lonely
-
-
-async def mount(node: CsiNode, wanted: Any) -> PodVolumes:
-    made = node.manager.pod(wanted, node.available.set)
-    await made.mount(wanted)
-    return made
-
-
-async def refusal(node: CsiNode, wanted: Any) -> str:
-    """The message of a mount that fails."""
-    with pytest.raises(VolumeError) as error:
-        await mount(node, wanted)
-    assert error.value.reason == "FailedMount"
-    (message,) = error.value.messages
-    return message
-
-
-def of(driver: FakeDriver, kind: type[Message]) -> list[Any]:
-    return [call for call in driver.calls if isinstance(call, kind)]
+pytestmark = pytest.mark.usefixtures("hasty")
 
 
 async def test_a_claim_is_attached_staged_and_published(
@@ -161,51 +98,6 @@ async def test_a_driver_that_attaches_nothing_is_waited_for_by_nobody(
     await mount(node, pod())
     assert node.node.in_use == frozenset()
     assert of(driver, NodeStageVolumeRequest)[0].publish_context == {}
-
-
-async def test_what_is_not_attached_in_time_is_told(
-    node: CsiNode, driver: FakeDriver, api: StorageApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attachments, "TIMEOUT", 0.05)
-    node.claim()
-    node.node.attaches.clear()
-    assert await refusal(node, pod()) == (
-        "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[v], "
-        "failed to process volumes=[]: context deadline exceeded"
-    )
-    assert node.node.in_use == {UNIQUE}
-    node.node.attaches.set()
-    name = node.attachment.rpartition("/")[2]
-    api.put(node.attachment, status={"attached": False})
-    assert await refusal(node, pod()) == (
-        'MountVolume.WaitForAttach failed for volume "pv" : '
-        f"volume h is not attached for volume attachment {name}"
-    )
-    api.put(node.attachment, status={"attached": False, "attachError": {"message": "no such disk"}})
-    assert await refusal(node, pod()) == 'MountVolume.WaitForAttach failed for volume "pv" : no such disk'
-    del api.objects[node.attachment]
-    assert await refusal(node, pod()) == (
-        'MountVolume.WaitForAttach failed for volume "pv" : volume h has GET error for volume attachment '
-        f'{name}: volumeattachments "{name}" not found'
-    )
-    assert driver.calls == []
-
-
-async def test_a_driver_that_is_not_there_is_told_and_its_coming_is_news(lonely: CsiNode, root: Path) -> None:
-    node = lonely
-    node.claim()
-    made = node.manager.pod(wanted := pod(), node.available.set)
-    with pytest.raises(VolumeError) as error:
-        await made.mount(wanted)
-    assert error.value.messages == (
-        'MountVolume.MountDevice failed for volume "pv" : kubernetes.io/csi: attacher.MountDevice failed to '
-        f"create newCsiDriverClient: driver name {NAME} not found in the list of registered CSI drivers",
-    )
-    driver = FakeDriver(root)
-    async with driver.serving():
-        await asyncio.wait_for(node.available.wait(), 10)
-        await made.mount(wanted)
-        assert driver.names() == ["Stage", "Publish"]
 
 
 async def test_an_inline_volume_is_the_pods_alone(node: CsiNode, driver: FakeDriver, api: StorageApi) -> None:
@@ -345,260 +237,6 @@ async def test_a_driver_may_apply_the_group_itself(
         assert capability.mount.volume_mount_group == "4321"
         assert capability.access_mode.mode == 7
     assert node.target("u", "pv").stat().st_gid != 4321
-
-
-def fails(kind: type[Message], code: str, times: int) -> Any:
-    """What has a driver refuse the first calls of a kind."""
-    left = [None] * times
-
-    async def before(request: Message) -> None:
-        if isinstance(request, kind) and left:
-            left.pop()
-            raise RefusedError(code, "broken disk")
-
-    return before
-
-
-@pytest.mark.parametrize(
-    ("kind", "step"), [(NodeStageVolumeRequest, "MountDevice"), (NodePublishVolumeRequest, "SetUp")]
-)
-async def test_a_failure_is_told_and_leaves_nothing_to_take_back(
-    node: CsiNode, driver: FakeDriver, root: Path, kind: type[Message], step: str
-) -> None:
-    driver.before = fails(kind, "INTERNAL", 1)
-    node.claim()
-    made = node.manager.pod(wanted := pod(), node.available.set)
-    with pytest.raises(VolumeError) as error:
-        await made.mount(wanted)
-    assert error.value.messages == (
-        f'MountVolume.{step} failed for volume "pv" : rpc error: code = Internal desc = broken disk',
-    )
-    assert not (node.target("u", "pv").parent / "vol_data.json").exists()
-    staged = list((root / "plugins" / "kubernetes.io" / "csi" / NAME).iterdir())
-    assert bool(staged) is (kind is NodePublishVolumeRequest)
-    await made.mount(wanted)
-    assert (node.target("u", "pv") / "volume").exists()
-
-
-@pytest.mark.parametrize("kind", [NodeStageVolumeRequest, NodePublishVolumeRequest])
-async def test_what_may_be_under_way_is_taken_back(
-    node: CsiNode, driver: FakeDriver, kind: type[Message]
-) -> None:
-    driver.before = fails(kind, "ABORTED", 1)
-    node.claim()
-    made = node.manager.pod(wanted := pod(), node.available.set)
-    with pytest.raises(VolumeError):
-        await made.mount(wanted)
-    await made.unmount()
-    await driver.until(lambda: driver.names()[-1] == "Unstage")
-    assert ("Unpublish" in driver.names()) is (kind is NodePublishVolumeRequest)
-
-
-async def test_a_driver_that_hangs_is_given_up_and_costs_no_other_pod(
-    node: CsiNode, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publishing, "TIMEOUT", 0.3)
-
-    async def hang(request: Message) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    driver.before = hang
-    node.claim()
-    slow = asyncio.create_task(refusal(node, pod()))
-    await driver.until(lambda: driver.calls)
-    await mount(node, pod("other", {"name": "data", "emptyDir": {}}))
-    assert not slow.done()
-    assert await slow == (
-        'MountVolume.MountDevice failed for volume "pv" : '
-        "rpc error: code = DeadlineExceeded desc = context deadline exceeded"
-    )
-
-
-async def test_a_pods_end_does_not_wait_for_a_driver_that_hangs_at_its_start(
-    node: CsiNode, driver: FakeDriver
-) -> None:
-    hung = asyncio.Event()
-
-    async def hang(request: Message) -> None:
-        if isinstance(request, NodeStageVolumeRequest) and not hung.is_set():
-            hung.set()
-            await asyncio.get_running_loop().create_future()
-
-    driver.before = hang
-    node.claim()
-    made = node.manager.pod(wanted := pod(), node.available.set)
-    mounting = asyncio.create_task(made.mount(wanted))
-    await asyncio.wait_for(hung.wait(), 10)
-    await asyncio.wait_for(made.unmount(), 10)
-    await mounting
-    await driver.until(lambda: driver.names() == ["Stage", "Unstage"])
-
-
-async def test_renewals_do_not_wait_for_a_driver_that_hangs(
-    node: CsiNode, driver: FakeDriver, api: StorageApi
-) -> None:
-    api.driver(NAME, volumeLifecycleModes=["Ephemeral"])
-
-    async def hang(request: Message) -> None:
-        await asyncio.get_running_loop().create_future()
-
-    items = [{"path": "name", "fieldRef": {"fieldPath": "metadata.labels['x']"}}]
-    made = node.manager.pod(
-        wanted := pod("u", inline(), {"name": "info", "downwardAPI": {"items": items}}), node.available.set
-    )
-    driver.before = hang
-    mounting = asyncio.create_task(made.mount(wanted))
-    await driver.until(lambda: driver.calls)
-    await node.until(lambda: made.host_path("info"))
-    made.update(
-        msgspec.structs.replace(wanted, metadata=msgspec.structs.replace(wanted.metadata, labels={"x": "y"}))
-    )
-    assert await asyncio.wait_for(made.renew(), 10) is None
-    mounting.cancel()
-    await asyncio.gather(mounting, return_exceptions=True)
-
-
-async def test_an_end_waits_for_a_driver_that_is_gone(root: Path, lonely: CsiNode) -> None:
-    node = lonely
-    driver = FakeDriver(root)
-    node.claim()
-    async with driver.serving():
-        await driver.registered()
-        made = await mount(node, pod())
-    ending = asyncio.create_task(made.unmount())
-    await node.until(lambda: node.manager._csi._volumes._drivers.known(NAME) is None)
-    assert (node.target("u", "pv") / "volume").exists()
-    assert not ending.done()
-    async with driver.serving():
-        await asyncio.wait_for(ending, 10)
-        await driver.until(lambda: driver.names() == ["Stage", "Publish", "Unpublish", "Unstage"])
-
-
-async def test_a_driver_that_refuses_to_take_back_is_asked_again(node: CsiNode, driver: FakeDriver) -> None:
-    node.claim()
-    made = await mount(node, pod())
-    left = ["Unstage", "Unpublish"]
-
-    async def refuse(request: Message) -> None:
-        if left and left[-1] == driver.names()[-1]:
-            left.pop()
-            raise RefusedError("INTERNAL", "busy")
-
-    driver.before = refuse
-    await made.unmount()
-    expected = ["Stage", "Publish", "Unpublish", "Unpublish", "Unstage", "Unstage"]
-    await driver.until(lambda: driver.names() == expected)
-    await node.until(lambda: not node.node.in_use)
-
-
-async def test_what_is_in_a_directory_that_no_driver_has_emptied_stays(
-    node: CsiNode, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node.claim()
-    made = await mount(node, pod())
-    kept = node.target("u", "pv") / "kept"
-    kept.touch()
-    monkeypatch.setattr("csi_driver._hide", lambda where: None)
-    ending = asyncio.create_task(made.unmount())
-    await driver.until(lambda: driver.names().count("Unpublish") >= 2)
-    assert kept.exists()
-    assert not ending.done()
-    ending.cancel()
-    await asyncio.gather(ending, return_exceptions=True)
-
-
-async def test_the_next_agent_asks_again_and_takes_back(
-    root: Path, api: StorageApi, driver: FakeDriver
-) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        await mount(first, pod())
-    async with csi_node(root, api) as second:
-        assert second.node.in_use == {UNIQUE}
-        second.attachment = first.attachment
-        made = await mount(second, pod())
-        await second.manager.remove_others({"u"})
-        assert driver.names() == ["Stage", "Publish", "Stage", "Publish"]
-        await made.unmount()
-        await driver.until(lambda: driver.names()[4:] == ["Unpublish", "Unstage"])
-
-
-async def test_a_pod_that_ends_before_the_next_agent_mounts_is_taken_back(
-    root: Path, api: StorageApi, driver: FakeDriver
-) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        await mount(first, pod())
-    async with csi_node(root, api) as second:
-        await second.manager.pod(pod(), second.available.set).unmount()
-        await driver.until(lambda: driver.names()[2:] == ["Unpublish", "Unstage"])
-
-
-async def test_what_an_agent_left_of_pods_that_are_gone_is_taken_back(
-    root: Path, api: StorageApi, driver: FakeDriver
-) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        api.driver(NAME, volumeLifecycleModes=["Ephemeral", "Persistent"])
-        await mount(first, pod("a"))
-        await mount(first, pod("b", inline()))
-    async with csi_node(root, api) as second:
-        assert second.node.in_use == {UNIQUE}
-        await asyncio.wait_for(second.manager.remove_others(set()), 10)
-        await driver.until(lambda: driver.names()[-1] == "Unstage")
-        assert sorted(driver.names()[3:]) == ["Unpublish", "Unpublish", "Unstage"]
-        await second.until(lambda: not second.node.in_use)
-    assert not list((root / "pods").iterdir())
-
-
-async def test_what_was_staged_for_nobody_is_taken_back(
-    root: Path, api: StorageApi, driver: FakeDriver
-) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        driver.before = fails(NodePublishVolumeRequest, "INTERNAL", 1)
-        await refusal(first, pod())
-    async with csi_node(root, api) as second:
-        await second.manager.remove_others({"u"})
-        await driver.until(lambda: driver.names()[-1] == "Unstage")
-
-
-async def test_what_was_staged_for_nobody_is_taken_back_however_late_the_agent_runs(
-    root: Path, api: StorageApi, driver: FakeDriver
-) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        driver.before = fails(NodePublishVolumeRequest, "INTERNAL", 1)
-        await refusal(first, pod())
-    async with csi_node(root, api) as second:
-        second.manager._csi.settle()  # before any of its tasks has had a turn
-        await driver.until(lambda: driver.names()[-1] == "Unstage")
-
-
-async def test_a_failure_after_a_restart_keeps_what_the_former_agent_got(
-    root: Path, api: StorageApi, driver: FakeDriver
-) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        await mount(first, pod())
-    async with csi_node(root, api) as second:
-        driver.before = fails(NodePublishVolumeRequest, "INTERNAL", 1)
-        await refusal(second, pod())
-        assert (second.target("u", "pv") / "volume").exists()
-        assert (second.target("u", "pv").parent / "vol_data.json").exists()
-
-
-async def test_a_record_that_cannot_be_read_holds_up_nobody(
-    root: Path, api: StorageApi, driver: FakeDriver
-) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        await mount(first, pod())
-        (first.target("u", "pv").parent / "vol_data.json").write_text("{")
-    async with csi_node(root, api) as second:
-        await asyncio.wait_for(second.manager.remove_others(set()), 10)
-        assert not (root / "pods" / "u").exists()
-        await driver.until(lambda: driver.names()[-1] == "Unstage")
 
 
 async def test_a_driver_that_wants_it_is_asked_from_time_to_time(
