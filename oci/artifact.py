@@ -76,6 +76,11 @@ class ImageConfig(msgspec.Struct, frozen=True):
     user: str = ""
 
     @property
+    def command(self) -> tuple[str, ...]:
+        """What it runs unless somebody says otherwise: a program and its arguments."""
+        return (*self.entrypoint, *self.cmd)
+
+    @property
     def path(self) -> str | None:
         """What it has PATH be, if anything."""
         values = [one.removeprefix("PATH=") for one in self.env if one.startswith("PATH=")]
@@ -161,7 +166,7 @@ def select_platform(index: Index, reference: Named) -> Descriptor:
     attestations are beside it, leaves nothing to choose. Raises NotWasmError naming the platforms that are
     there instead.
     """
-    for_wasm = [entry for entry in index.manifests if entry.platform and is_for_wasm(entry.platform)]
+    for_wasm = [entry for entry in index.manifests if is_for_wasm(entry)]
     if for_wasm:
         return _not_nested(min(for_wasm, key=_preference), reference)
     images = [entry for entry in index.manifests if not _is_beside(entry)]
@@ -177,8 +182,12 @@ def select_platform(index: Index, reference: Named) -> Descriptor:
     )
 
 
-def is_for_wasm(platform: Platform) -> bool:
-    """Whether a platform's processor is WebAssembly."""
+def is_for_wasm(entry: Descriptor) -> bool:
+    """Whether an index says of a manifest that it is for WebAssembly."""
+    return entry.platform is not None and _is_wasm(entry.platform)
+
+
+def _is_wasm(platform: Platform) -> bool:
     return platform.architecture in _WASM_ARCHITECTURES
 
 
@@ -202,8 +211,8 @@ def check_layered(config: LayeredConfig, layout: Layered, reference: Named, *, c
     called `.wasm`, as buildah's for crun, which knows no platform for wasm, or if they run nothing: they are
     files for a volume. Raises NotWasmError and InvalidManifestError.
     """
-    command = (*config.run.entrypoint, *config.run.cmd)
-    if not (chosen or is_for_wasm(config.platform) or not command or command[0].endswith(".wasm")):
+    command = config.run.command
+    if not (chosen or _is_wasm(config.platform) or not command or command[0].endswith(".wasm")):
         platform = str(config.platform) or "no platform"
         raise NotWasmError(
             reference,

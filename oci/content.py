@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from oci.artifact import ImageConfig, SingleModule, read_config
 from oci.errors import ImageError, LostError
 from oci.index import Entry, Single, Stamp, stamp_of
-from oci.layers.unpacked import ImageFiles, Layer, Unpacked
-from oci.plan import Plan, disk, kept, layered_config, plan_image
+from oci.layers.unpacked import ImageFiles, Unpacked
+from oci.plan import Plan, disk, kept, layered_config, layers_of, plan_image
 from oci.reference import Reference
 from oci.store import Store
 from oci.uses import Uses
@@ -61,10 +61,7 @@ def complete(reference: Reference, store: Store, unpacked: Unpacked, plan: Plan)
         single = Single(layout.module.digest, plan.size, config, plan.parts)
         return _single(store, plan.digest, single)
     told = layered_config(reference, store, layout, chosen=plan.chosen)
-    layers = [
-        Layer(store.path(layer.digest), layer.media_type, layer.digest, diff_id)
-        for layer, diff_id in zip(layout.layers, told.diff_ids, strict=True)
-    ]
+    layers = layers_of(layout, told, lambda layer: store.path(layer.digest))
     files = unpacked.files(reference, plan.manifests[-1].digest, layers)
     with disk(reference):
         record = (str(files.record), files.record.stat().st_size)

@@ -36,6 +36,7 @@ from oci.kind import Contents, contents
 from oci.layers.command import find_module
 from oci.layers.unpacked import Layer, Unpacked
 from oci.manifest import MAXIMUM_SIZE, Descriptor, Index, Manifest, decode
+from oci.plan import layers_of
 from oci.registry import Repository
 from oci.store import Store
 
@@ -107,7 +108,7 @@ def inspect_image(
         if isinstance(document, Index):
             found.platforms = [str(entry.platform or "no platform") for entry in document.manifests]
             entry = select_platform(document, reference)
-            chosen = entry.platform is not None and is_for_wasm(entry.platform)
+            chosen = is_for_wasm(entry)
             digest, data = repository.manifest(entry.digest)
             document = decode(data, reference)
         if isinstance(document, Index):
@@ -171,13 +172,9 @@ def _inspect_files(found: Inspection, layout: Layered, digest: str, parts: _Part
     config = read_layered_config(parts.read(layout.config), reference)
     found.run = config.run
     check_layered(config, layout, reference, chosen=chosen)
-    layers = [
-        Layer(parts.fetch(layer), layer.media_type, layer.digest, diff_id)
-        for layer, diff_id in zip(layout.layers, config.diff_ids, strict=True)
-    ]
-    files = parts.unpacked.files(reference, digest, layers)
-    words = (*config.run.entrypoint, *config.run.cmd)
-    module = find_module(files, words, config.run.working_dir, config.run.path, reference)
+    files = parts.unpacked.files(reference, digest, layers_of(layout, config, parts.fetch))
+    run = config.run
+    module = find_module(files, run.command, run.working_dir, run.path, reference)
     _look_into(found, module.path, module.digest, module.guest)
     return module.path
 

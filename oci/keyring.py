@@ -47,7 +47,7 @@ class Keyring(Generic[Source]):
 
     def lookup(self, reference: Reference) -> list[Key[Source]]:
         """The keys to try for an image, those of longer paths first."""
-        target = f"{reference.registry}/{reference.repository}"
+        target = reference.full_repository
         found = [
             key
             for place in sorted(self._places, reverse=True)

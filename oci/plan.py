@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from oci.artifact import (
     Layered,
@@ -23,6 +24,7 @@ from oci.artifact import (
 )
 from oci.errors import InvalidManifestError, LostError, StoreError, VerificationError
 from oci.index import Blob
+from oci.layers.unpacked import Layer
 from oci.manifest import MAXIMUM_SIZE, Descriptor, Index, Manifest, decode
 from oci.reference import Reference
 from oci.store import Store
@@ -77,7 +79,7 @@ def plan_image(reference: Reference, digest: str, read: Callable[[str], bytes]) 
             raise VerificationError(
                 reference, f"manifest {chosen.digest}: {len(data)} bytes, the index says {chosen.size}"
             )
-        is_chosen = chosen.platform is not None and is_for_wasm(chosen.platform)
+        is_chosen = is_for_wasm(chosen)
         manifests.append(Blob(chosen.digest, len(data)))
         document = decode(data, reference)
         if isinstance(document, Index):
@@ -90,6 +92,14 @@ def layered_config(reference: Reference, store: Store, layout: Layered, *, chose
     config = read_layered_config(kept(reference, store, layout.config.digest), reference)
     check_layered(config, layout, reference, chosen=chosen)
     return config
+
+
+def layers_of(layout: Layered, config: LayeredConfig, path: Callable[[Descriptor], Path]) -> list[Layer]:
+    """The layers of an image that `check_layered` has seen; `path` gives where each one's blob is."""
+    return [
+        Layer(path(layer), layer.media_type, layer.digest, diff_id)
+        for layer, diff_id in zip(layout.layers, config.diff_ids, strict=True)
+    ]
 
 
 def kept(reference: Reference, store: Store, digest: str) -> bytes:

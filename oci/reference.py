@@ -43,9 +43,14 @@ class Reference:
         return self.digest or self.tag or _DEFAULT_TAG
 
     @property
+    def full_repository(self) -> str:
+        """Where all images of the repository are: `registry/repository`."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
     def name(self) -> str:
         """What the image is kept under: `registry/repository@digest`, else `registry/repository:tag`."""
-        return f"{self.registry}/{self.repository}{'@' if self.digest else ':'}{self.identifier}"
+        return f"{self.full_repository}{'@' if self.digest else ':'}{self.identifier}"
 
     def by_digest(self, digest: str) -> Reference:
         """The same repository's content of this digest."""
@@ -55,7 +60,7 @@ class Reference:
         """The normalised text, all parts of it."""
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
-        return f"{self.registry}/{self.repository}{tag}{digest}"
+        return f"{self.full_repository}{tag}{digest}"
 
 
 def parse(text: str) -> Reference:

@@ -92,17 +92,17 @@ def fulfils(rule: Identity, named: str | None, asked: Reference) -> bool:
     if signed is None:
         return False
     if isinstance(rule, MatchRepository):
-        return _repository(signed) == _repository(asked)
+        return signed.full_repository == asked.full_repository
     if isinstance(rule, ExactRepository):
-        return _repository(signed) == _repository(_read(rule.docker_repository, "dockerRepository"))
+        return signed.full_repository == _read(rule.docker_repository, "dockerRepository").full_repository
     if isinstance(rule, ExactReference):
         return signed == _read(rule.docker_reference, "dockerReference")
-    repository = _repository(asked)
+    repository = asked.full_repository
     if isinstance(rule, RemapIdentity):
         repository = _remapped(rule, repository)
     elif isinstance(rule, MatchExact) and asked.digest:
-        return _repository(signed) == repository and signed.digest == asked.digest
-    if _repository(signed) != repository:
+        return signed.full_repository == repository and signed.digest == asked.digest
+    if signed.full_repository != repository:
         return False
     return asked.digest is not None or (signed.digest is None and signed.tag == asked.tag)
 
@@ -111,10 +111,6 @@ def _remapped(rule: RemapIdentity, repository: str) -> str:
     if repository == rule.prefix or repository.startswith(f"{rule.prefix}/"):
         return rule.signed_prefix + repository.removeprefix(rule.prefix)
     return repository
-
-
-def _repository(reference: Reference) -> str:
-    return f"{reference.registry}/{reference.repository}"
 
 
 def _has_identifier(reference: Reference) -> bool:

@@ -68,7 +68,7 @@ class Policy:
 
 def scopes(reference: Reference) -> list[str]:
     """The scopes that an image is in, the most specific first."""
-    repository = f"{reference.registry}/{reference.repository}"
+    repository = reference.full_repository
     parts = repository.split("/")
     found = [reference.name, *("/".join(parts[:count]) for count in range(len(parts), 0, -1))]
     labels = reference.registry.partition(":")[0].split(".")

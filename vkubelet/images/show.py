@@ -68,8 +68,8 @@ def _part(part: Part) -> str:
 
 
 def _run(config: ImageConfig) -> Iterator[str]:
-    if config.entrypoint or config.cmd:
-        yield " ".join((*config.entrypoint, *config.cmd))
+    if config.command:
+        yield " ".join(config.command)
     if config.working_dir:
         yield f"in {config.working_dir}"
     if config.user:

@@ -274,7 +274,7 @@ class Starter:
 
 def image_id(image: Image) -> str:
     """The image as containerStatuses[].imageID shows it: `registry/repository@digest`."""
-    return f"{image.reference.registry}/{image.reference.repository}@{image.digest}"
+    return image.reference.by_digest(image.digest).name
 
 
 def pod_log_dir(config: Config, namespace: str, name: str, uid: str) -> Path:

@@ -97,7 +97,7 @@ class CredentialProviders:
 
         The holder is None where the credentials are the node's own: the plugin knows no service account.
         """
-        image = f"{reference.registry}/{reference.repository}"
+        image = reference.full_repository
         keys: list[Key[Account | None]] = []
         for plugin in self._plugins:
             try:

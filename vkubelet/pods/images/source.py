@@ -200,7 +200,7 @@ class ImageSource:
                 causes[str(error)] = error
                 continue
             if self._access is not None:
-                self._access.allow(image.digest, _repository(reference), holder)
+                self._access.allow(image.digest, reference.full_repository, holder)
             self._tell_pulled(pod, container, image, time.monotonic() - began)
             return image
         texts = list(causes)
@@ -217,13 +217,13 @@ class ImageSource:
 
     def _is_open(self, image: Image, reference: Reference) -> bool:
         """Whether everybody may use it."""
-        return self._access is None or self._access.get(image.digest, _repository(reference)).everybody
+        return self._access is None or self._access.get(image.digest, reference.full_repository).everybody
 
     def _may_use(self, image: Image, reference: Reference, holders: list[Holder]) -> bool:
         """Whether one of the holders may use it, as others of the same credentials have got it."""
         if self._access is None:
             return True
-        repository = _repository(reference)
+        repository = reference.full_repository
         holder = permitted(self._access.get(image.digest, repository), holders)
         if holder is not None:
             self._access.allow(image.digest, repository, holder)  # by what it has now
@@ -262,7 +262,3 @@ class ImageSource:
 def _pause(error: OciError) -> float:
     """Seconds for which the registry asked not to be asked again."""
     return (error.retry_after or 0.0) if isinstance(error, RegistryUnavailableError) else 0.0
-
-
-def _repository(reference: Reference) -> str:
-    return f"{reference.registry}/{reference.repository}"
