@@ -153,7 +153,7 @@ async def _pull_one(
     try:
         image = await store.pull(reference, credentials=credentials)
         access = AccessFiles(Path(config.root_dir) / "image-access")
-        access.allow(image.digest, f"{reference.registry}/{reference.repository}", None)
+        access.allow(image.digest, reference.full_repository, None)
         module = await asyncio.to_thread(_module, image)
         if module is not None:
             await compiler.prepare(*module)
@@ -161,7 +161,7 @@ async def _pull_one(
         return str(error)
     except ProviderError as error:
         return f"{reference}: {error}"
-    click.echo(f"{reference.registry}/{reference.repository}@{image.digest}")
+    click.echo(reference.by_digest(image.digest).name)
     return ""
 
 
@@ -174,9 +174,9 @@ def _module(image: Image) -> tuple[Path, str] | None:
         return image.module, image.module_digest
     if image.files is None:
         return None
-    words = (*image.config.entrypoint, *image.config.cmd)
+    config = image.config
     with contextlib.suppress(NotWasmError):
-        found = find_module(image.files, words, image.config.working_dir, image.config.path, image.reference)
+        found = find_module(image.files, config.command, config.working_dir, config.path, image.reference)
         return found.path, found.digest
     return None
 
