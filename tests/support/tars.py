@@ -21,8 +21,6 @@ def member(name: str, content: bytes | None = None, **fields: Any) -> Member:
     """A file, or what `fields` make of it: `type`, `linkname`, `mode`, `uid`, `mtime`, `pax_headers` ..."""
     info = tarfile.TarInfo(name)
     info.mode = 0o644
-    if content is None and "type" not in fields:
-        content = b""
     for field, value in fields.items():
         setattr(info, field, value)
     info.size = len(content or b"")

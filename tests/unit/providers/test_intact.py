@@ -59,7 +59,9 @@ def test_it_is_set_aside_whatever_was_before(tmp_path: Path, kind: str, before: 
     assert not path.exists()
     assert aside.is_dir() == (kind == "directory")
     assert earlier.exists() or before == "nothing"
-    assert intact.set_aside(aside, tmp_path / "..").parent == tmp_path / ".."
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert intact.set_aside(aside, elsewhere).parent == elsewhere
 
 
 def test_a_directory_gives_way_to_a_file(tmp_path: Path) -> None:

@@ -60,7 +60,6 @@ def test_a_tree_is_copied(template: Path, tmp_path: Path, share: bool) -> None:
         assert (other / "link").lstat().st_uid == 9
 
 
-@pytest.mark.usefixtures("elsewhere")
 def test_what_cannot_be_shared_is_copied(template: Path, elsewhere: Path) -> None:  # noqa: F811
     copy_tree(template, elsewhere, share=True)
     assert (elsewhere / "same").read_text() == "kept"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import tarfile
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tars import Member, directory, hard, member, symbolic
+from tars import Member, archive, directory, hard, member, symbolic
 
+from oci import digests
+from oci.layers.apply import Unpacker
 from oci.layers.compression import Compression
 from oci.layers.errors import LayerError, LimitError
+from oci.layers.tree import Tree
 
 A, B = member("a", b"A"), member("d/b", b"B")
 
@@ -190,14 +194,6 @@ def test_more_than_a_node_takes(target: Any) -> None:
 
 
 def test_the_archive_is_the_one_that_the_config_names(target: Any, tmp_path: Path) -> None:
-    import io
-
-    from tars import archive
-
-    from oci import digests
-    from oci.layers.apply import Unpacker
-    from oci.layers.tree import Tree
-
     opened = os.open(target.root, os.O_RDONLY)
     try:
         with pytest.raises(LayerError, match=r"the archive is sha512:.*, the image config says sha512:"):

@@ -61,27 +61,19 @@ async def test_what_an_agent_left_of_pods_that_are_gone_is_taken_back(
     assert not list((root / "pods").iterdir())
 
 
+@pytest.mark.parametrize("early", [False, True])
 async def test_what_was_staged_for_nobody_is_taken_back(
-    root: Path, api: StorageApi, driver: FakeDriver
+    root: Path, api: StorageApi, driver: FakeDriver, early: bool
 ) -> None:
     async with csi_node(root, api) as first:
         first.claim()
         driver.before = fails(NodePublishVolumeRequest, "INTERNAL", 1)
         await refusal(first, pod())
     async with csi_node(root, api) as second:
-        await second.manager.remove_others({"u"})
-        await driver.until(lambda: driver.names()[-1] == "Unstage")
-
-
-async def test_what_was_staged_for_nobody_is_taken_back_however_late_the_agent_runs(
-    root: Path, api: StorageApi, driver: FakeDriver
-) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        driver.before = fails(NodePublishVolumeRequest, "INTERNAL", 1)
-        await refusal(first, pod())
-    async with csi_node(root, api) as second:
-        second.manager._csi.settle()  # before any of its tasks has had a turn
+        if early:
+            second.manager._csi.settle()  # before any of its tasks has had a turn
+        else:
+            await second.manager.remove_others({"u"})
         await driver.until(lambda: driver.names()[-1] == "Unstage")
 
 
