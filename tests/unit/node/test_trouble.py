@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import functools
 import importlib.util
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,8 +43,10 @@ def test_what_is_told(name: str, text: object, level: int, expected: str | None)
     assert reason(record(name, text, level)) == expected
 
 
-def complaints(package: str) -> Iterator[str]:
+@functools.cache
+def complaints(package: str) -> tuple[str, ...]:
     """The texts of all warnings and errors of a package, as they stand in its sources."""
+    found: list[str] = []
     spec = importlib.util.find_spec(package)
     assert spec is not None
     for place in spec.submodule_search_locations or ():
@@ -56,7 +58,8 @@ def complaints(package: str) -> Iterator[str]:
                     and node.func.attr in METHODS
                 ):
                     texts = [one.value for one in node.args if isinstance(one, ast.Constant)]
-                    yield from (text for text in texts if isinstance(text, str))
+                    found += (text for text in texts if isinstance(text, str))
+    return tuple(found)
 
 
 @pytest.mark.parametrize("told", TOLD, ids=lambda told: f"{told.package}: {told.part}")
