@@ -10,6 +10,7 @@ the same and a little where the file system can share what files hold (btrfs, XF
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -30,13 +31,13 @@ def copy_tree(source: Path, target: Path, *, share: bool) -> None:
     away.
     Blocks for as long as it takes. Raises OSError.
     """
-    _Copy(share=share, gives_away=os.geteuid() == 0).run(str(source), str(target))
+    _Copy(share=share).run(str(source), str(target))
 
 
 class _Copy:
-    def __init__(self, *, share: bool, gives_away: bool) -> None:
+    def __init__(self, *, share: bool) -> None:
         self._share = share
-        self._gives_away = gives_away
+        self._gives_away = os.geteuid() == 0
         self._known: dict[int, str] = {}
 
     def run(self, source: str, target: str) -> None:
@@ -52,8 +53,9 @@ class _Copy:
                         if self._directory(path):
                             made.append((path, status))
                             left.append(f"{directory}/{entry.name}")
-                    elif not os.path.lexists(path):
-                        self._file(entry.path, path, status)
+                    else:
+                        with contextlib.suppress(FileExistsError):
+                            self._file(entry.path, path, status)
         # Afterwards, as everything that was made in them has changed their times.
         for path, status in reversed(made):
             self._describe(path, status)

@@ -49,6 +49,15 @@ def remove_tree(path: Path) -> None:
     os.rmdir(path)  # noqa: PTH106  the same call as the others
 
 
+def remove(path: Path) -> None:
+    """Remove a file, or a directory with all in it; nothing if it is gone. Blocks. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir():
+            remove_tree(path)
+        else:
+            path.unlink()
+
+
 def _empty(directory: int, moved: int, last: int, keep: str | None = None) -> int:
     """Unlink the files of an open directory and move its directories; returns the number of the next one."""
     found = True

@@ -28,9 +28,9 @@ _WEIGHT_MAX = 10_000
 class Limits:
     """What a cgroup is to bound; None for what nothing was said of. Units are ContainerSpec's."""
 
-    memory: int | None
-    cpu_limit: int | None
-    cpu_request: int | None
+    memory: int | None = None
+    cpu_limit: int | None = None
+    cpu_request: int | None = None
 
     @classmethod
     def of(cls, spec: ContainerSpec) -> Limits | None:
@@ -40,7 +40,7 @@ class Limits:
         return None if limits == _NOTHING else limits
 
 
-_NOTHING = Limits(None, None, None)
+_NOTHING = Limits()
 
 
 def shares(millicores: int) -> int:

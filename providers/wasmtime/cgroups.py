@@ -47,17 +47,9 @@ class Cgroups:
         return {name: each.version for each in self._hierarchies for name in each.controllers}
 
     def open(self) -> None:
-        """Make the one that containers without limits share. Raises ProviderError.
-
-        All containers together weigh what the machine has, as a kubelet's do: what they ask for would else
-        be parts of what one busy process beside them gets.
-        """
-        least, whole = Limits(None, None, 0), Limits(None, None, 1000 * (os.cpu_count() or 1))
+        """Make the one that containers without limits share. Raises ProviderError."""
+        least = Limits(cpu_request=0)
         try:
-            for hierarchy in self._hierarchies:
-                if "cpu" in hierarchy.controllers:
-                    told = cgroupfs.settings(hierarchy.version, "cpu", whole)[:1]
-                    hierarchies.tell(hierarchy.base, told)
             for hierarchy in self._sharing():
                 hierarchies.make(hierarchy.base / SHARED)
                 hierarchies.tell(

@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import stat
 import sys
 import uuid
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from providers.base import Artifact, DamagedModuleError, InvalidModuleError, ModuleKind, ProviderError
+from providers.removal import remove
 from providers.wasmtime import engine
 
 _log = logging.getLogger(__name__)
@@ -273,7 +273,4 @@ def _remove(directory: Path, name: str) -> None:
     """All but what another process is compiling now; the facts first, without which there is no code."""
     for kind in ("json", "cwasm", "corrupt-*"):
         for path in directory.glob(f"{name}-*.{kind}"):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)

@@ -62,7 +62,7 @@ class Confinement:
         self._missing = found.missing
         self._cgroups = cgroups.Cgroups(found.hierarchies)
         self._cgroups.open()
-        self._may_become_another = _effective_capabilities() & _TO_BECOME_ANOTHER == _TO_BECOME_ANOTHER
+        self._may_become_another = effective_capabilities() & _TO_BECOME_ANOTHER == _TO_BECOME_ANOTHER
 
     def sweep(self, running: Collection[str]) -> None:
         """Remove the cgroups of all others, which an earlier agent did not come to remove."""
@@ -174,7 +174,7 @@ class Confinement:
         Its process has to be told that there is another limit of linear memory.
         """
         limits = Limits.of(spec)
-        self._cgroups.update(spec.id, limits or Limits(None, None, None), pid)
+        self._cgroups.update(spec.id, limits or Limits(), pid)
         joining, _ = self._cgroups.joining(spec.id, limits, spec.group)
         self._directory.rewrite(spec, cgroups=joining)
         if self._directory.kernel_files(spec.id).is_dir():
@@ -229,7 +229,8 @@ def check_identity(wanted: Identity, own: Identity) -> None:
         )
 
 
-def _effective_capabilities() -> int:
+def effective_capabilities() -> int:
+    """What this process may do now, as capabilities(7) numbers it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             return int(line.split()[1], 16)

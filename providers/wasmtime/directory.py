@@ -316,20 +316,17 @@ class RunDirectory:
     def scan(self) -> Iterator[tuple[str, Found | Unknown]]:
         """All containers that were begun. What never was is removed, what is corrupt is set aside."""
         for directory in sorted(self._containers.iterdir()):
+            found: Found | Unknown | None
             try:
                 found = self._found(directory)
             except (CorruptFileError, OSError) as error:
-                unknown = self._unknown(directory)
+                found = self._unknown(directory)
                 aside = intact.set_aside(directory, self._corrupt)
                 _log.error("container %s is set aside as %s: %s", directory.name, aside, error)
-                yield directory.name, unknown
-                continue
             if found is None:
-                unknown = self._unknown(directory)
+                found = self._unknown(directory)
                 self.discard(directory.name)
-                yield directory.name, unknown
-            else:
-                yield directory.name, found
+            yield directory.name, found
 
     def _found(self, directory: Path) -> Found | None:
         try:

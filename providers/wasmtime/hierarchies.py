@@ -146,7 +146,7 @@ def _take(mount: Mounted, candidate: Path, name: str, wanted: list[str]) -> Hier
             raise
     if "cpu" in controllers:
         # As heavy as all processors, among its siblings: what the kubelet gives to all pods.
-        request = Limits(None, None, 1000 * (os.cpu_count() or 1))
+        request = Limits(cpu_request=1000 * (os.cpu_count() or 1))
         tell(base, cgroupfs.settings(mount.version, "cpu", request)[:1])
     return Hierarchy(mount.version, controllers, base)
 

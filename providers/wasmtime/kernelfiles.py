@@ -43,7 +43,7 @@ def preopens(directory: Path, spec: ContainerSpec) -> tuple[Preopen, ...]:
 
 def contents(spec: ContainerSpec, versions: Mapping[str, int]) -> dict[str, str]:
     """The files by their paths. `versions` are those of the cgroups of each controller that there is."""
-    limits = Limits.of(spec) or Limits(None, None, None)
+    limits = Limits.of(spec) or Limits()
     found = {}
     # Linear memory is bounded in any case.
     for controller, version in {"memory": 2, **versions}.items():

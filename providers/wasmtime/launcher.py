@@ -94,12 +94,9 @@ async def sandbox(program: Path) -> dict[str, str]:
     """The parts of a container's sandbox (see native/sandbox.h), and why this host does not allow each; empty
     for those that it does. Raises ProviderError.
     """
-    found = {}
-    for line in (await _run(program, "--sandbox")).splitlines():
-        refused = line.removeprefix("- ")
-        name, _, why = refused.partition(" ") if refused != line else (line, "", "")
-        found[name] = why
-    return found
+    lines = (await _run(program, "--sandbox")).splitlines()
+    parts = (line.removeprefix("- ").partition(" ") for line in lines)
+    return {name: why for name, _, why in parts}
 
 
 async def _run(program: Path, *arguments: str) -> str:

@@ -83,8 +83,7 @@ def end(pid: int, start_time: int) -> None:
     if pidfd is None:
         return
     try:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        kill(pid, start_time)
         select.select([pidfd], [], [], _END_SECONDS)
     finally:
         os.close(pidfd)
@@ -92,10 +91,11 @@ def end(pid: int, start_time: int) -> None:
 
 def writers(paths: Collection[Path]) -> Iterator[tuple[int, int]]:
     """The processes, but for this one, that have one of these open to write, with start times. Blocks."""
+    names = set(map(str, paths))
     for directory in Path("/proc").glob("[0-9]*"):
         pid = int(directory.name)
         found = stat(pid)
-        if pid != os.getpid() and found is not None and _writes(directory, set(map(str, paths))):
+        if pid != os.getpid() and found is not None and _writes(directory, names):
             yield pid, found[1]
 
 

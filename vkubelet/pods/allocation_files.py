@@ -7,7 +7,6 @@ must not know what is granted, nor why.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Collection
 from pathlib import Path
@@ -16,7 +15,7 @@ import msgspec
 
 from providers import intact
 from providers.faultpoints import reached
-from providers.removal import remove_tree
+from providers.removal import remove
 from vkubelet.api.containers import ResourceRequirements
 from vkubelet.api.struct import Struct
 from vkubelet.pods.resize import PodResources
@@ -83,20 +82,11 @@ class AllocationFiles:
         """The pod is no more."""
         if uid in self._known:
             self._known.discard(uid)
-            _remove(self._directory / uid)
+            remove(self._directory / uid)
 
     def keep_only(self, uids: Collection[str]) -> None:
         """Forget all pods but these."""
         for path in self._directory.iterdir():
             if path.name not in uids:
-                _remove(path)
+                remove(path)
         self._known.intersection_update(uids)
-
-
-def _remove(path: Path) -> None:
-    """Also what is no file, or was set aside: what it was about is no more."""
-    with contextlib.suppress(FileNotFoundError):
-        if path.is_dir():
-            remove_tree(path)
-        else:
-            path.unlink()

@@ -74,16 +74,17 @@ static bool is_version_2(const char *path) {
     return slash != NULL && strcmp(slash, "/cgroup.procs") == 0;
 }
 
-// A process that moves only itself and has one thread need not wait for all others (`tasks` of cgroup v1).
-static bool join(const char *path) {
+// Write into a file of the kernel's.
+static bool put(const char *path, const char *value) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
-    bool joined = write(fd, "0", 1) == 1;
+    size_t size = strlen(value);
+    bool written = write(fd, value, size) == (ssize_t)size;
     int cause = errno;
     close(fd);
     errno = cause;
-    return joined;
+    return written;
 }
 
 // The process may write in the container's directory no more: its spec says what later instances may do. The record of
@@ -103,15 +104,7 @@ static bool open_records(const struct spec *spec) {
 
 // A file of /proc/self that a kernel may not have, nor let everybody write at any time.
 static bool tell_kernel(const char *path, const char *value) {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == EACCES || errno == ENOENT;
-    size_t size = strlen(value);
-    bool told = write(fd, value, size) == (ssize_t)size || errno == EACCES || errno == EAGAIN;
-    int cause = errno;
-    close(fd);
-    errno = cause;
-    return told;
+    return put(path, value) || errno == EACCES || errno == ENOENT || errno == EAGAIN;
 }
 
 // What asks for no processor time gets a tenth of what others do, where joining a cgroup that bounds it would cost more
@@ -170,8 +163,9 @@ static void run(const struct runtime *runtime, struct given given, struct ending
         fail(ending, "opening the log", spec.log_path, strerror(errno));
         return;
     }
+    // A process that moves only itself and has one thread need not wait for all others (`tasks` of cgroup v1).
     for (size_t i = 0; i < spec.cgroup_count; i++) {
-        if (!(given.is_in_cgroup && is_version_2(spec.cgroups[i])) && !join(spec.cgroups[i])) {
+        if (!(given.is_in_cgroup && is_version_2(spec.cgroups[i])) && !put(spec.cgroups[i], "0")) {
             fail(ending, "joining the cgroup", spec.cgroups[i], strerror(errno));
             return;
         }

@@ -23,13 +23,13 @@ bool guest_put(struct wasmtime_caller *caller, uint32_t at, uint32_t number) {
 }
 
 bool guest_define(struct wasmtime_linker *linker, const char *module, const char *name, size_t parameters,
-                  guest_function *function) {
-    struct wasm_valtype_t *numbers[PARAMETERS], *result = wasm_valtype_new(WASM_I32);
+                  size_t results, guest_function *function) {
+    struct wasm_valtype_t *numbers[PARAMETERS], *result = results > 0 ? wasm_valtype_new(WASM_I32) : NULL;
     struct wasm_valtype_vec_t taken, given;
     for (size_t i = 0; i < parameters; i++)
         numbers[i] = wasm_valtype_new(WASM_I32);
     wasm_valtype_vec_new(&taken, parameters, numbers);
-    wasm_valtype_vec_new(&given, 1, &result);
+    wasm_valtype_vec_new(&given, results, &result);
     // The library only reads the names; its declarations do not say so.
     return wasmtime_linker_define_func_unchecked(linker, (char *)module, strlen(module), (char *)name, strlen(name),
                                                  wasm_functype_new(&taken, &given), function, NULL, NULL) == NULL;

@@ -31,6 +31,6 @@ uint8_t *guest_memory(struct wasmtime_caller *caller, uint32_t at, uint32_t size
 // Write a number where the guest says. False if that is not in its memory.
 bool guest_put(struct wasmtime_caller *caller, uint32_t at, uint32_t number);
 
-// Define a function with so many parameters and one result, all i32. False if that fails.
+// Define a function with so many parameters and one result or none, all i32. False if that fails.
 bool guest_define(struct wasmtime_linker *linker, const char *module, const char *name, size_t parameters,
-                  guest_function *function);
+                  size_t results, guest_function *function);

@@ -72,9 +72,9 @@ static const struct directory *directory_of(const char *path) {
     return best;
 }
 
-static int open_inside(const struct directory *directory, const char *path, int flags) {
+int system_open_beneath(int directory, const char *path, int flags) {
     struct open_how how = {.flags = (unsigned)flags, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    return (int)syscall(SYS_openat2, directory->fd, path, &how, sizeof how);
+    return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
 }
 
 // Open what the guest's path names, to ask of it or to change its mode. -1 with an errno of WASI in `failed`.
@@ -100,9 +100,9 @@ static int open_path(struct wasmtime_caller *caller, uint32_t at, uint32_t lengt
     inside = *inside ? inside : ".";
     // By its name the mode of any file could be changed, whatever the sandbox lets be opened: the filter of system calls
     // allows it only of one that is open, to be read or written.
-    int fd = open_inside(directory, inside, to_change ? O_RDONLY | change : O_PATH | look);
+    int fd = system_open_beneath(directory->fd, inside, to_change ? O_RDONLY | change : O_PATH | look);
     if (fd < 0 && errno == EACCES && to_change)
-        fd = open_inside(directory, inside, O_WRONLY | change);
+        fd = system_open_beneath(directory->fd, inside, O_WRONLY | change);
     if (fd < 0)
         *failed = failure();
     return fd;
@@ -209,10 +209,10 @@ static size_t on_identity(void *data, struct wasmtime_caller *caller, union wasm
 
 const char *system_define(struct wasmtime_linker *linker) {
     static const char module[] = "vkubelet_system";
-    if (!guest_define(linker, module, "attributes", 4, on_attributes) ||
-        !guest_define(linker, module, "space", 3, on_space) ||
-        !guest_define(linker, module, "set_mode", 3, on_set_mode) ||
-        !guest_define(linker, module, "identity", 3, on_identity))
+    if (!guest_define(linker, module, "attributes", 4, 1, on_attributes) ||
+        !guest_define(linker, module, "space", 3, 1, on_space) ||
+        !guest_define(linker, module, "set_mode", 3, 1, on_set_mode) ||
+        !guest_define(linker, module, "identity", 3, 1, on_identity))
         return "the functions for files and identities cannot be linked";
     return NULL;
 }

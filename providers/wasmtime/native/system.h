@@ -34,5 +34,8 @@ struct directory {
 // whoever made the container. False if it cannot be opened.
 bool system_directory(const char *host, const char *guest, bool writable);
 
+// Open what is in a directory, whatever links it meets. -1 with errno if they lead out of it.
+int system_open_beneath(int directory, const char *path, int flags);
+
 // All of them.
 const struct directory *system_directories(size_t *count);

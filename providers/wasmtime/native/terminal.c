@@ -52,8 +52,8 @@ static size_t on_get_size(void *data, struct wasmtime_caller *caller, union wasm
 
 const char *terminal_define(struct wasmtime_linker *linker) {
     static const char module[] = "vkubelet_terminal";
-    if (!guest_define(linker, module, "set_raw", 1, on_set_raw) ||
-        !guest_define(linker, module, "get_size", 2, on_get_size))
+    if (!guest_define(linker, module, "set_raw", 1, 1, on_set_raw) ||
+        !guest_define(linker, module, "get_size", 2, 1, on_get_size))
         return "the functions for terminals cannot be linked";
     return NULL;
 }

@@ -8,7 +8,6 @@
 #include "system.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -67,12 +66,9 @@ static bool directory(struct wasi_config_t *config, char *host, char *guest, boo
 // A directory in which guests make links: what is meant is opened in it, so that no link leads elsewhere, and
 // handed on by its number.
 static bool directory_beneath(struct wasi_config_t *config, struct preopen *preopen) {
-    struct open_how how = {
-        .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-    };
-    int host = open(preopen->host, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int fd = host < 0 ? -1 : (int)syscall(SYS_openat2, host, preopen->beneath, &how, sizeof how);
+    const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    int host = open(preopen->host, flags);
+    int fd = host < 0 ? -1 : system_open_beneath(host, preopen->beneath, flags);
     char path[32];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     bool opened = fd >= 0 && directory(config, path, preopen->guest, preopen->writable);
@@ -127,7 +123,7 @@ static bool exited(struct ending *ending, struct wasmtime_error *error) {
     int status = 0;
     if (!exits_status(&status) && (error == NULL || !wasmtime_error_exit_status(error, &status)))
         return false;
-    status &= 0xff;
+    status &= 0xff; // exit(3)
     set(ending, status, status == 0 ? "completed" : "error", "%s", "");
     return true;
 }
