@@ -200,7 +200,7 @@ class ApiClient:
         leaving it early. `query` has `watch` and `timeoutSeconds`. Raises ApiError, of status 410 also when
         `forget_history` was called.
         """
-        credentials, history = await self._current(), self.history
+        history, credentials = self.history, await self._current()
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=idle_timeout)
         try:
             async with self._watches.get(
@@ -216,6 +216,8 @@ class ApiClient:
                 if response.status >= 300:
                     raise _error(response, await response.read())
                 self._streams.add(response)
+                if history != self.history:
+                    raise _gone_back()
                 pending: list[bytes] = []
                 size = 0
                 async for chunk in response.content.iter_any():
@@ -231,7 +233,7 @@ class ApiClient:
                             raise ApiUnavailableError(f"{credentials.server}: watch of {path}: line too long")
         except (aiohttp.ClientError, OSError) as error:
             if history != self.history:
-                raise ApiError(410, "Expired", "the server has gone back to an earlier state") from error
+                raise _gone_back() from error
             raise _unavailable(credentials, error) from error
         except ApiError as error:
             if error.status == 401 and credentials.renewable:
@@ -287,6 +289,10 @@ class ApiClient:
             except KubeconfigError as error:
                 # The server decides: the old token may still do, and a plugin may work the next time.
                 log.warning("credentials not renewed: %s", error)
+
+
+def _gone_back() -> ApiError:
+    return ApiError(410, "Expired", "the server has gone back to an earlier state")
 
 
 def _session(connections: int) -> aiohttp.ClientSession:
