@@ -14,7 +14,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from oci.images import ImageStore
 from oci.signing.errors import PolicyError
 from providers.base import Provider, ProviderError
 from providers.wasmtime.provider import WasmtimeProvider
@@ -31,6 +30,7 @@ from vkubelet.debug import signals
 from vkubelet.debug.state import Diagnosis
 from vkubelet.deviceplugins.on_demand import DevicesOnDemand
 from vkubelet.endpoints import endpoints
+from vkubelet.images.store import image_store
 from vkubelet.node import usage
 from vkubelet.node.certificates import (
     CertificateError,
@@ -97,8 +97,8 @@ async def serve(config: Config) -> None:
         return
     root, run_dir = Path(config.root_dir), Path(config.run_dir)
     make_directories(config)
-    diagnosis = Diagnosis()
-    with only_agent(run_dir), signals.answered(diagnosis, run_dir):
+    diagnosis, trouble = Diagnosis(), Trouble()
+    with only_agent(run_dir), signals.answered(diagnosis, run_dir), trouble.listening():
         if config.bootstrap_kubeconfig and not client_kubeconfig(config).exists():
             stranger = await ApiClient.from_kubeconfig(Path(config.bootstrap_kubeconfig))
             try:
@@ -114,7 +114,8 @@ async def serve(config: Config) -> None:
             provider = WasmtimeProvider(run_dir / "wasmtime", root / "compiled", root / "rootfs")
             ends.push_async_callback(provider.close)
             await ends.enter_async_context(exporting(config))
-            await _Agent(config, client, kubeconfig, InstrumentedProvider(provider), diagnosis).run()
+            instrumented = InstrumentedProvider(provider)
+            await _Agent(config, client, kubeconfig, instrumented, diagnosis, trouble).run()
 
 
 class _Agent:
@@ -127,22 +128,17 @@ class _Agent:
         kubeconfig: Path,
         provider: Provider,
         diagnosis: Diagnosis,
+        trouble: Trouble,
     ) -> None:
         self._config = config
         self._diagnosis = diagnosis
+        self._trouble = trouble
         self._client = client
         self._kubeconfig = kubeconfig
         self._provider = provider
         self._not_ready: str | None = "the node agent is starting"
         self._port = config.port
-        self._images = ImageStore(
-            Path(config.root_dir) / "images",
-            owner=Path(config.run_dir),
-            insecure_registries=config.insecure_registries,
-            registry_config_dir=config.hosts_directory,
-            policy=config.image_policy,
-            max_parallel_pulls=config.max_parallel_image_pulls,
-        )
+        self._images = image_store(config, owner=Path(config.run_dir), policy=config.image_policy)
         self._reporter = Reporter(client)
         self._recorder = EventRecorder(
             client,
@@ -163,13 +159,7 @@ class _Agent:
 
     async def run(self) -> None:
         """Start the parts in the order in which they need each other; end when told by a signal."""
-        stop = stop_signal()
-        trouble = Trouble()
-        with trouble.listening():
-            await self._run(stop, trouble)
-
-    async def _run(self, stop: asyncio.Event, trouble: Trouble) -> None:
-        config = self._config
+        config, stop = self._config, stop_signal()
         await self._node.prepare()
         await asyncio.to_thread(self._images.open)
         references, services = ObjectReferences(self._client), ClusterServices(self._client)
@@ -224,7 +214,7 @@ class _Agent:
             def registered() -> Mapping[str, Coroutine[Any, Any, None]]:
                 return {
                     "events": self._recorder.run(),
-                    "trouble": trouble.run(self._node.event),
+                    "trouble": self._trouble.run(self._node.event),
                     "statuses": self._reporter.run(),
                     "references": references.run(),
                     "services": services.run(),

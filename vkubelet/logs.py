@@ -38,8 +38,8 @@ class Subject:
 _subject: ContextVar[Subject | None] = ContextVar("subject", default=None)
 
 
-def speak_of(subject: Subject | None) -> None:
-    """What this task logs from now on, and those that it starts, is about this pod; None: about none."""
+def speak_of(subject: Subject) -> None:
+    """What this task logs from now on, and those that it starts, is about this pod."""
     _subject.set(subject)
 
 

@@ -65,7 +65,6 @@ async def exporting(config: Config) -> AsyncIterator[None]:
 
 class _Partial(msgspec.Struct, rename="camel"):
     rejected_spans: int | str = 0
-    error_message: str = ""
 
 
 class _Answer(msgspec.Struct, rename="camel"):
@@ -131,14 +130,14 @@ class Exporter:
     async def _deliver(self, session: aiohttp.ClientSession, batch: list[Span]) -> None:
         """Send a batch, some times if need be; what is not taken then is dropped."""
         body, delay = encode(batch, self._resource), RETRY_FIRST
-        for last in (False,) * (TRIES - 1) + (True,):
+        for again in reversed(range(TRIES)):
             try:
                 rejected = await self._post(session, body)
             except _RefusedError as error:
                 if not self._failing:
                     logger.warning("traces are not taken by the collector at %s: %s", self._url, error)
                 self._failing = True
-                if last or not error.again:
+                if not (again and error.again):
                     telemetry.TRACE_SPANS.inc("dropped", by=len(batch))
                     return
                 await asyncio.sleep(min(error.after or delay, RETRY_MOST))

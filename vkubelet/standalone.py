@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from oci.images import ImageStore
 from providers.wasmtime.provider import WasmtimeProvider
 from vkubelet import footprint
 from vkubelet.api.events import Recorder
@@ -28,6 +27,7 @@ from vkubelet.debug import signals
 from vkubelet.debug.state import Diagnosis
 from vkubelet.deviceplugins.on_demand import DevicesOnDemand
 from vkubelet.endpoints import endpoints
+from vkubelet.images.store import image_store
 from vkubelet.node import facts, usage
 from vkubelet.node.certificates import client_kubeconfig
 from vkubelet.node.node import LIMITED_HOST, limited_text
@@ -156,14 +156,7 @@ class _Alone:
         self._provider = provider
         self._recorder = LoggedEvents()
         self._not_ready: str | None = "the node agent is starting"
-        self._images = ImageStore(
-            Path(config.root_dir) / "images",
-            owner=Path(config.run_dir),
-            insecure_registries=config.insecure_registries,
-            registry_config_dir=config.hosts_directory,
-            policy=config.image_policy,
-            max_parallel_pulls=config.max_parallel_image_pulls,
-        )
+        self._images = image_store(config, owner=Path(config.run_dir), policy=config.image_policy)
 
     async def run(self) -> None:
         """Start the parts in the order in which they need each other; end when told by a signal."""

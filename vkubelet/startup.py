@@ -31,6 +31,15 @@ class AgentError(Exception):
     """The agent cannot start; the text says why, in one line."""
 
 
+def taken_by(lock: int) -> str | None:
+    """Take the lock, an open file; None if it is ours now, else what the one who has it wrote there."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(lock, 32, 0).decode(errors="replace").strip()
+    return None
+
+
 @contextlib.contextmanager
 def only_agent(run_dir: Path) -> Iterator[None]:
     """Hold the state directory for this process. Raises AgentError naming the process that has it."""
@@ -39,11 +48,8 @@ def only_agent(run_dir: Path) -> Iterator[None]:
         logger.error("%s is a directory: set aside as %s", path, intact.set_aside(path))
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            raise AgentError(f"{run_dir} is in use by another agent, process {owner}") from None
+        if (owner := taken_by(descriptor)) is not None:
+            raise AgentError(f"{run_dir} is in use by another agent, process {owner}")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield

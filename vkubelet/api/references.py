@@ -249,7 +249,7 @@ class ObjectReferences:
                 backoff=self._backoff(),
                 watch_seconds=_WATCH_SECONDS,
             )
-            title = f"watch of {_SINGULAR[kind]} {namespace}/{name}"
+            title = f"watch of {_SINGULAR[kind]} {name} in {namespace}"
             # It is for all who come to use the object, whoever was the first: what it logs is about no pod.
             nobody = contextvars.Context()
             followed.task = self._group.create_task(followed.informer.run(), name=title, context=nobody)

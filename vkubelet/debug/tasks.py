@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Iterator
+from collections.abc import Coroutine, Generator, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -56,8 +56,6 @@ def _frames(awaited: Coroutine[Any, Any, Any] | Generator[Any, Any, Any] | None)
             frame, current = current.cr_frame, current.cr_await
         elif inspect.isgenerator(current):
             frame, current = current.gi_frame, current.gi_yieldfrom
-        elif isinstance(current, AsyncGenerator):
-            frame, current = getattr(current, "ag_frame", None), getattr(current, "ag_await", None)
         else:
             return
         if frame is not None:

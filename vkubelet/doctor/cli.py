@@ -26,8 +26,8 @@ def doctor(file: Path | None, *, as_json: bool, **flags: str | tuple[str, ...] |
     """Tell what of a node works on this machine, what is missing and how to get it.
 
     Takes the options of `vkubelet run`, and looks as that would find things. With a kubeconfig the API server
-    is asked what the node may do. But for a cgroup that it makes and removes it changes nothing, and a node
-    may run meanwhile. The exit code is 1 if no node can run.
+    is asked what the node may do. But for a cgroup that it makes and removes, and the controllers that this
+    enables, it changes nothing, and a node may run meanwhile. The exit code is 1 if no node can run.
     """
     from vkubelet.doctor import host, reading, verdict
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import fcntl
 import os
-import platform
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,13 +19,14 @@ import msgspec
 
 from providers.base import ProviderError
 from providers.wasmtime import engine, hierarchies, launcher
+from providers.wasmtime.confinement import effective_capabilities
 from vkubelet.config import Config
 from vkubelet.doctor.host import Directory, HostFacts
 from vkubelet.node import facts, usage
 from vkubelet.pods.eviction.manager import observations_of, short_of_logs
 from vkubelet.pods.eviction.thresholds import configured, met
 from vkubelet.pods.volumes import tmpfs
-from vkubelet.startup import LOCK
+from vkubelet.startup import LOCK, taken_by
 from vkubelet.toolbox import Toolbox, ToolboxError
 
 _TIME_ERROR = 5
@@ -41,14 +40,15 @@ def read(config: Config) -> HostFacts:
     """Look at everything. Raises ConfigError for thresholds of eviction that cannot be read."""
     directories = [_directory(option, getattr(config, option)) for option in _DIRECTORIES]
     there = msgspec.structs.replace(config, **{one.option: one.existing for one in directories})
+    found = facts.read(there)
     controllers, cgroups_missing = _cgroups()
     identity, sandbox, launcher_trouble = asyncio.run(_launcher())
     toolbox, toolbox_trouble = _toolbox(config)
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     return HostFacts(
-        kernel=platform.release(),
+        kernel=found.kernel_version,
         uid=os.geteuid(),
-        capabilities=_capabilities(),
+        capabilities=effective_capabilities(),
         cgroups=controllers,
         cgroups_missing=cgroups_missing,
         launcher=identity,
@@ -62,9 +62,9 @@ def read(config: Config) -> HostFacts:
         inotify_instances=_number("/proc/sys/fs/inotify/max_user_instances"),
         inotify_watches=_number("/proc/sys/fs/inotify/max_user_watches"),
         unsynchronized=_unsynchronized(),
-        machine_id=_text("/etc/machine-id") or _text("/var/lib/dbus/machine-id"),
+        machine_id=found.machine_id,
         directories=directories,
-        pressure=list(_pressure(there)),
+        pressure=list(_pressure(there, found.capacity)),
         agent=_agent(Path(config.run_dir)),
         port=config.port,
         port_taken=_port_taken(config),
@@ -82,9 +82,9 @@ def _directory(option: str, path: str) -> Directory:
     return Directory(option, path, str(existing), writable, is_directory)
 
 
-def _pressure(config: Config) -> Iterator[str]:
+def _pressure(config: Config, capacity: facts.Resources) -> Iterator[str]:
     """The thresholds that are crossed, and the disk of the logs, which has none of its own."""
-    observed = usage.read(config, facts.read(config).capacity)
+    observed = usage.read(config, capacity)
     thresholds = configured(config)
     for threshold in met(thresholds, observations_of(observed)):
         yield f"{threshold.signal} ({'hard' if threshold.is_hard else 'soft'})"
@@ -125,12 +125,10 @@ def _agent(run_dir: Path) -> str:
     except OSError:
         return ""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "of an unknown number"
+        owner = taken_by(descriptor)
     finally:
         os.close(descriptor)
-    return ""
+    return "" if owner is None else owner or "of an unknown number"
 
 
 def _port_taken(config: Config) -> str:
@@ -143,11 +141,6 @@ def _port_taken(config: Config) -> str:
     except ListenError as error:
         return str(error)
     return ""
-
-
-def _capabilities() -> int:
-    line = next(line for line in _text("/proc/self/status").splitlines() if line.startswith("CapEff:"))
-    return int(line.split()[1], 16)
 
 
 def _unsynchronized() -> bool:

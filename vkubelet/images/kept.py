@@ -216,17 +216,10 @@ async def _store(
     config: Config, policy: Path | None = None, progress: PullProgress | None = None
 ) -> ImageStore:
     """The node's, open. Raises OSError and PolicyError."""
-    from oci.images import ImageStore
+    from vkubelet.images.store import image_store
 
     root = Path(config.root_dir)
     await asyncio.to_thread(root.mkdir, parents=True, exist_ok=True, mode=0o700)
-    store = ImageStore(
-        root / "images",
-        insecure_registries=config.insecure_registries,
-        registry_config_dir=config.hosts_directory,
-        policy=policy,
-        max_parallel_pulls=config.max_parallel_image_pulls,
-        progress=progress,
-    )
+    store = image_store(config, policy=policy, progress=progress)
     await asyncio.to_thread(store.open)
     return store

@@ -165,13 +165,13 @@ class Node:
         """
         self._recreated = True
 
-    def limited(self, text: str, sandbox: Mapping[str, str] | None = None) -> None:
+    def limited(self, text: str, sandbox: Mapping[str, str]) -> None:
         """Tell everybody what of pods' limits is not enforced here, and why; before `register`.
 
         And what parts of a container's sandbox there are; see Capabilities.
         """
         self._limited = text
-        self._sandbox = sandbox or {}
+        self._sandbox = sandbox
 
     def wake(self) -> None:
         """Report soon: the images or the readiness have changed."""

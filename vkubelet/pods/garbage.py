@@ -124,11 +124,8 @@ class Garbage:
         now, last, pulled = time.time(), self._images.last_used(), self._images.pulled()
         images = self._images.list()
         used = self._used(images)
-        last = {
-            image.digest: now if image.digest in used else last[image.digest]
-            for image in images
-            if image.digest in used or image.digest in last
-        }
+        last = {**last, **dict.fromkeys(used, now)}
+        last = {image.digest: last[image.digest] for image in images if image.digest in last}
         await self._images.release(used, last)
         return [
             Kept(
@@ -173,9 +170,8 @@ class Garbage:
         removed = await self._images.remove_unused(
             lambda image: image.digest not in digests or image.digest in used
         )
-        for _ in removed:
-            telemetry.IMAGES_COLLECTED.inc(reason)
         if removed:
+            telemetry.IMAGES_COLLECTED.inc(reason, by=len(removed))
             logger.info("removed images that no pod uses: %s", _told(removed))
         left = self._images.list()
         if self._access is not None:

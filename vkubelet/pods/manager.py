@@ -48,10 +48,9 @@ class PodManager:
         self._workers: dict[str, PodWorker] = {}
         self._by_name: dict[tuple[str, str], str] = {}
         self._adopted: dict[str, dict[str, Record]] = {}
-        self._all_known = False
+        self._all_known = asyncio.Event()
         self._orphans: asyncio.Queue[Record] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
-        self._leftovers = asyncio.Event()
 
     def adopt(self, states: Iterable[ContainerState]) -> None:
         """Take note of what an earlier agent left; called once, before the informer starts."""
@@ -73,7 +72,7 @@ class PodManager:
         worker = self._workers.get(found.uid)
         if worker is not None:
             worker.exited(state)
-        elif not self._all_known:
+        elif not self._all_known.is_set():
             # Also before `adopt` is called: the provider, which is opening, tells of ends already.
             self._adopted.setdefault(found.uid, {})[state.id] = found
         else:
@@ -103,11 +102,10 @@ class PodManager:
 
     def synced(self) -> None:
         """Every pod of this node is known: containers that belong to none of them must end."""
-        self._all_known = True
+        self._all_known.set()
         orphans = [found for records in self._adopted.values() for found in records.values()]
         self._adopted.clear()
         self._services.allocations.keep_only(self._workers.keys())
-        self._leftovers.set()
         for found in orphans:
             logger.info("pod %s/%s is gone: ending container %s", found.namespace, found.pod, found.container)
             self._orphans.put_nowait(found)
@@ -215,7 +213,7 @@ class PodManager:
 
     async def _sweep(self) -> None:
         """Once every pod of this node is known, remove what an earlier agent left of others."""
-        await self._leftovers.wait()
+        await self._all_known.wait()
         run_dir = Path(self._services.config.run_dir)
         for part in (podinfo, etc_files, termination):
             await sweep(part.directory(run_dir, "any").parent, lambda: self._workers, part.remove)

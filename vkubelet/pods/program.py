@@ -7,13 +7,16 @@ and do not in a wasm artifact, which is the module. It must not know how either 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from oci.errors import NotWasmError
 from oci.images import Image
-from oci.layers.command import find_module
+from oci.layers.command import ModuleFile, find_module
+from oci.layers.unpacked import ImageFiles
 from oci.layers.users import NOBODY, Users, read_users
+from oci.reference import Reference
 from vkubelet.api.containers import Container
 from vkubelet.pods.environment import Environment, arguments
 from vkubelet.pods.start_error import StartError
@@ -42,8 +45,13 @@ async def program(container: Container, image: Image, env: Environment) -> Progr
     directory = container.working_dir or config.working_dir
     search = dict(env.variables).get("PATH")
     try:
-        found = await asyncio.to_thread(find_module, image.files, words, directory, search, image.reference)
-        users = await asyncio.to_thread(read_users, image.files.root)
+        found, users = await asyncio.to_thread(_look, image.files, words, directory, search, image.reference)
     except (NotWasmError, OSError) as error:
         raise StartError("RunContainerError", str(error)) from error
     return Program(found.path, found.digest, words, users)
+
+
+def _look(
+    files: ImageFiles, words: Sequence[str], directory: str, search: str | None, reference: Reference
+) -> tuple[ModuleFile, Users]:
+    return find_module(files, words, directory, search, reference), read_users(files.root)

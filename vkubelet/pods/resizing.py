@@ -40,7 +40,7 @@ class Resizing:
         containers: PodContainers,
         allocation: PodAllocation,
         on_news: Callable[[], None],
-        process_limit: int | None = None,
+        process_limit: int | None,
     ) -> None:
         """All of them are the pod's worker's. `process_limit` is the node's podPidsLimit."""
         self._provider = provider
@@ -66,7 +66,8 @@ class Resizing:
         if (updates, sharing) == self._failed and time.time() < self._retry_at:
             wake_at = self._retry_at
         elif (updates or sharing is not None) and self._task is None:
-            self._task = group.create_task(self._carry_out(updates, sharing), name="resize")
+            name = f"resize {self._allocation.pod.key}"
+            self._task = group.create_task(self._carry_out(updates, sharing), name=name)
         return self._kills(steps), wake_at
 
     def _kills(self, steps: Sequence[Step]) -> list[Kill]:

@@ -11,7 +11,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from oci.images import ImageStore
 from providers.base import Provider
@@ -28,12 +28,9 @@ from vkubelet.pods.eviction.manager import EvictionManager, PressuredNode
 from vkubelet.pods.eviction.thresholds import configured
 from vkubelet.pods.garbage import Garbage
 from vkubelet.pods.hooks import HookRunner
-from vkubelet.pods.images import credential_provider_config
 from vkubelet.pods.images.access import AccessFiles
 from vkubelet.pods.images.collection import policy as image_policy
-from vkubelet.pods.images.credential_providers import CredentialProviders
 from vkubelet.pods.images.pull_secrets import PullSecrets
-from vkubelet.pods.images.service_accounts import ServiceAccounts
 from vkubelet.pods.images.source import ImageSource, PullLimit
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.checks import Checks
@@ -46,6 +43,9 @@ from vkubelet.pods.starter import Starter
 from vkubelet.pods.volumes.attaching import AttachingNode
 from vkubelet.pods.volumes.manager import VolumeManager
 from vkubelet.toolbox import Toolbox
+
+if TYPE_CHECKING:
+    from vkubelet.pods.images.credential_providers import CredentialProviders
 
 
 class HostNode(NodeSource, PressuredNode, AttachingNode, Protocol):
@@ -153,10 +153,14 @@ class PodRuntime:
 
 
 def _providers(config: Config, client: ApiClient | None) -> CredentialProviders | None:
-    """The plugins that have credentials for images, if there are any. Raises ConfigError."""
-    plugins = credential_provider_config.load(config)
-    if not plugins:
+    """The plugins that have credentials for images; most nodes have none. Raises ConfigError."""
+    if not (config.image_credential_provider_config or config.image_credential_provider_bin_dir):
         return None
+    from vkubelet.pods.images import credential_provider_config
+    from vkubelet.pods.images.credential_providers import CredentialProviders
+    from vkubelet.pods.images.service_accounts import ServiceAccounts
+
+    plugins = credential_provider_config.load(config)
     programs = Path(config.image_credential_provider_bin_dir)
     return CredentialProviders(plugins, programs, ServiceAccounts(client))
 

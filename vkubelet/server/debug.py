@@ -14,8 +14,8 @@ from aiohttp import web
 from vkubelet import logs
 from vkubelet.debug import tasks
 from vkubelet.debug.state import Diagnosis
+from vkubelet.server.plain import NO_SNIFF, plain
 
-_NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 _VERBOSITY_LONGEST = 64
 """Bytes of a verbosity; one has a digit or two."""
 
@@ -45,8 +45,8 @@ class DebugRoutes:
         if form == "json":
             return _json(found)
         if form == "text":
-            return _plain(200, tasks.text(found))
-        return _plain(400, "format: expected text or json\n")
+            return web.Response(text=tasks.text(found), headers=NO_SNIFF)
+        return plain(400, "format: expected text or json")
 
     async def _pods(self, _: web.Request) -> web.Response:
         return _json(self._diagnosis.pods())
@@ -57,19 +57,15 @@ class DebugRoutes:
     async def _verbosity(self, request: web.Request) -> web.Response:
         """The kubelet's: the body is a number."""
         if request.method != "PUT":
-            return _plain(406, "unsupported http method\n")
+            return plain(406, "unsupported http method")
         body = await request.content.read(_VERBOSITY_LONGEST + 1)
         try:
             answer = logs.set_verbosity(body.decode(errors="replace"))
         except ValueError as error:
-            return _plain(400, f"{error}\n")
-        return _plain(200, f"{answer}\n")
+            return plain(400, str(error))
+        return plain(200, answer)
 
 
 def _json(found: object) -> web.Response:
     body = msgspec.json.format(msgspec.json.encode(found), indent=2)
     return web.Response(body=body + b"\n", content_type="application/json")
-
-
-def _plain(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=text, headers=_NO_SNIFF)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
-_NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
+from vkubelet.server.plain import NO_SNIFF, plain
 
 
 class HealthRoutes:
@@ -31,10 +31,10 @@ class HealthRoutes:
         """See RouteGroup: all of these end by themselves."""
 
     async def _answers(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok", headers=_NO_SNIFF)
+        return web.Response(text="ok", headers=NO_SNIFF)
 
     async def _syncloop(self, request: web.Request) -> web.Response:
         reason = self._healthy()
         if reason is None:
             return await self._answers(request)
-        return web.Response(status=500, text=f"internal server error: {reason}\n", headers=_NO_SNIFF)
+        return plain(500, f"internal server error: {reason}")

@@ -21,6 +21,8 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from vkubelet.server.plain import plain
+
 Result = TypeVar("Result")
 
 _CHUNK = 256 * 1024
@@ -48,9 +50,7 @@ class NodeLogRoutes:
         """See RouteGroup: a file ends where it ended when it was opened."""
 
     async def _disabled(self, _: web.Request) -> web.Response:
-        return web.Response(
-            status=405, text="logs endpoint is disabled.\n", headers={"X-Content-Type-Options": "nosniff"}
-        )
+        return plain(405, "logs endpoint is disabled.")
 
     async def _with_slash(self, _: web.Request) -> web.Response:
         return web.Response(status=301, headers={"Location": "/logs/"})

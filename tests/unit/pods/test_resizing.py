@@ -88,6 +88,7 @@ class World:
             cast("Any", Containers(running or ("a", "b"))),
             self.allocation,
             self.news.set,
+            None,
         )
 
     async def resize(self, memory: str, whole: str, cpu: str = "100m") -> float | None:

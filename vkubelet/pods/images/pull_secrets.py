@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oci.auth import Credentials
 from oci.credential_helper import CredentialHelperError, lookup
@@ -19,7 +20,9 @@ from vkubelet.api.events import Recorder
 from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.api.references import ReferenceFailedError, References
 from vkubelet.pods.images.access import Holder, digest_of
-from vkubelet.pods.images.credential_providers import CredentialProviders
+
+if TYPE_CHECKING:
+    from vkubelet.pods.images.credential_providers import CredentialProviders
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
+from vkubelet.server.plain import plain
+
 SPDY = "SPDY/3.1"
 PROTOCOL = "X-Stream-Protocol-Version"
 ACCEPTED_PROTOCOLS = "X-Accepted-Stream-Protocol-Versions"
@@ -58,7 +60,7 @@ def tunnelled(headers: CIMultiDictProxy[str]) -> list[str]:
 def require_upgrade(request: web.Request) -> None:
     """Raise RefusedError unless the client asks for another protocol (apimachinery, UpgradeAwareHandler)."""
     if not is_upgrade(request.headers):
-        raise RefusedError(_plain(500, "Upgrade request required"))
+        raise RefusedError(plain(500, "Upgrade request required"))
 
 
 def spdy_protocol(request: web.Request, offered: Sequence[str]) -> str:
@@ -67,19 +69,17 @@ def spdy_protocol(request: web.Request, offered: Sequence[str]) -> str:
     if not values:
         count = len(set(request.headers))
         raise RefusedError(
-            _plain(
-                400, f"unable to upgrade: header {PROTOCOL} does not exist in request with {count} headers"
-            )
+            plain(400, f"unable to upgrade: header {PROTOCOL} does not exist in request with {count} headers")
         )
     wanted = [name.strip(" ") for value in values for name in value.split(",") if name.strip(" ")]
     if not wanted:
         listed = " ".join(values)
         raise RefusedError(
-            _plain(400, f"unable to upgrade: header {PROTOCOL} contains [{listed}], but no valid protocols")
+            plain(400, f"unable to upgrade: header {PROTOCOL} contains [{listed}], but no valid protocols")
         )
     chosen = common(wanted, offered)
     if chosen is None:
-        refusal = _plain(
+        refusal = plain(
             403,
             "unable to upgrade: unable to negotiate protocol: client supports "
             f"[{' '.join(wanted)}], server accepts [{' '.join(offered)}]",
@@ -88,7 +88,7 @@ def spdy_protocol(request: web.Request, offered: Sequence[str]) -> str:
             refusal.headers.add(ACCEPTED_PROTOCOLS, name)
         raise RefusedError(refusal)
     if SPDY.lower() not in request.headers.get("Upgrade", "").lower():
-        raise RefusedError(_plain(400, "unable to upgrade: missing upgrade headers in request"))
+        raise RefusedError(plain(400, "unable to upgrade: missing upgrade headers in request"))
     return chosen
 
 
@@ -105,8 +105,3 @@ def websocket_protocol(request: web.Request, offered: Sequence[str]) -> str:
 def common(wanted: Sequence[str], offered: Sequence[str]) -> str | None:
     """The first of `wanted` that is `offered`."""
     return next((name for name in wanted if name in offered), None)
-
-
-def _plain(status: int, text: str) -> web.Response:
-    """As Go's http.Error answers."""
-    return web.Response(status=status, text=f"{text}\n", headers={"X-Content-Type-Options": "nosniff"})
