@@ -7,7 +7,6 @@ supervises it would. It must not know what must be true then.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -22,6 +21,7 @@ from typing import Any
 import yaml
 from guests import push_guest
 from namespaces import Namespace, pod_spec
+from processes import native
 
 from providers.wasmtime import files
 from tests.chaos.checks import Counted
@@ -49,6 +49,7 @@ class World:
         self._directory = directory
         self._chance = chance
         self._node = directory / "node"
+        self._space = Namespace(self, "default")
         self._uids: dict[str, str] = {}
         self._ready: control_plane.Ready | None = None
         self._agent: subprocess.Popen[bytes] | None = None
@@ -120,7 +121,7 @@ class World:
 
     def pods(self) -> list[dict[str, Any]]:
         """The pods' objects."""
-        found: list[dict[str, Any]] = json.loads(self._kubectl("get", "pods", "--output=json"))["items"]
+        found: list[dict[str, Any]] = self._space.get("pods")["items"]
         return found
 
     def log(self, name: str) -> list[str]:
@@ -168,7 +169,7 @@ class World:
     def _make_pods(self) -> None:
         assert self._ready is not None
         image = push_guest(self._ready.registry, "counter")
-        self._kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
+        self._space.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=60s")
         documents = []
         for name in self.counted:
             spec = pod_spec(
@@ -181,12 +182,9 @@ class World:
             # A node that is away for minutes is no reason to be moved: there is no other.
             spec["tolerations"] = [{"operator": "Exists"}]
             documents.append({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
-        self._kubectl("create", "--filename", "-", input=yaml.safe_dump_all(documents))
-        self._kubectl("wait", "pods", "--all", "--for=condition=Ready", "--timeout=180s", timeout=200.0)
+        self._space.kubectl("create", "--filename", "-", input=yaml.safe_dump_all(documents))
+        self._space.kubectl("wait", "pods", "--all", "--for=condition=Ready", "--timeout=180s", timeout=200.0)
         self._uids = {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self.pods()}
-
-    def _kubectl(self, *arguments: str, **options: Any) -> str:
-        return Namespace(self, "default").kubectl(*arguments, **options)
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout: float = 90.0) -> str:  # noqa: A002
         """See Namespace."""
@@ -200,14 +198,6 @@ class World:
                 found[path.name] = files.decode_started((path / "started").read_bytes())
         return found
 
-    def _processes(self) -> list[int]:
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                if os.fsencode(self._node / "run" / "wasmtime") in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-        return found
-
     def _kill(self, pid: int) -> bool:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -218,7 +208,7 @@ class World:
         if self._agent is not None:
             self._agent.kill()
             self._agent.wait()
-        for pid in self._processes():
+        for pid in native(self._node):
             self._kill(pid)
         with contextlib.suppress(DevError):
             control_plane.stop(self._directory / "cluster")

@@ -11,13 +11,13 @@ import signal
 import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from namespaces import Namespace
+from processes import launcher
+from serving import answering
 from waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -64,10 +64,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    with Collector() as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+    made = Collector()
+    with answering(made):
         yield made
-        made.shutdown()
 
 
 @pytest.fixture
@@ -110,17 +109,6 @@ def records(node: Any) -> list[dict[str, Any]]:
     """The node's log. Its last line may not be whole yet."""
     whole, _, _ = node.log.read_text().rpartition("\n")
     return [json.loads(line) for line in whole.splitlines()]
-
-
-def launcher(node: Any) -> int:
-    """The process that starts the node's containers: the oldest of those with its command line."""
-    wanted = f"vkubelet-launcher\0{node.directory / 'run' / 'wasmtime'}\0".encode()
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if wanted in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
-    return min(found)
 
 
 def test_a_node_that_runs_tells_what_it_does(
@@ -186,7 +174,7 @@ def test_trouble_is_seen_at_the_node(told: Any, space: Namespace, actor: str) ->
     space.pod("good", actor, "sleep", "1000", nodeName=told.name)
     space.wait("pod/good", "condition=Ready")
     container = space.status("good")["containerStatuses"][0]["containerID"]
-    os.kill(launcher(told), signal.SIGKILL)
+    os.kill(launcher(told.directory), signal.SIGKILL)
 
     def reasons() -> list[str]:
         fields = f"involvedObject.kind=Node,involvedObject.name={told.name}"

@@ -10,8 +10,6 @@ import contextlib
 import json
 import os
 import signal
-import tempfile
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +17,9 @@ from typing import Any
 
 import pytest
 import yaml
-from crash_scene import CrashScene, Expected
+from crash_scene import CrashScene, Expected, crash_scene
 from guests import build_guest, push_bytes
 from mock_driver import MockDriver
-from namespaces import Namespace
 from told_plugin import Told
 
 from providers.faultpoints import POINTS
@@ -102,12 +99,8 @@ class Rounds:
 
 @pytest.fixture(scope="module")
 def scene(cluster: Any, actor: str) -> Iterator[CrashScene]:
-    """A node whose directory has a short path, for the sockets in it, and a namespace."""
-    name = f"crash-{uuid.uuid4().hex[:6]}"
-    with tempfile.TemporaryDirectory(prefix="v-") as short:
-        scene = CrashScene(cluster, Path(short) / name, Namespace(cluster, name), actor)
-        with scene.running():
-            yield scene
+    with crash_scene(cluster, actor, "crash") as scene:
+        yield scene
 
 
 @pytest.fixture(scope="module")

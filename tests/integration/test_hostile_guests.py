@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -253,7 +254,7 @@ def settle(scene: Scene) -> None:
                 waiting.discard(name)
         return not waiting
 
-    eventually(settled, f"each has had its way: {waiting}", timeout=90)
+    eventually(settled, lambda: f"each has had its way: {waiting}", timeout=90)
 
 
 def is_ready(scene: Scene, name: str) -> bool:
@@ -273,8 +274,7 @@ def processor_and_memory(scene: Scene) -> None:
     assert "call stack exhausted" in scene.log("recurse")
     assert "instance count too high" in scene.terminated("instances")["message"]
     shown = json.loads(scene.space.cluster.kubectl("get", "node", scene.node.name, "--output=json"))
-    if "vkubelet.dev/limited" in shown["metadata"]["annotations"]:
-        return  # this host bounds no processor time
+    assert "vkubelet.dev/limited" not in shown["metadata"]["annotations"], "a host that bounds what pods use"
     started = scene.started("spin-limited")
     fields = Path(f"/proc/{started.pid}/stat").read_text().rpartition(")")[2].split()
     used = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -328,6 +328,12 @@ def ends(scene: Scene) -> None:
         ended = found[f"c{number}"]
         wanted = (code % 256, "Completed" if code % 256 == 0 else "Error")
         assert (ended["exitCode"], ended["reason"]) == wanted, code
+    assert scene.log("message").endswith("replaced: done\nready\n")
+    os.kill(scene.started("message").pid, signal.SIGKILL)
+    scene.space.wait("pod/message", "jsonpath={.status.phase}=Failed")
+    (linked,) = scene.space.status("message")["containerStatuses"]
+    refused = "Error on reading termination log: too many levels of symbolic links"
+    assert linked["state"]["terminated"]["message"] == refused
     given, *_ = scene.log("arguments").splitlines()
     count, _, size = (int(word) for word in given.split() if word.isdigit())
     assert count == 6
@@ -340,8 +346,6 @@ def removed(scene: Scene) -> None:
     space, node = scene.space, scene.node
     uids = {pod["metadata"]["uid"] for pod in scene.hostile.values()}
     scene.look(scene.hostile)
-    linked = scene.hostile["message"]["status"]["containerStatuses"][0]
-    assert "running" in linked["state"]
     space.kubectl("delete", "pods", *scene.hostile, "--wait", "--timeout=60s", timeout=70)
     run = node.directory / "run" / "wasmtime"
 
@@ -357,7 +361,7 @@ def removed(scene: Scene) -> None:
                 found += [str(spec) for uid in uids if uid.encode() in text]
         return found
 
-    eventually(lambda: not left(), f"nothing of them is left: {left()[:3]}", timeout=30)
+    eventually(lambda: not left(), lambda: f"nothing of them is left: {left()[:3]}", timeout=30)
 
 
 def unnoticed(scene: Scene) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 from guests import build_guest
 from namespaces import Namespace
 from peers import build_peer
+from tars import archive, member
 
 pytestmark = pytest.mark.integration
 
@@ -162,11 +161,7 @@ def test_oras_finds_what_is_attached(cluster: Any, oras: Tool, vkubelet: Tool, f
 
 def layer(path: Path, files: dict[str, bytes]) -> str:
     """A layer as a tar file."""
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o644
-            tar.addfile(entry, io.BytesIO(content))
+    path.write_bytes(archive(member(name, content) for name, content in files.items()))
     return str(path)
 
 

@@ -10,15 +10,13 @@ import contextlib
 import os
 import shutil
 import signal
-import tempfile
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_scene import CrashScene, Expected
-from namespaces import Namespace
+from crash_scene import CrashScene, Expected, crash_scene
+from processes import native
 
 from vkubelet.pods.volumes import removal
 
@@ -27,16 +25,13 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def scene(cluster: Any, actor: str) -> Iterator[CrashScene]:
-    name = f"boot-{uuid.uuid4().hex[:6]}"
-    with tempfile.TemporaryDirectory(prefix="v-") as short:
-        scene = CrashScene(cluster, Path(short) / name, Namespace(cluster, name), actor)
-        with scene.running():
-            yield scene
+    with crash_scene(cluster, actor, "boot") as scene:
+        yield scene
 
 
 def boot(scene: CrashScene, *, emptied: bool) -> None:
     scene.kill()
-    for pid in scene.processes():
+    for pid in native(scene.directory):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     if emptied:

@@ -13,7 +13,6 @@ import contextlib
 import enum
 import ssl
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import aiohttp
 import yaml
 from aiohttp import web
+from looping import Loop, looping
 
 _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "host", "authorization", "keep-alive"}
 _STATUS = {429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
@@ -47,20 +47,27 @@ class ApiProxy:
         self._over.set()
         self._under_way: set[asyncio.Transport] = set()
         self._session: aiohttp.ClientSession | None = None
+        self._runner: web.AppRunner | None = None
         self.asked = 0
 
-    async def open(self) -> web.AppRunner:
+    async def open(self) -> str:
+        """Its URL."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._credentials, limit=0), auto_decompress=False
         )
         application = web.Application(client_max_size=64 * 1024 * 1024)
         application.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
-        await runner.setup()
-        return runner
+        self._runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
 
     async def close(self) -> None:
         assert self._session is not None
+        assert self._runner is not None
+        self.set(None)
+        await self._runner.cleanup()
         await self._session.close()
 
     def set(self, fault: Fault | None) -> None:
@@ -139,19 +146,16 @@ class ApiProxy:
 class ApiProxyThread:
     """The proxy in a thread and loop of its own."""
 
-    def __init__(self, proxy: ApiProxy, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, proxy: ApiProxy, loop: Loop) -> None:
         self._proxy, self._loop = proxy, loop
 
     def set(self, fault: Fault | None) -> None:
         """See ApiProxy.set."""
-        done = threading.Event()
 
-        def change() -> None:
+        async def change() -> None:
             self._proxy.set(fault)
-            done.set()
 
-        self._loop.call_soon_threadsafe(change)
-        assert done.wait(10)
+        self._loop.call(change())
 
     @property
     def asked(self) -> int:
@@ -163,38 +167,14 @@ def api_proxy(admin: Path, node: str, kubeconfig: Path) -> Iterator[ApiProxyThre
     """One for the node of that name, whose `kubeconfig` is written; `admin` is the administrator's."""
     config = yaml.safe_load(admin.read_text())
     server = config["clusters"][0]["cluster"]["server"]
-    proxy, loop, ready = (
-        ApiProxy(server, _credentials(config), node),
-        asyncio.new_event_loop(),
-        threading.Event(),
-    )
-    ended = asyncio.Event()
-    address: list[str] = []
-
-    async def serve() -> None:
-        runner = await proxy.open()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        address.append(f"http://{host}:{port}")
-        ready.set()
-        await ended.wait()
-        proxy.set(None)
-        await runner.cleanup()
-        await proxy.close()
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(serve())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        assert ready.wait(10)
-        kubeconfig.write_text(yaml.safe_dump(_kubeconfig(address[0])))
-        yield ApiProxyThread(proxy, loop)
-    finally:
-        loop.call_soon_threadsafe(ended.set)
-        thread.join(20)
+    proxy = ApiProxy(server, _credentials(config), node)
+    with looping() as loop:
+        url = loop.call(proxy.open())
+        try:
+            kubeconfig.write_text(yaml.safe_dump(_kubeconfig(url)))
+            yield ApiProxyThread(proxy, loop)
+        finally:
+            loop.call(proxy.close())
 
 
 def _credentials(config: dict[str, Any]) -> ssl.SSLContext:

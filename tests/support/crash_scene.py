@@ -14,6 +14,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ import pytest
 import yaml
 from found_cgroups import all_cgroups
 from namespaces import Namespace, pod_spec
+from processes import native
 from waiting import eventually
 
 from providers.faultpoints import VARIABLE
@@ -178,19 +181,6 @@ class CrashScene:
         """The process of a pod's only container."""
         return int((self.containers / self.container(pod) / "started").read_bytes().split(b"\0")[0])
 
-    def processes(self) -> list[int]:
-        """The launcher and the containers: they have its command line."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                words = path.read_bytes().split(b"\0")
-                if (
-                    words[0].endswith(b"vkubelet-launcher")
-                    and os.fsencode(self.run_dir / "wasmtime") in words
-                ):
-                    found.append(int(path.parent.name))
-        return found
-
     def settle(self) -> None:
         """Return when everything is as it must be; else fail with what is not."""
         wrong: list[str] = []
@@ -199,10 +189,7 @@ class CrashScene:
             wrong[:] = self.wrong()
             return not wrong
 
-        try:
-            eventually(right, "everything as it must be", SETTLED_SECONDS)
-        except AssertionError:
-            raise AssertionError(f"{wrong}; the agent's log: {process.tail(self.log, 40)}") from None
+        eventually(right, lambda: f"{wrong}; the agent's log: {process.tail(self.log, 40)}", SETTLED_SECONDS)
 
     def wrong(self) -> list[str]:
         """What is not as it must be."""
@@ -268,7 +255,7 @@ class CrashScene:
         counts = Counter(owners.values())
         wrong += [f"{count} containers of {owner} are left" for owner, count in counts.items() if count > 2]
         wrong += [f"container {name} is not there" for name in running - owners.keys()]
-        alive = len(self.processes())
+        alive = len(native(self.directory))
         if alive != len(running) + 1:
             wrong.append(f"{alive} processes for {len(running)} containers and a launcher")
         wrong += [f"{path} is left" for path in (self.run_dir / "wasmtime" / "trash").iterdir()]
@@ -294,3 +281,13 @@ class CrashScene:
             f"mount {each}" for each in own if "/pods/" in each and not any(uid in each for uid in uids)
         ]
         return [f"{each} is left" for each in wrong]
+
+
+@contextlib.contextmanager
+def crash_scene(cluster: Any, image: str, kind: str) -> Iterator[CrashScene]:
+    """One that runs. Its directory has a short path, for the sockets in it."""
+    name = f"{kind}-{uuid.uuid4().hex[:6]}"
+    with tempfile.TemporaryDirectory(prefix="v-") as short:
+        scene = CrashScene(cluster, Path(short) / name, Namespace(cluster, name), image)
+        with scene.running():
+            yield scene

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import requests
+from serving import answering
 
 
 class Door(ThreadingHTTPServer):
@@ -17,8 +17,8 @@ class Door(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, registry: str, accepts: Callable[[str], bool]) -> None:
-        super().__init__(("127.0.0.1", 0), _Visit)
+    def __init__(self, registry: str, accepts: Callable[[str], bool], port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Visit)
         self.registry = registry
         self.accepts = accepts
         self.asked: list[tuple[str, bool]] = []
@@ -31,6 +31,7 @@ class Door(ThreadingHTTPServer):
 
 class _Visit(BaseHTTPRequestHandler):
     server: Door
+    timeout = 30
 
     def do_GET(self) -> None:
         let_in = self.server.accepts(_login(self.headers.get("Authorization", "")))
@@ -66,11 +67,8 @@ def _login(header: str) -> str:
 
 
 @contextlib.contextmanager
-def door_to(registry: str, accepts: Callable[[str], bool]) -> Iterator[Door]:
-    """One in a thread of its own, which ends with the block."""
-    with Door(registry, accepts) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield serving
-        serving.shutdown()
-        thread.join()
+def door_to(registry: str, accepts: Callable[[str], bool], port: int = 0) -> Iterator[Door]:
+    """One in threads of its own, which end with the block; at any port, or that one. Raises OSError."""
+    door = Door(registry, accepts, port)
+    with answering(door):
+        yield door

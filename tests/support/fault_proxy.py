@@ -14,9 +14,10 @@ import socket
 import struct
 import sys
 import termios
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from looping import looping
 
 _HEAD = 64 * 1024
 
@@ -53,6 +54,17 @@ class FaultProxy:
     address: str = ""
     faults: list[Fault] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    _server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        self._server = await asyncio.start_server(self.handle, "127.0.0.1", 0, limit=_HEAD)
+        host, port = self._server.sockets[0].getsockname()
+        self.address = f"{host}:{port}"
+
+    async def close(self) -> None:
+        """Take no more connections. What is still copied ends with the loop."""
+        assert self._server is not None
+        self._server.close()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError), contextlib.closing(writer):
@@ -129,28 +141,10 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @contextlib.contextmanager
 def fault_proxy(target: str) -> Iterator[FaultProxy]:
     """One before `target`, `host:port`, on a loopback port of its own, in a thread of its own."""
-    proxy, ready, loop = FaultProxy(target), threading.Event(), asyncio.new_event_loop()
-    serving: list[asyncio.Task[None]] = []
-
-    async def serve() -> None:
-        server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0, limit=_HEAD)
-        host, port = server.sockets[0].getsockname()
-        proxy.address = f"{host}:{port}"
-        serving.append(asyncio.create_task(server.serve_forever()))
-        ready.set()
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving[0]
-
-    def run() -> None:
-        # Its end cancels what is still copied.
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(serve())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    ready.wait(10)
-    try:
-        yield proxy
-    finally:
-        loop.call_soon_threadsafe(serving[0].cancel)
-        thread.join(10)
+    proxy = FaultProxy(target)
+    with looping() as loop:
+        loop.call(proxy.open())
+        try:
+            yield proxy
+        finally:
+            loop.call(proxy.close())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from guests import push_guest
+from processes import launcher
 from streaming import MANIFEST, Talk
 
 pytestmark = pytest.mark.integration
@@ -54,18 +54,6 @@ def children(pid: int) -> set[int]:
             continue
         if int(fields[1]) == pid:
             found.add(int(stat.parent.name))
-    return found
-
-
-def launcher(directory: Path) -> int:
-    """The process of the node's launcher, which its children are forks of and look like."""
-    serving = {}
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if f"{directory}/run/wasmtime" in cmdline.read_text().split("\0"):
-                fields = (cmdline.parent / "stat").read_text().rpartition(")")[2].split()
-                serving[int(cmdline.parent.name)] = int(fields[1])
-    (found,) = (pid for pid, parent in serving.items() if parent not in serving)
     return found
 
 
