@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -72,19 +71,6 @@ class Cgroups:
             name = container_id if group is None else f"{group.name}/{container_id}"
         born_in = [hierarchy.base / name for hierarchy in joined if hierarchy.version == 2]
         return tuple(hierarchy.joining(name) for hierarchy in joined), born_in[0] if born_in else None
-
-    def check_room(self, group: Group) -> None:
-        """Refuse one process more than a group may have: version 1 lets any join. Raises ProviderError."""
-        for hierarchy in self._hierarchies:
-            if group.process_limit is None or hierarchy.version != 1 or "pids" not in hierarchy.controllers:
-                continue
-            with contextlib.suppress(FileNotFoundError):  # nothing is in it
-                count = int((hierarchy.base / group.name / "pids.current").read_text())
-                if count >= group.process_limit:
-                    text = os.strerror(errno.EAGAIN)
-                    raise ProviderError(
-                        f"{group.name} has {count} of {group.process_limit} processes: {text}"
-                    )
 
     def create(self, container_id: str, limits: Limits, group: Group | None = None) -> None:
         """Make a container's, and its group's if need be. Raises ProviderError, and then there is none."""

@@ -118,8 +118,6 @@ class Confinement:
     def create(self, spec: ContainerSpec) -> None:
         """Make the directory of a container or an instance. Raises ProviderError."""
         owner, limits = self._directory.owner(spec), Limits.of(spec)
-        if spec.group is not None:
-            self._cgroups.check_room(spec.group)
         joining, born_in = self._cgroups.joining(owner, limits, spec.group)
         files = self._directory.kernel_files(owner)
         own: tuple[Preopen, ...] = ()

@@ -113,16 +113,19 @@ def test_a_pod_has_no_more_processes_than_the_node_gives_each(
     more = [{"name": f"c{number}", "image": actor, "args": ["sleep", "600"]} for number in range(9)]
     space.pod("greedy", actor, "sleep", "600", others=more, nodeName=few.name)
 
-    def waiting() -> list[str]:
-        states = [one["state"] for one in space.status("greedy").get("containerStatuses", [])]
-        return [state["waiting"].get("message", "") for state in states if "waiting" in state]
+    def refused() -> list[str]:
+        """Why each of those did not start that did not."""
+        found = []
+        for one in space.status("greedy").get("containerStatuses", []):
+            ended = one["state"].get("terminated") or one["lastState"].get("terminated") or {}
+            if ended.get("reason") == "StartError":
+                found.append(ended["message"])
+        return found
 
-    eventually(
-        lambda: any("Resource temporarily unavailable" in text for text in waiting()),
-        "a container for which there is no room",
-        120,
-    )
-    assert len(waiting()) < 10, "some have found room"
+    eventually(refused, "a container for which there is no room", 120)
+    text = "the pod has as many processes as it may have: Resource temporarily unavailable"
+    assert set(refused()) == {text}
+    eventually(lambda: len(refused()) < 10, "some find room", 120)
     space.pod("modest", actor, "sleep", "600", nodeName=few.name)
     space.wait("pod/modest", "condition=Ready")
 

@@ -58,13 +58,22 @@ func (j *job) create() {
 			p.add(j.directory, name)
 		}
 	}
-	err := p.out.Close()
+	err := p.finish()
 	if compressor != nil {
 		err = errors.Join(err, compressor.Close())
 	}
 	if err = errors.Join(err, target.Close()); err != nil {
 		j.Die(fatal, "cannot write the archive: %s", call.Reason(err))
 	}
+}
+
+// finish ends the archive. Where something failed and somebody reads at the other end, it has no mark of its end, which
+// none needs (POSIX's pax, GNU tar and Go take the stream's): `kubectl cp` leaves at the mark, and would not hear of it.
+func (p *packer) finish() error {
+	if p.Failed() && p.options.Value('f', "-") == "-" {
+		return p.out.Flush()
+	}
+	return p.out.Close()
 }
 
 // errorListing is where -v goes when the archive goes to standard output.

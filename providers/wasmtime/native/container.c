@@ -87,6 +87,39 @@ static bool put(const char *path, const char *value) {
     return written;
 }
 
+// A number in a file beside a cgroup's directory; -1 if there is none ("max").
+static long beside(const char *joined, const char *name) {
+    char path[4096], text[24];
+    int size = (int)(strrchr(joined, '/') - joined);
+    if (snprintf(path, sizeof path, "%.*s/../%s", size, joined, name) >= (int)sizeof path)
+        return -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t got = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (got <= 0)
+        return -1;
+    text[got] = '\0';
+    char *end;
+    long number = strtol(text, &end, 10);
+    return end == text ? -1 : number;
+}
+
+// Join a cgroup. Version 1 lets any process join, whatever pids.max says (Process Number Controller): that of the pod,
+// the directory above, is looked at when this process is counted already, so that of many at once none is too many.
+static bool join(const char *path) {
+    if (!put(path, "0"))
+        return false;
+    if (is_version_2(path))
+        return true;
+    long most = beside(path, "pids.max");
+    if (most < 0 || beside(path, "pids.current") <= most)
+        return true;
+    errno = EAGAIN;
+    return false;
+}
+
 // The process may write in the container's directory no more: its spec says what later instances may do. The record of
 // its end goes into a directory of its own, and what is said to it there can be read. Where it becomes another user,
 // nobody else comes here: no other user may enter the run directory.
@@ -165,8 +198,11 @@ static void run(const struct runtime *runtime, struct given given, struct ending
     }
     // A process that moves only itself and has one thread need not wait for all others (`tasks` of cgroup v1).
     for (size_t i = 0; i < spec.cgroup_count; i++) {
-        if (!(given.is_in_cgroup && is_version_2(spec.cgroups[i])) && !put(spec.cgroups[i], "0")) {
-            fail(ending, "joining the cgroup", spec.cgroups[i], strerror(errno));
+        if (!(given.is_in_cgroup && is_version_2(spec.cgroups[i])) && !join(spec.cgroups[i])) {
+            if (errno == EAGAIN)
+                fail(ending, "the pod has as many processes as it may have", "", strerror(errno));
+            else
+                fail(ending, "joining the cgroup", spec.cgroups[i], strerror(errno));
             return;
         }
     }

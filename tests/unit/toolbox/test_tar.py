@@ -138,6 +138,21 @@ def test_absolute_names_become_relative(guest):
         assert made.getnames() == ["f"]
 
 
+def test_an_archive_that_is_not_whole_is_read_to_the_end_of_its_stream(guest):
+    (guest.root / "f").write_text("x")
+    end = bytes(2 * tarfile.BLOCKSIZE)
+    assert guest.run("tar", "cf", "-", "f").out.endswith(end)
+    done = guest.run("tar", "cf", "-", "f", "none")
+    assert done.status == 2
+    assert done.err.startswith("tar: none: Cannot stat: No such file or directory\n")
+    assert not done.out.endswith(end)
+    with tarfile.open(fileobj=io.BytesIO(done.out)) as made:
+        assert made.getnames() == ["f"]
+    assert guest.run("tar", "cf", "-", "none").out == b""
+    assert guest.run("tar", "cf", "/made", "f", "none").status == 2
+    assert (guest.root / "made").read_bytes().endswith(end)
+
+
 def test_misuse_is_refused(guest):
     for args in [
         (),
