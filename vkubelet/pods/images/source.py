@@ -88,6 +88,7 @@ class ImageSource:
         self._secrets = secrets
         self._access = access
         self._limit = limit
+        self._brought = 0  # pulls that have ended well
 
     async def image(self, pod: Pod, container: Container) -> Image:
         """The image that the container asks for, by its pull policy. Raises StartError."""
@@ -102,21 +103,22 @@ class ImageSource:
             return await self._own(pod, container, reference)
         found: _Found | None = None
         policy = container.image_pull_policy
-        if policy != "Always":
-            present, found = await self._present(pod, container, reference, None)
+        while policy != "Always":
+            brought = self._brought
+            present, found = await self._present(pod, container, reference, found)
             if present is not None:
                 return present
             if policy == "Never":
                 message = f'Container image "{name}" is not present with pull policy of Never'
                 self._event(pod, container, "Warning", "ErrImageNeverPull", message)
                 raise StartError("ErrImageNeverPull", message)
+            if found is None:
+                found = await self._credentials(pod, container, reference)
+            elif brought == self._brought:
+                break  # else another pod's pull may have brought it while this one looked
         if found is None:
             found = await self._credentials(pod, container, reference)
-            if policy != "Always":  # another pod's pull may have brought it meanwhile
-                present, found = await self._present(pod, container, reference, found)
-                if present is not None:
-                    return present
-        return await self._pull(pod, container, reference, found or [])
+        return await self._pull(pod, container, reference, found)
 
     async def set_aside_damaged(self, image: Image) -> None:
         """What runs it has found it damaged. Raises StartError."""
@@ -201,6 +203,7 @@ class ImageSource:
                 continue
             if self._access is not None:
                 self._access.allow(image.digest, reference.full_repository, holder)
+            self._brought += 1
             self._tell_pulled(pod, container, image, time.monotonic() - began)
             return image
         texts = list(causes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import json
@@ -410,3 +411,27 @@ async def test_what_came_while_credentials_were_looked_for_is_not_pulled_again(
     assert [reason for reason, _ in world.events] == ["Pulled"]
     await world.image(pod("pull"), "Always")
     assert len(world.registry.asked) == 1
+
+
+async def test_what_another_pod_pulled_while_one_looked_is_not_pulled_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = asyncio.Semaphore(0)
+    look = world.registry.look
+
+    async def slow(reference: Reference) -> Image | None:
+        found = await look(reference)
+        await looks.acquire()
+        return found
+
+    monkeypatch.setattr(world.registry, "look", slow)
+    late = asyncio.create_task(world.image(pod()))
+    looks.release()
+    for _ in range(10):  # it looks for the second time, and nothing is there
+        await asyncio.sleep(0)
+    await world.image(pod(), "Always")
+    looks.release()
+    looks.release()
+    await asyncio.wait_for(late, 10)
+    assert len(world.registry.asked) == 1
+    assert world.last[1].startswith(f'Container image "{IMAGE}" already present on machine')
