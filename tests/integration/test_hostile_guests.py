@@ -332,7 +332,9 @@ def ends(scene: Scene) -> None:
     os.kill(scene.started("message").pid, signal.SIGKILL)
     scene.space.wait("pod/message", "jsonpath={.status.phase}=Failed")
     (linked,) = scene.space.status("message")["containerStatuses"]
-    refused = "Error on reading termination log: too many levels of symbolic links"
+    refused = (
+        "killed by signal 9 (Killed): Error on reading termination log: too many levels of symbolic links"
+    )
     assert linked["state"]["terminated"]["message"] == refused
     given, *_ = scene.log("arguments").splitlines()
     count, _, size = (int(word) for word in given.split() if word.isdigit())
