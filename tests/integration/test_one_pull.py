@@ -36,4 +36,3 @@ def test_many_pods_cause_one_request_for_each_part(cluster: Any, space: Namespac
         assert len(blobs) == len(set(blobs)), asked
         statuses = [pod["status"]["containerStatuses"][0] for pod in space.get("pods")["items"]]
         assert [one["restartCount"] for one in statuses] == [0] * PODS
-        space.kubectl("delete", "pods", "--all", "--now", "--timeout=120s", timeout=140)
