@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from csi_driver import NAME, FakeDriver
-from csi_node import csi_node, inline, pod
+from csi_node import CsiNode, csi_node, inline, pod
 from storage_api import StorageApi
 
 from vkubelet.csi.protocol import NodePublishVolumeRequest
@@ -17,15 +17,21 @@ from .conftest import UNIQUE, fails, mount, refusal
 pytestmark = pytest.mark.usefixtures("hasty")
 
 
-async def test_the_next_agent_asks_again_and_takes_back(
-    root: Path, api: StorageApi, driver: FakeDriver
-) -> None:
+async def former_agent(root: Path, api: StorageApi) -> CsiNode:
+    """One that is gone, and had mounted a pod's volume."""
     async with csi_node(root, api) as first:
         first.claim()
         await mount(first, pod())
+    return first
+
+
+async def test_the_next_agent_asks_again_and_takes_back(
+    root: Path, api: StorageApi, driver: FakeDriver
+) -> None:
+    former = await former_agent(root, api)
     async with csi_node(root, api) as second:
         assert second.node.in_use == {UNIQUE}
-        second.attachment = first.attachment
+        second.attachment = former.attachment
         made = await mount(second, pod())
         await second.manager.remove_others({"u"})
         assert driver.names() == ["Stage", "Publish", "Stage", "Publish"]
@@ -36,9 +42,7 @@ async def test_the_next_agent_asks_again_and_takes_back(
 async def test_a_pod_that_ends_before_the_next_agent_mounts_is_taken_back(
     root: Path, api: StorageApi, driver: FakeDriver
 ) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        await mount(first, pod())
+    await former_agent(root, api)
     async with csi_node(root, api) as second:
         await second.manager.pod(pod(), second.available.set).unmount()
         await driver.until(lambda: driver.names()[2:] == ["Unpublish", "Unstage"])
@@ -80,9 +84,7 @@ async def test_what_was_staged_for_nobody_is_taken_back(
 async def test_a_failure_after_a_restart_keeps_what_the_former_agent_got(
     root: Path, api: StorageApi, driver: FakeDriver
 ) -> None:
-    async with csi_node(root, api) as first:
-        first.claim()
-        await mount(first, pod())
+    await former_agent(root, api)
     async with csi_node(root, api) as second:
         driver.before = fails(NodePublishVolumeRequest, "INTERNAL", 1)
         await refusal(second, pod())
