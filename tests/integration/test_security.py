@@ -38,12 +38,15 @@ def _overrides(image: str, context: dict[str, Any]) -> str:
 
 def test_users_and_groups_of_a_pod(space: Namespace, actor: str) -> None:
     context = {"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000, "supplementalGroups": [4000]}
-    own = {"securityContext": {"runAsUser": 1001}, "volumeMounts": [{"name": "work", "mountPath": "/work"}]}
+    own = {
+        "securityContext": {"runAsUser": 1001},
+        "volumeMounts": [{"name": "work", "mountPath": "/scratch"}],
+    }
     space.pod(
         "who",
         actor,
         "write",
-        "/work/file=mine",
+        "/scratch/file=mine",
         "sleep",
         "600",
         container=own,
@@ -53,7 +56,7 @@ def test_users_and_groups_of_a_pod(space: Namespace, actor: str) -> None:
     space.wait("pod/who", "condition=Ready")
     user = space.status("who")["containerStatuses"][0]["user"]["linux"]
     assert user == {"uid": 1001, "gid": 3000, "supplementalGroups": [3000, 2000, 4000]}
-    shown = space.kubectl("exec", "who", "--", "sh", "-c", "id -u; id -g; stat -c '%u %g' /work/file")
+    shown = space.kubectl("exec", "who", "--", "sh", "-c", "id -u; id -g; stat -c '%u %g' /scratch/file")
     assert shown.splitlines() == ["1001", "3000", "1001 2000"]
 
 
@@ -75,12 +78,12 @@ def test_nobody_is_root_who_must_not_be(space: Namespace, actor: str) -> None:
 def test_a_read_only_root(space: Namespace, actor: str) -> None:
     own = {
         "securityContext": {"readOnlyRootFilesystem": True},
-        "volumeMounts": [{"name": "work", "mountPath": "/work"}],
+        "volumeMounts": [{"name": "work", "mountPath": "/scratch"}],
     }
     volumes = [{"name": "work", "emptyDir": {}}]
     space.pod("fixed", actor, "sleep", "600", container=own, volumes=volumes)
     space.wait("pod/fixed", "condition=Ready")
-    script = "echo x > /root-file || echo refused; echo x > /work/file && echo written"
+    script = "echo x > /root-file || echo refused; echo x > /scratch/file && echo written"
     shown = space.kubectl("exec", "fixed", "--", "sh", "-c", script)
     assert shown.splitlines()[-2:] == ["refused", "written"]
 
