@@ -38,6 +38,7 @@ from vkubelet.node.certificates import (
     client_kubeconfig,
     ensure_client,
 )
+from vkubelet.node.followed_credentials import follow_credentials
 from vkubelet.node.identity import NodeNameTakenError
 from vkubelet.node.node import Node, RegistrationError
 from vkubelet.node.serving_certificate import ServingCertificate
@@ -207,7 +208,11 @@ class _Agent:
             )
             client_certificate = ClientCertificate(config, self._client, self._kubeconfig)
             watcher = manifest_watcher(config, static, self._complain)
-            at_once = {**runtime.tasks(), "devices": devices.run()}
+            at_once = {
+                **runtime.tasks(),
+                "devices": devices.run(),
+                "credentials": follow_credentials(self._client),
+            }
             if watcher is not None:
                 at_once["static pods"] = watcher.run()
 

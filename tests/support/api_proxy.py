@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 import yaml
 from aiohttp import web
+from authority import Authority
 from looping import Loop, looping
 
 _HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "host", "authorization", "keep-alive"}
@@ -40,8 +41,10 @@ class Fault(enum.Enum):
 class ApiProxy:
     """`asked` counts requests that met the fault."""
 
-    def __init__(self, server: str, credentials: ssl.SSLContext, node: str) -> None:
-        self._server, self._credentials, self._node = server, credentials, node
+    def __init__(
+        self, server: str, credentials: ssl.SSLContext, node: str, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._server, self._credentials, self._node, self._tls = server, credentials, node, tls
         self._fault: Fault | None = None
         self._over = asyncio.Event()
         self._over.set()
@@ -59,9 +62,9 @@ class ApiProxy:
         application.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(application, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls).start()
         host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{port}"
 
     async def close(self) -> None:
         assert self._session is not None
@@ -81,6 +84,16 @@ class ApiProxy:
         if fault is not None and fault is not Fault.HANG:
             for transport in self._under_way:
                 transport.abort()
+
+    def show(self, certificate: Path, key: Path) -> None:
+        """Show another certificate from now on, and end all connections that were made with the former."""
+        assert self._tls is not None
+        assert self._runner is not None
+        assert self._runner.server is not None
+        self._tls.load_cert_chain(certificate, key)
+        for connection in self._runner.server.connections:
+            if connection.transport is not None:
+                connection.transport.abort()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if self._fault is not None:
@@ -157,21 +170,35 @@ class ApiProxyThread:
 
         self._loop.call(change())
 
+    def show(self, files: tuple[Path, Path]) -> None:
+        """See ApiProxy.show."""
+
+        async def change() -> None:
+            self._proxy.show(*files)
+
+        self._loop.call(change())
+
     @property
     def asked(self) -> int:
         return self._proxy.asked
 
 
 @contextlib.contextmanager
-def api_proxy(admin: Path, node: str, kubeconfig: Path) -> Iterator[ApiProxyThread]:
-    """One for the node of that name, whose `kubeconfig` is written; `admin` is the administrator's."""
+def api_proxy(
+    admin: Path, node: str, kubeconfig: Path, authority: Authority | None = None
+) -> Iterator[ApiProxyThread]:
+    """One for the node of that name, whose `kubeconfig` is written; `admin` is the administrator's.
+
+    With an `authority`, which the kubeconfig trusts, it serves TLS.
+    """
     config = yaml.safe_load(admin.read_text())
     server = config["clusters"][0]["cluster"]["server"]
-    proxy = ApiProxy(server, _credentials(config), node)
+    tls = None if authority is None else authority.server(authority.issue("api", serving=True))
+    proxy = ApiProxy(server, _credentials(config), node, tls)
     with looping() as loop:
         url = loop.call(proxy.open())
         try:
-            kubeconfig.write_text(yaml.safe_dump(_kubeconfig(url)))
+            kubeconfig.write_text(yaml.safe_dump(_kubeconfig(url, authority)))
             yield ApiProxyThread(proxy, loop)
         finally:
             loop.call(proxy.close())
@@ -189,11 +216,14 @@ def _credentials(config: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def _kubeconfig(server: str) -> dict[str, Any]:
+def _kubeconfig(server: str, authority: Authority | None) -> dict[str, Any]:
+    cluster = {"server": server}
+    if authority is not None:
+        cluster["certificate-authority-data"] = base64.b64encode(authority.pem.encode()).decode()
     return {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "clusters": [{"name": "c", "cluster": cluster}],
         "users": [{"name": "u", "user": {"token": "of-no-use"}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import ssl
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -29,8 +30,18 @@ class Authority:
         )
         self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
 
+    @classmethod
+    def of(cls, directory: Path, certificate: Path, key: Path) -> Self:
+        """The one that somebody else has made, of these files."""
+        found = cls(directory, "it")
+        loaded = serialization.load_pem_private_key(key.read_bytes(), None)
+        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+        found._key, found.pem = loaded, certificate.read_text()
+        found._name = x509.load_pem_x509_certificate(certificate.read_bytes()).subject
+        return found
+
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: float = 1, since: float = -2
     ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
@@ -39,14 +50,23 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=2))
+            .not_valid_before(now + datetime.timedelta(days=since))
             .not_valid_after(now + datetime.timedelta(days=days))
         )
 
     def issue(
-        self, user: str | None, groups: tuple[str, ...] = (), *, serving: bool = False, days: int = 1
+        self,
+        user: str | None,
+        groups: tuple[str, ...] = (),
+        *,
+        serving: bool = False,
+        days: float = 1,
+        since: float = -2,
     ) -> tuple[Path, Path]:
-        """Certificate and key files for a client, or for a server on the loopback addresses."""
+        """Certificate and key files for a client, or for a server on the loopback addresses.
+
+        They are good from `since` to `days`, in days from now.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         if user is not None:
@@ -54,7 +74,7 @@ class Authority:
         usage = ExtendedKeyUsageOID.SERVER_AUTH if serving else ExtendedKeyUsageOID.CLIENT_AUTH
         names = [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
         certificate = (
-            self._builder(x509.Name(attributes), key.public_key(), days)
+            self._builder(x509.Name(attributes), key.public_key(), days, since)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())

@@ -8,6 +8,7 @@ and maps every failure to one of two exceptions. It must not know what is asked 
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import os
 import socket
@@ -24,7 +25,7 @@ import msgspec
 import yarl
 
 from vkubelet import telemetry
-from vkubelet.api.credentials import Credentials, load, renew
+from vkubelet.api.credentials import Credentials, content_of, load, renew
 from vkubelet.api.kubeconfig import KubeconfigError
 from vkubelet.api.objects import Status
 
@@ -111,16 +112,25 @@ class ApiClient:
         await self._session.close()
         await self._watches.close()
 
-    async def reload_credentials(self) -> None:
-        """Read the kubeconfig again, as after a certificate's rotation.
+    @property
+    def credential_files(self) -> tuple[Path, ...]:
+        """The kubeconfig and what it names: who renews the credentials writes there."""
+        return self._credentials.files or (self._path,)
+
+    async def reload_credentials(self) -> bool:
+        """Read the kubeconfig again, as after a certificate's rotation; False if nothing of it has changed.
 
         New requests use new connections: the pool tells connections apart by their TLS context, so that one
         made with the former certificate is never taken again. Requests under way end in peace. Raises
         KubeconfigError, and then the former credentials stay in use.
         """
         async with self._loading:
-            self._credentials = await load(self._path, self._credentials)
+            former = self._credentials
+            if former.files and await asyncio.to_thread(content_of, former.files) == former.content:
+                return False
+            self._credentials = await load(self._path, former)
             self._loaded_at = time.monotonic()
+            return True
 
     async def request(
         self,
@@ -214,7 +224,7 @@ class ApiClient:
             ) as response:
                 telemetry.REST_REQUESTS.inc(str(response.status), _host(credentials), "GET")
                 if response.status >= 300:
-                    raise _error(response, await response.read())
+                    raise _error(credentials, response, await response.read())
                 self._streams.add(response)
                 if history != self.history:
                     raise _gone_back()
@@ -269,7 +279,7 @@ class ApiClient:
             raise _unavailable(credentials, error) from error
         _count(credentials, method, str(response.status), began)
         if response.status >= 300:
-            raise _error(response, answer)
+            raise _error(credentials, response, answer)
         return answer
 
     async def _current(self) -> Credentials:
@@ -336,7 +346,7 @@ def _fits(pause: float, deadline: float) -> bool:
     return time.monotonic() + pause < deadline
 
 
-def _error(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
+def _error(credentials: Credentials, response: aiohttp.ClientResponse, body: bytes) -> ApiError:
     try:
         status = _status_decoder.decode(body)
     except msgspec.DecodeError:
@@ -346,14 +356,21 @@ def _error(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
     if response.status == 429 or response.status >= 500:
         text = response.headers.get("Retry-After", "")
         retry_after = float(text) if text.isdecimal() else None
-    return ApiError(
-        response.status, status.reason, status.message or (response.reason or "no message"), retry_after
-    )
+    message = status.message or (response.reason or "no message")
+    until = credentials.certificate_until
+    if response.status == 401 and until is not None and until < datetime.datetime.now(datetime.UTC):
+        # The server does not say so: it may have taken us for somebody without a certificate.
+        message = f"{message} (the client certificate has expired at {until})"
+    return ApiError(response.status, status.reason, message, retry_after)
 
 
 def _unavailable(credentials: Credentials, error: Exception) -> ApiUnavailableError:
     cause = "timed out" if isinstance(error, TimeoutError) else (str(error) or type(error).__name__)
-    if (
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        refused = error.certificate_error
+        why = refused.verify_message if isinstance(refused, ssl.SSLCertVerificationError) else str(refused)
+        cause = f"its certificate is not taken: {why}"
+    elif (
         isinstance(error, aiohttp.ClientConnectorError)
         and not isinstance(error.os_error, ssl.SSLError)
         and error.os_error.errno

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import hashlib
 import ssl
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from cryptography import x509
 
 from vkubelet.api.kubeconfig import KubeconfigError, Resolved, entries, one_line, resolve
 
@@ -25,6 +29,9 @@ _EXPIRY_MARGIN = 300.0
 
 _TOKEN_FILE_LIFE = 60.0
 """Seconds for which a token read from a file is used: client-go's period."""
+
+_NAMED_FILES = ("certificate-authority", "client-certificate", "client-key")
+"""What a kubeconfig may name in place of quoting it; a tokenFile is read again anyway."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Credentials:
     tls_digest: bytes = b""
     """Of all that `tls` was made from: equal ones share a context, and with it the open connections."""
     ca_data: bytes | None = None
+    certificate_until: datetime.datetime | None = None
+    """When the client certificate expires; None without one."""
     authorization: str | None = None
     server_hostname: str | None = None
     proxy: str | None = None
@@ -46,21 +55,41 @@ class Credentials:
     """Whether `renew` can bring another token: on a 401 it is worth trying."""
     stale_at: float = float("inf")
     """On `time.monotonic`'s clock; infinite when nothing expires by itself."""
+    files: tuple[Path, ...] = ()
+    """The kubeconfig, and the files of certificates and keys that it names."""
+    content: bytes = b""
+    """Of `files`, as `content_of` tells it, from before they were read."""
 
 
 async def load(path: Path, former: Credentials | None = None) -> Credentials:
     """Read `path`'s current context, which was read before as `former`. Raises KubeconfigError."""
     # What can be said without the loader's process is said at once.
-    await asyncio.to_thread(entries, path)
+    cluster, user = await asyncio.to_thread(entries, path)
+    named = [section[key] for section in (cluster, user) for key in _NAMED_FILES if section.get(key)]
+    files = (path, *(path.parent / str(name) for name in named))
+    content = await asyncio.to_thread(content_of, files)
     with tempfile.TemporaryDirectory(prefix="vkubelet-") as directory:
         resolved = await resolve(path, directory)
         try:
-            return _credentials(resolved, former)
+            credentials = _credentials(resolved, former)
         except ssl.SSLError as error:
             cause = f"certificate or key unusable: {error}"
             raise KubeconfigError(f"kubeconfig {path}: {cause}") from error
         except (OSError, ValueError) as error:
             raise KubeconfigError(f"kubeconfig {path}: {one_line(error)}") from error
+    return dataclasses.replace(credentials, files=files, content=content)
+
+
+def content_of(files: Iterable[Path]) -> bytes:
+    """A digest of what is in these files now, or of why it cannot be read. Blocks."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            content = one_line(error).encode()
+        digest.update(hashlib.sha256(content).digest())
+    return digest.digest()
 
 
 async def renew(path: Path, former: Credentials) -> Credentials:
@@ -98,6 +127,7 @@ def _credentials(resolved: Resolved, former: Credentials | None) -> Credentials:
         tls=tls,
         tls_digest=digest,
         ca_data=Path(resolved.ca_file).read_bytes() if resolved.ca_file else None,
+        certificate_until=_until(resolved.cert_file),
         # A file's last line break is no part of its token.
         authorization=resolved.authorization and resolved.authorization.strip(),
         server_hostname=resolved.server_hostname,
@@ -106,6 +136,12 @@ def _credentials(resolved: Resolved, former: Credentials | None) -> Credentials:
         renewable=resolved.renewable,
         stale_at=stale_at,
     )
+
+
+def _until(certificate: str | None) -> datetime.datetime | None:
+    if not certificate:
+        return None
+    return x509.load_pem_x509_certificates(Path(certificate).read_bytes())[0].not_valid_after_utc
 
 
 def _tls_digest(resolved: Resolved) -> bytes:

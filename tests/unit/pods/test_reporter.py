@@ -56,6 +56,7 @@ async def reporter(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Reporter]:
     monkeypatch.setattr(module, "RETRY_FIRST", 0.01)
+    monkeypatch.setattr(module, "REFUSED_AGAIN", 0.01)
     async with serving(server.handle) as url:
         client = ApiClient(Credentials(url), tmp_path / "kubeconfig")
         made = Reporter(client)
@@ -112,7 +113,7 @@ async def test_what_the_server_knows_is_not_sent_again(server: Server, reporter:
     ]
 
 
-@pytest.mark.parametrize("code", [429, 500, 503])
+@pytest.mark.parametrize("code", [401, 403, 429, 500, 503])
 async def test_a_server_in_trouble_is_tried_again(server: Server, reporter: Reporter, code: int) -> None:
     server.codes = [code, code]
     reporter.report(pod(), PodStatus(phase="Running"))
