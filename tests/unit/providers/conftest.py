@@ -62,7 +62,7 @@ def compiler(variant: str) -> list[str]:
 def native(name: str, variant: str, sources: list[Path]) -> Path:
     """A native program, built once for each version of its sources."""
     digest = hashlib.sha256(build.identity().encode())
-    for part in (*sources, Path(__file__)):
+    for part in (*sources, *sorted(NATIVE_TESTS.glob("*.h")), Path(__file__)):
         digest.update(part.read_bytes())
     program = BUILT / f"{name}-{variant}-{digest.hexdigest()[:16]}"
     if not program.exists():
