@@ -17,6 +17,7 @@ from typing import NoReturn, Protocol
 
 import msgspec
 
+from vkubelet import clock
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.correlator import Correlated, Correlator, TokenBucket
@@ -96,7 +97,7 @@ class EventRecorder:
         if len(self._queue) >= _QUEUE:
             self._queue.popleft()
             self._dropped += 1
-        self._queue.append(_Happened(ref, type, reason, message, time.time()))
+        self._queue.append(_Happened(ref, type, reason, message, clock.now()))
         self._idle.clear()
         self._waiting.set()
 
@@ -115,7 +116,11 @@ class EventRecorder:
                 await self._yield(self._queue[0].at)
                 happened = self._queue.popleft()
                 correlated = self._correlator.observe(
-                    happened.ref, happened.type, happened.reason, happened.message, happened.at
+                    happened.ref,
+                    happened.type,
+                    happened.reason,
+                    happened.message,
+                    happened.at + clock.ahead(),
                 )
                 if correlated is None:
                     log.debug("event %s about %s is spam", happened.reason, happened.ref.name)
@@ -136,7 +141,7 @@ class EventRecorder:
         """Let statuses go first: whoever waits for a pod waits for those."""
         if self._calm is None:
             return
-        age = max(time.time() - happened_at, 0.0)
+        age = clock.now() - happened_at
         if age < _GATHERED:
             await asyncio.sleep(_GATHERED - age)
         if age < _LATEST:

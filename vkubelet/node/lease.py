@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from vkubelet.api import times
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import ObjectMeta
@@ -29,6 +30,7 @@ RENEW_FRACTION = 0.25
 JITTER = 0.04
 _TRIES = 5
 _REQUEST_TIMEOUT = 10.0
+_LEAST_LATER = 0.001
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -98,6 +100,7 @@ class LeaseKeeper:
         self._sleep = sleep
         self._resource_version: str | None = None
         self._latest = 0
+        self._renewed = 0.0
         self._backoff = Backoff(0.2, 7.0)
 
     async def run(self) -> NoReturn:
@@ -131,7 +134,7 @@ class LeaseKeeper:
             self._resource_version = await self._read()
         uid = self._node_uid()
         body = msgspec.json.encode(
-            document(self._name, uid, self._duration, self._clock(), self._resource_version)
+            document(self._name, uid, self._duration, self._next_renewal(), self._resource_version)
         )
         if self._resource_version is None:
             answer = await self._client.post(LEASES, body, timeout=_REQUEST_TIMEOUT)
@@ -139,13 +142,24 @@ class LeaseKeeper:
             answer = await self._client.put(f"{LEASES}/{self._name}", body, timeout=_REQUEST_TIMEOUT)
         self._resource_version = self._version(answer)
 
+    def _next_renewal(self) -> float:
+        """Now, or where the clock was set back, just after the renewal before.
+
+        A control plane takes a lease for renewed when it is of a later time, whatever time that is.
+        """
+        self._renewed = max(self._clock(), self._renewed + _LEAST_LATER)
+        return self._renewed
+
     def _version(self, answer: bytes) -> str:
         """The lease's version now. One before the last known is of a server restored from a backup.
 
         Versions can be compared (KEP-5504). Nothing else tells of a restored server: a watch from a version
         that is still to come is silent until it comes. All that was read of such a server is of no use.
         """
-        version = decoder.decode(answer).metadata.resource_version
+        lease = decoder.decode(answer)
+        version = lease.metadata.resource_version
+        if lease.spec.renew_time is not None:
+            self._renewed = max(self._renewed, times.parse(lease.spec.renew_time))
         if version.isdecimal():
             before, self._latest = self._latest, int(version)
             if self._latest < before:

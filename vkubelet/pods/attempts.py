@@ -15,7 +15,7 @@ from pathlib import Path
 
 from providers.base import Preopen
 from providers.faultpoints import reached
-from vkubelet import logs, telemetry, tracing
+from vkubelet import clock, logs, telemetry, tracing
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods import podinfo, termination
@@ -24,7 +24,7 @@ from vkubelet.pods.builtin import is_builtin
 from vkubelet.pods.container_reference import container_reference
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.ending import grace_seconds
-from vkubelet.pods.observed import NOT_PROBED, SECOND, Probed, Waiting
+from vkubelet.pods.observed import NOT_PROBED, Probed, Waiting
 from vkubelet.pods.plan import Kill
 from vkubelet.pods.pod_allocation import PodAllocation
 from vkubelet.pods.probes.state import ProbeKind
@@ -121,7 +121,7 @@ class Attempts:
                 tracing.finish()
             await self._begin(pod, container, group)
         except StartError as error:
-            failed = time.time()
+            failed = clock.now()
             image, before = self._failures.get(name, (container.image, Backoff()))
             again = (before if image == container.image else Backoff()).next(failed, failed)
             self._failures[name] = container.image, again
@@ -135,7 +135,7 @@ class Attempts:
         except Exception as error:
             logger.exception("pod %s: start of container %s failed", pod.key, name)
             text = f"defect in the node agent: {error!r}"
-            failed = time.time()
+            failed = clock.now()
             waiting = Waiting("CreateContainerError", text, failed, failed + DEFECT_PAUSE)
             self._containers.set(name, waiting=waiting, starting=False)
 
@@ -146,7 +146,7 @@ class Attempts:
         crash = view.backoff
         if view.latest is not None and view.latest.exit is not None and not view.latest.reset:
             crash = Backoff() if is_changed(container, view.latest) else crash
-            crash = crash.next(view.latest.exit.finished_at / SECOND, now)
+            crash = crash.next(view.latest.ended, now)
         sharing = self._allocation.starting(pod, container)
         try:
             state = await services.starter.start(
@@ -154,10 +154,12 @@ class Attempts:
                 container,
                 number,
                 self._containers.life,
-                crash,
+                recorded,
                 services.host_ip,
                 self._volumes,
                 pod_group(pod, sharing, services.config.process_limit),
+        # A later agent reads it by a clock of its own.
+        recorded = dataclasses.replace(crash, updated=crash.updated + clock.ahead())
                 lambda mounted: self._preopens(pod, container, number, mounted),
                 self.retry,
             )
@@ -207,7 +209,7 @@ class Attempts:
         telemetry.STARTED_CONTAINER_ERRORS.inc(self._containers.kind(name), "PostStartHookError")
         view = self._containers.views[name]
         again = should_restart(pod, running.spec, view)
-        return hook_failed(running.spec, view, message, time.time()) if again else None
+        return hook_failed(running.spec, view, message, clock.now()) if again else None
 
     def _probe(self, pod: Pod, running: RunningContainer) -> None:
         """Have the container's probes made until it ends."""

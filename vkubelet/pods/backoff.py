@@ -15,7 +15,7 @@ MAXIMUM = 300.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Backoff:
-    """The delay in force, in seconds, and when it was set (seconds since the epoch)."""
+    """The delay in force, in seconds, and when it was set (seconds by `vkubelet.clock`)."""
 
     delay: float = 0.0
     updated: float = 0.0

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from providers.base import ContainerState, Provider, ProviderError
-from vkubelet import telemetry
+from vkubelet import clock, telemetry
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods import podinfo, termination
 from vkubelet.pods.container_status import terminated_reason
 from vkubelet.pods.directory import ContainerNotFoundError, ContainerNotReadyError, LogSource
-from vkubelet.pods.observed import Attempt, ContainerView
+from vkubelet.pods.observed import SECOND, Attempt, ContainerView
 from vkubelet.pods.phase import TERMINAL_PHASES
 from vkubelet.pods.records import Record, attempt, record
 from vkubelet.pods.running import RunningContainer
@@ -53,7 +53,7 @@ class PodContainers:
         self._ends: dict[str, asyncio.Event] = {}
         self._info_shown = False
         completed = [dataclasses.replace(item, attempt=self._attempt(item.state)) for item in found]
-        self._views = seed(pod, completed, time.time())
+        self._views = {name: _timed(view) for name, view in seed(pod, completed, time.time()).items()}
         self.life = life(self._views)
         listed = found or pod.status.container_statuses
         self.unlisted = pod.status.phase in TERMINAL_PHASES and not listed
@@ -82,7 +82,7 @@ class PodContainers:
     def start_over(self) -> None:
         """The pod begins anew: that is news."""
         self.life += 1
-        self._views.update(started_over(self.pod, self._views, time.time()))
+        self._views.update(started_over(self.pod, self._views, clock.now()))
         self._on_news()
 
     def spec(self, name: str) -> Container:
@@ -188,7 +188,7 @@ class PodContainers:
 
     def _attempt(self, state: ContainerState) -> Attempt:
         """The attempt that a container is, its end with the message that it left."""
-        found = attempt(state)
+        found = _seen(attempt(state))
         name = record(state).container
         spec = next((item for item in self.pod.spec.all_containers() if item.name == name), None)
         if found.exit is None or spec is None:
@@ -204,3 +204,17 @@ class PodContainers:
         except ProviderError:
             return {}  # it has been removed: what it left behind is gone with it
         return {"/": self._provider.root(identifier), **{item.guest: item.host for item in preopens}}
+
+
+def _seen(found: Attempt) -> Attempt:
+    """The attempt with the time of its end by the clock of decisions."""
+    if found.exit is None:
+        return found
+    return dataclasses.replace(found, end_seen=clock.when(found.exit.finished_at / SECOND))
+
+
+def _timed(view: ContainerView) -> ContainerView:
+    """What an earlier agent knew, by this one's clock."""
+    latest = None if view.latest is None else _seen(view.latest)
+    backoff = dataclasses.replace(view.backoff, updated=clock.when(view.backoff.updated))
+    return dataclasses.replace(view, latest=latest, backoff=backoff)

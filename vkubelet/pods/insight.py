@@ -53,7 +53,7 @@ def insight(pod: Pod, seen: Observed, now: float) -> PodInsight:
         name=meta.name,
         uid=meta.uid,
         phase=pod.status.phase,
-        seconds_here=round(now - seen.started_at, 3),
+        seconds_here=round(now - seen.taken_at, 3),
         waits_for=tuple(_waits(pod, seen, now)) or ("news",),
         volumes="mounting" if volumes.mounting else "mounted" if volumes.mounted else "missing",
         containers=tuple(_container(name, view) for name, view in seen.containers.items()),

@@ -1,7 +1,8 @@
 """What a worker has seen of its pod, as values: the input of `plan` and `pod_status`.
 
 It exists so that decisions are functions of data. It must not know how anything was observed. Times are
-seconds since the epoch, but for the provider's own, which are nanoseconds.
+seconds by `vkubelet.clock`, but for those that are shown: the provider's own, which are nanoseconds of the
+time of day, and when a pod was taken.
 """
 
 from __future__ import annotations
@@ -56,6 +57,15 @@ class Attempt:
     user: Identity | None = None
     life: int = 0
     image: str = ""
+    end_seen: float | None = None
+    """When it ended, by the clock of decisions; None: as its record says, for nobody set the time of day."""
+
+    @property
+    def ended(self) -> float:
+        """When an attempt that has ended did, by the clock of decisions."""
+        if self.end_seen is not None or self.exit is None:
+            return self.end_seen or 0.0
+        return self.exit.finished_at / SECOND
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,7 +161,11 @@ NO_VOLUMES = VolumesView()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Observed:
-    """All that was seen of a pod. `started_at` is when this node first took it, whole seconds."""
+    """All that was seen of a pod.
+
+    `started_at` is when this node first took it, whole seconds of the time of day; `since` is the same by the
+    clock of decisions (None: nobody set the time of day), which the time of day is `ahead` of.
+    """
 
     containers: Mapping[str, ContainerView]
     started_at: float
@@ -161,3 +175,10 @@ class Observed:
     resize: ResizeView | None = None
     gone: bool = False
     draining: bool = False
+    since: float | None = None
+    ahead: float = 0.0
+
+    @property
+    def taken_at(self) -> float:
+        """When this node first took the pod, by the clock of decisions."""
+        return self.started_at if self.since is None else self.since

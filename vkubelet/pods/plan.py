@@ -102,7 +102,7 @@ def stop_cause(pod: Pod, observed: Observed, now: float) -> StopCause | None:
     if observed.eviction is not None:
         return StopCause.EVICTED
     deadline = pod.spec.active_deadline_seconds
-    if deadline is not None and now >= observed.started_at + deadline:
+    if deadline is not None and now >= observed.taken_at + deadline:
         return StopCause.DEADLINE
     return StopCause.SHUTDOWN if observed.draining else None
 
@@ -167,7 +167,7 @@ class _Turn:
             leaving = _end(self.pod, self.observed, self.observed.containers)
             return Plan(leaving, None, None, ended=not leaving)
         if spec.active_deadline_seconds is not None:
-            self.wakes.append(self.observed.started_at + spec.active_deadline_seconds)
+            self.wakes.append(self.observed.taken_at + spec.active_deadline_seconds)
         if sources(self.pod, self.observed.containers):
             clearing = _clear(self.pod, self.observed) or (StartOver(),)
             return Plan(clearing, min(self.wakes, default=None), None, ended=False)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from providers.base import Provider, ProviderError
+from vkubelet import clock
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.ending import grace_seconds
 from vkubelet.pods.plan import Kill
@@ -63,7 +63,7 @@ class Resizing:
             return [], None
         updates = [step for step in steps if isinstance(step, Update)]
         wake_at: float | None = None
-        if (updates, sharing) == self._failed and time.time() < self._retry_at:
+        if (updates, sharing) == self._failed and clock.now() < self._retry_at:
             wake_at = self._retry_at
         elif (updates or sharing is not None) and self._task is None:
             name = f"resize {self._allocation.pod.key}"
@@ -105,7 +105,7 @@ class Resizing:
         if error is not None:
             logger.warning("pod %s: resize: %s", self._allocation.pod.key, error)
             self._allocation.failed(error)
-            self._failed, self._retry_at = (left, sharing), time.time() + RETRY_AFTER
+            self._failed, self._retry_at = (left, sharing), clock.now() + RETRY_AFTER
         self._on_news()
 
     async def _update(self, update: Update) -> None:

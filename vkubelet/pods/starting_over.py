@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
-from vkubelet.pods.observed import NO_BACKOFF, SECOND, Attempt, ContainerView, Waiting
+from vkubelet.pods.observed import NO_BACKOFF, Attempt, ContainerView, Waiting
 from vkubelet.pods.restarts import restarts_all, should_restart
 
 REASON = "RestartingAllContainers"
@@ -50,7 +50,7 @@ def started_over(pod: Pod, views: Mapping[str, ContainerView], now: float) -> di
         if view.latest is None:
             continue
         if container.name in asking:
-            retry_at = view.backoff.retry_at(_ended(view.latest) / SECOND)
+            retry_at = view.backoff.retry_at(view.latest.ended)
             latest, backoff = dataclasses.replace(view.latest, past=True), view.backoff
         else:
             retry_at, backoff = 0.0, NO_BACKOFF

@@ -33,7 +33,10 @@ _NOT_SEEN = ContainerView()
 
 
 def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> PodStatus:
-    """The status to report. `pod.status` gives the conditions whose transition times are kept."""
+    """The status to report at `now`, by the clock of decisions.
+
+    `pod.status` gives the conditions whose transition times are kept.
+    """
     if observed.rejection is not None:
         return PodStatus(
             phase="Failed",
@@ -73,7 +76,7 @@ def pod_status(pod: Pod, observed: Observed, host_ip: str, now: float) -> PodSta
                 pod,
                 by_name,
                 now_in,
-                now,
+                now + observed.ahead,
                 mounted=observed.volumes.mounted,
                 evicted=None if observed.eviction is None else observed.eviction.disruption,
                 starting_over=stop is None and bool(sources(pod, observed.containers)),

@@ -12,7 +12,7 @@ import dataclasses
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods.backoff import go_duration
-from vkubelet.pods.observed import SECOND, Attempt, ContainerView, Waiting
+from vkubelet.pods.observed import Attempt, ContainerView, Waiting
 from vkubelet.pods.text import pod_text
 
 # How long ErrImagePull and PostStartHookError are shown before the container is tried again, or backs off:
@@ -34,9 +34,8 @@ def retry_at(container: Container, view: ContainerView) -> float:
         return waiting.retry_at if waiting.image in ("", container.image) else 0.0
     if latest is None or latest.exit is None or is_changed(container, latest):
         return 0.0
-    finished = latest.exit.finished_at / SECOND
-    due = view.backoff.retry_at(finished)
-    return 0.0 if due == finished else due
+    due = view.backoff.retry_at(latest.ended)
+    return 0.0 if due == latest.ended else due
 
 
 def crash_loop(pod: Pod, container: Container, view: ContainerView, now: float) -> Waiting:

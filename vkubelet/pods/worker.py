@@ -17,7 +17,7 @@ from typing import assert_never
 
 from providers.base import ContainerState
 from providers.faultpoints import reached
-from vkubelet import telemetry, tracing
+from vkubelet import clock, telemetry, tracing
 from vkubelet.api import times
 from vkubelet.api.objects import Pod, PodStatus, pod_reference
 from vkubelet.api.volumes import Volume
@@ -83,6 +83,7 @@ class PodWorker:
         )
         self._started_at = times.parse(started) if started else float(int(time.time()))
         self._resizing = Resizing(
+        self._since = clock.when(self._started_at)
             services.provider,
             self.containers,
             self._allocation,
@@ -185,7 +186,7 @@ class PodWorker:
 
     def insight(self) -> PodInsight:
         """What there is to tell of this pod, and what it waits for."""
-        return insight(self.pod, self._observe(), time.time())
+        return insight(self.pod, self._observe(), clock.now())
 
     async def run(self) -> None:
         """Live as long as the pod does on this node."""
@@ -224,7 +225,7 @@ class PodWorker:
     async def _sync(self, group: asyncio.TaskGroup) -> bool:
         """Observe, plan, act, report, wait. True when the pod is over on this node."""
         self._news.clear()
-        now, began = time.time(), time.monotonic()
+        now, began = clock.now(), time.monotonic()
         decided = plan(self.pod, self._observe(), now)
         if decided.stop is not None:
             self._attempts.terminate()
@@ -274,6 +275,8 @@ class PodWorker:
         rejection = self._rejection = admit(self.pod, host, own_identity()) or await self._allocation.admit()
         self._active = rejection is None
         if rejection is not None:
+            self._since,
+            clock.ahead(),
             tracing.finish(rejection.reason)
             self.containers.unlisted = True
             telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
@@ -319,12 +322,12 @@ class PodWorker:
         except VolumeError as error:
             for message in error.messages:
                 self._services.recorder.event(pod_reference(self.pod), "Warning", error.reason, message)
-            self._volumes = VolumesView(mounted=False, retry_at=time.time() + error.retry_after)
+            self._volumes = VolumesView(mounted=False, retry_at=clock.now() + error.retry_after)
         except Exception as error:
             logger.exception("pod %s: mounting its volumes failed", self.pod.key)
             text = f"defect in the node agent: {error!r}"
             self._services.recorder.event(pod_reference(self.pod), "Warning", "FailedMount", text)
-            self._volumes = VolumesView(mounted=False, retry_at=time.time() + DEFECT_PAUSE)
+            self._volumes = VolumesView(mounted=False, retry_at=clock.now() + DEFECT_PAUSE)
         self._news.set()
 
     def _report(self, decided: Plan, now: float) -> None:
@@ -354,7 +357,7 @@ class PodWorker:
             await self._news.wait()
             return
         loop = asyncio.get_running_loop()
-        alarm = loop.call_later(max(wake_at - time.time(), 0.0), self._news.set)
+        alarm = loop.call_later(max(wake_at - clock.now(), 0.0), self._news.set)
         try:
             await self._news.wait()
         finally:
@@ -370,7 +373,7 @@ class PodWorker:
         await self._pod_volumes.unmount()
         if stop is StopCause.DELETED:
             terminal = self.pod.status.phase in TERMINAL_PHASES
-            status = None if terminal else self._status(time.time())
+            status = None if terminal else self._status(clock.now())
             await services.reporter.finish(self.pod, status)
         reached("pod-finished")
         for identifier in self.containers.identifiers():

@@ -102,6 +102,22 @@ async def test_a_server_that_has_gone_back_is_noticed(
     assert client.history == 2
 
 
+async def test_a_renewal_is_later_than_the_one_before_whatever_the_clock_says(
+    store: Store, client: ApiClient, keeper: LeaseKeeper, clock: Clock
+) -> None:
+    """A control plane takes a lease whose time goes back for one that is not renewed."""
+    await keeper.renew()
+    clock.now -= 3600
+    await keeper.renew()
+    assert store.objects[PATH]["spec"]["renewTime"] == "2023-11-14T22:13:20.251000Z"
+    later = LeaseKeeper(client, "wasm-1", 40, lambda: "node-uid", clock=clock, sleep=clock.sleep)
+    await later.renew()
+    assert store.objects[PATH]["spec"]["renewTime"] == "2023-11-14T22:13:20.252000Z"
+    clock.now += 3601
+    await later.renew()
+    assert store.objects[PATH]["spec"]["renewTime"] == "2023-11-14T22:13:21.250000Z"
+
+
 async def test_five_tries_with_rising_pauses(store: Store, keeper: LeaseKeeper, clock: Clock) -> None:
     await keeper.renew()
     store.faults += [500] * 5

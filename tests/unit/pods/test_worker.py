@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from fake_node import Setting, pods_of_a_node
+from set_clock import SetClock
 
 from providers.base import ContainerSpec, Preopen, ProviderError
 from vkubelet.api.objects import Pod
@@ -79,6 +80,30 @@ async def test_a_crashing_container_is_started_twice_and_then_backs_off(setting:
     setting.manager.on_change(pod())
     await setting.told.until(lambda: setting.told.waiting() == "CrashLoopBackOff")
     assert len(setting.provider.started) == 2
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+async def test_a_clock_that_is_set_changes_no_wait(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    clock = SetClock(monkeypatch)
+    monkeypatch.setattr("vkubelet.pods.backoff.INITIAL", 0.3)
+    limited = pod(uid="limited", name="q")
+    limited.spec.active_deadline_seconds = 600
+    setting.manager.on_change(limited)
+    await setting.told.until(lambda: setting.phase("limited") == "Running")
+    setting.provider.ends_at_once = 1
+    setting.manager.on_change(pod())
+    await setting.told.until(lambda: setting.told.waiting() == "CrashLoopBackOff")
+    clock.ahead = ahead
+    seen, began = len(setting.provider.started), asyncio.get_running_loop().time()
+    await setting.told.until(lambda: len(setting.provider.started) == seen + 1)
+    # What ends after the clock was set waits, too, and as long: twice what it waited before.
+    await setting.told.until(lambda: len(setting.provider.started) == seen + 2)
+    assert asyncio.get_running_loop().time() - began > 0.8
+    setting.provider.end(setting.provider.started[0].id, 1)
+    await setting.told.until(lambda: setting.told.waiting("limited") == "CrashLoopBackOff")
+    assert setting.phase("limited") == "Running", "its deadline has not come"
 
 
 async def test_a_missing_image_is_an_error_and_then_a_back_off(setting: Setting) -> None:

@@ -76,13 +76,14 @@ def wanted(capacity: int, available: int, rules: Policy) -> int:
 def freeing(images: Iterable[Kept], size: int | None, rules: Policy, now: float) -> list[Kept]:
     """Those to remove for so many bytes, what was used longest ago first; all that may go for None.
 
-    What has come less than the minimum age ago stays: it may be about to be used.
+    What has come less than the minimum age ago stays: it may be about to be used. What has come in the future
+    has not: the clock was set back, by more than that as a rule.
     """
     chosen, freed = [], 0
     for image in _in_order(images):
         if size is not None and freed >= size:
             break
-        if now - image.pulled >= rules.minimum_age:
+        if not 0 <= now - image.pulled < rules.minimum_age:
             chosen.append(image)
             freed += image.size
     return chosen

@@ -12,12 +12,12 @@ import itertools
 import logging
 import math
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from vkubelet import logs
+from providers.exhausted import lacking
+from vkubelet import clock, logs
 from vkubelet.api.containers import Container, Probe
 from vkubelet.api.objects import ContainerStatus, Pod
 from vkubelet.pods.probes.checks import Check, Checks, has_network
@@ -99,7 +99,7 @@ class ProbeRunner:
     def __init__(self, checks: Checks, report: Report) -> None:
         self._checks = checks
         self._report = report
-        self._began = time.time()
+        self._began = clock.now()
         self._probed: dict[str, _Probed] = {}
         self._queue: list[tuple[float, int, _Timed, _Probed]] = []
         self._numbers = itertools.count()
@@ -124,9 +124,9 @@ class ProbeRunner:
 
     def start(self, pod: Pod, container: Container, running: RunningContainer, on_result: OnResult) -> None:
         """See Probes. A container that was started before this agent keeps what its status says of it."""
-        loop_now, now = asyncio.get_running_loop().time(), time.time()
-        started_at = running.state.started_at / _SECOND
-        probed = _Probed(pod, container, running, on_result, loop_now - max(now - started_at, 0.0))
+        loop_now, now = asyncio.get_running_loop().time(), clock.now()
+        started_at = clock.when(running.state.started_at / _SECOND)
+        probed = _Probed(pod, container, running, on_result, loop_now - (now - started_at))
         before = _status(pod, running) if started_at < self._began else None
         for kind, probe in (
             (ProbeKind.STARTUP, container.startup_probe),
@@ -252,8 +252,10 @@ class ProbeRunner:
             seconds = asyncio.get_running_loop().time() - began
             if self._lives(probed) and outcome is not None:
                 self._note(timed, probed, outcome, seconds)
-        except Exception:
-            logger.exception("pod %s: %s probe: defect in the node agent", probed.pod.key, timed.kind.value)
+        except Exception as error:
+            text = lacking(error) or "defect in the node agent"
+            told = probed.pod.key, timed.kind.value, text
+            logger.exception("pod %s: %s probe: %s", *told, exc_info=lacking(error) is None)
         finally:
             timed.task = None
             if self._lives(probed):

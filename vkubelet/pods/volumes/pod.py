@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +15,7 @@ from typing import TypeVar
 from oci.flights import ended
 from oci.images import Image
 from providers.faultpoints import reached
+from vkubelet import clock
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod, pod_reference
@@ -147,7 +147,7 @@ class PodVolumes:
             self._node.renewal.now(self)
 
     async def renew(self) -> float | None:
-        """Bring up to date what is mounted; when to do so again, seconds since the epoch, if ever.
+        """Bring up to date what is mounted; when to do so again, by `vkubelet.clock`, if ever.
 
         What cannot be is told by events, stays as it is and is tried again. While volumes are mounted, which
         a driver may make last for minutes, nothing is: `mount` asks for it at its end.
@@ -165,7 +165,7 @@ class PodVolumes:
         for message in failed:
             self._node.recorder.event(pod_reference(pod), "Warning", "FailedMount", message)
         if failed:
-            return time.time() + self._delay()
+            return clock.now() + self._delay()
         self._backoff = None
         return min(self._renewals.values(), default=None)
 

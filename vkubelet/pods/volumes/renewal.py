@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from typing import NoReturn, Protocol
+
+from vkubelet import clock
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class Renewable(Protocol):
     """A pod's volumes."""
 
     async def renew(self) -> float | None:
-        """Bring them up to date; when to do so again, seconds since the epoch, None if only when told."""
+        """Bring them up to date; when to do so again, by `vkubelet.clock`, None if only when told."""
         ...
 
 
@@ -45,11 +46,11 @@ class Renewal:
             self._some.set()
 
     def at(self, volumes: Renewable, when: float | None) -> None:
-        """Renew at `when`, seconds since the epoch, instead of at an earlier one's time; None: not at all."""
+        """Renew at `when`, by `vkubelet.clock`, instead of at an earlier one's time; None: not at all."""
         self._cancel(volumes)
         if when is not None:
             loop = asyncio.get_running_loop()
-            self._alarms[volumes] = loop.call_later(max(when - time.time(), 0.0), self.now, volumes)
+            self._alarms[volumes] = loop.call_later(max(when - clock.now(), 0.0), self.now, volumes)
 
     def forget(self, volumes: Renewable) -> None:
         """Renew them no more."""
@@ -77,7 +78,7 @@ class Renewal:
             except Exception:
                 # A defect of ours costs these volumes a pause, and no others anything.
                 logger.exception("volumes are not renewed")
-                when = time.time() + DEFECT_PAUSE
+                when = clock.now() + DEFECT_PAUSE
             # What was told meanwhile comes first.
             if when is not None and volumes not in self._waiting and volumes not in self._alarms:
                 self.at(volumes, when)

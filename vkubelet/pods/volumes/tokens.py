@@ -11,12 +11,12 @@ import base64
 import dataclasses
 import logging
 import random
-import time
 from collections.abc import Callable
 
 import msgspec
 
 from oci.flights import SingleFlight
+from vkubelet import clock
 from vkubelet.api import times
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import Pod
@@ -36,11 +36,13 @@ _JITTER = 10.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Token:
-    """A token, and seconds since the epoch: when to renew it, and when it is worth nothing any more."""
+    """A token, and by `vkubelet.clock`: when to renew it, and when it is worth nothing any more."""
 
     text: str = dataclasses.field(repr=False)
     renew_at: float
     expires_at: float
+    shown_expiry: float
+    """The latter by the API server's clock: for those who are told."""
 
 
 class _TokenRequestSpec(Struct):
@@ -83,7 +85,7 @@ _Key = tuple[str, str, int, str, str]
 class Tokens:
     """The tokens of one node's pods. Use from one event loop."""
 
-    def __init__(self, client: ApiClient | None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: ApiClient | None, clock: Callable[[], float] = clock.now) -> None:
         """Without a client there are no tokens: the node has no API server."""
         self._client = client
         self._clock = clock
@@ -101,6 +103,8 @@ class Tokens:
         if known is None and kept is not None:
             known = read(kept, pod, wanted)
         now = self._clock()
+        if known is not None and known.expires_at > now + wanted.expiration_seconds + _JITTER:
+            known = None  # issued in the future: the time of day was set back, and how old it is nobody knows
         if known is None or known.renew_at <= now:
             known = await self._renew(pod, wanted, key, known)
         self._known.setdefault(pod.metadata.uid, {})[key] = known
@@ -145,15 +149,16 @@ class Tokens:
                 },
             }
         )
-        client = self._client
+        # Its life counts from here, whatever the server's clock says.
+        client, asked_at = self._client, self._clock()
         answer = await patiently(lambda: client.post(path, body))
         try:
             found = msgspec.json.decode(answer, type=_TokenRequest)
-            expires_at = times.parse(found.status.expiration_timestamp)
+            shown_expiry = times.parse(found.status.expiration_timestamp)
         except (msgspec.DecodeError, ValueError) as error:
             raise ApiUnavailableError(f"API server {client.server}: TokenRequest: {error}") from error
         lifetime = float(found.spec.expiration_seconds or wanted.expiration_seconds)
-        return _token(found.status.token, expires_at - lifetime, lifetime)
+        return _token(found.status.token, asked_at, lifetime, shown_expiry)
 
 
 def read(data: bytes, pod: Pod, wanted: ServiceAccountTokenProjection) -> Token | None:
@@ -177,13 +182,14 @@ def read(data: bytes, pod: Pod, wanted: ServiceAccountTokenProjection) -> Token 
     ):
         return None
     # The API server may let a token live longer than it was asked for; it is renewed as if it had not.
-    return _token(text, float(claims.iat), float(min(claims.exp - claims.iat, wanted.expiration_seconds)))
+    lifetime = float(min(claims.exp - claims.iat, wanted.expiration_seconds))
+    return _token(text, float(claims.iat), lifetime, claims.iat + lifetime)
 
 
-def _token(text: str, issued_at: float, lifetime: float) -> Token:
+def _token(text: str, issued_at: float, lifetime: float, shown_expiry: float) -> Token:
     jitter = random.uniform(0.0, _JITTER)  # noqa: S311  spreads load, guards nothing
     renew_at = min(issued_at + _SPENT * lifetime, issued_at + _OLDEST) - jitter
-    return Token(text, renew_at, issued_at + lifetime)
+    return Token(text, renew_at, issued_at + lifetime, shown_expiry)
 
 
 def _shown(key: _Key) -> str:

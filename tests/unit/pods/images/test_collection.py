@@ -79,6 +79,12 @@ def test_what_was_used_longest_ago_goes_first() -> None:
     assert freeing(images, 0, RULES, NOW) == []
 
 
+def test_what_came_in_the_future_is_not_young() -> None:
+    """The clock was set back: for an hour nothing could be freed that came within it."""
+    images = [kept("from the future", pulled=NOW + 3600)]
+    assert freeing(images, None, RULES, NOW) == images
+
+
 def test_a_maximum_age_counts_from_the_last_use() -> None:
     rules = Policy(85, 80, 120, maximum_age=1000)
     images = [

@@ -11,6 +11,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 import virtual_time
+from set_clock import SetClock
 
 from providers.base import ContainerState
 from vkubelet import telemetry
@@ -136,6 +137,22 @@ def test_readiness_is_looked_for_at_once_and_quietly() -> None:
         assert node.times("readiness") == [0.0, 1.0, 10.0, 20.0]
         assert node.told == [("readiness", True, 1.0)]
         assert node.events == []
+
+    in_time(work)
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_a_container_is_as_new_whatever_the_clock_was_set_to(
+    monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    clock = SetClock(monkeypatch)
+
+    async def work(node: Node) -> None:
+        clock.ahead = ahead
+        node.answers["readiness"] = always(GOOD)
+        node.start(readiness={"periodSeconds": 10, "initialDelaySeconds": 3})
+        await asyncio.sleep(5)
+        assert node.told == [("readiness", True, 3.0)]
 
     in_time(work)
 

@@ -50,6 +50,7 @@ class Issuer:
     def __init__(self) -> None:
         self.url = ""
         self.now = 1_800_000_000.0
+        self.skew = 0.0
         self.asked: list[dict[str, Any]] = []
         self.failure: tuple[int, str] | None = None
         self.again = asyncio.Event()
@@ -63,7 +64,7 @@ class Issuer:
             code, message = self.failure
             return web.json_response({"code": code, "message": message}, status=code)
         spec = self.asked[-1]["spec"]
-        expires = times.rfc3339(self.now + spec["expirationSeconds"])
+        expires = times.rfc3339(self.now + self.skew + spec["expirationSeconds"])
         status = {"token": f"token {len(self.asked)}", "expirationTimestamp": expires}
         return web.json_response({"spec": spec, "status": status})
 
@@ -106,6 +107,22 @@ async def test_it_is_renewed_after_four_fifths_of_its_life_or_a_day(issuer: Issu
     assert began + 24 * 3600 - 10 <= token.renew_at <= began + 24 * 3600
     issuer.now = began + 2881
     assert (await tokens.get(pod(), HOUR, None)).text == "token 3"
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+async def test_its_life_counts_from_when_it_was_asked_for(
+    issuer: Issuer, tokens: Tokens, ahead: float
+) -> None:
+    """A clock that is wrong by more than a token's life has it neither renewed all the time nor too late."""
+    issuer.skew = -ahead
+    token = await tokens.get(pod(), HOUR, None)
+    assert issuer.now + 2870 <= token.renew_at <= issuer.now + 2880
+    assert token.expires_at == issuer.now + 3600
+
+
+async def test_what_was_issued_in_the_future_is_asked_for_anew(issuer: Issuer, tokens: Tokens) -> None:
+    kept = jwt(issuer.now + 1000, 3600)
+    assert (await tokens.get(pod(), HOUR, kept)).text == "token 1"
 
 
 async def test_an_old_token_does_while_there_is_no_new_one_and_it_lives(

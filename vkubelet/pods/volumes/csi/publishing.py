@@ -204,6 +204,6 @@ class Publishing:
             except SetUpError as error:
                 what = "mounter.SetUpAt failed to get service account token attributes"
                 raise SetUpError(f"{PREFIX}{what}: {error}") from error
-            expires = times.rfc3339(token.expires_at)
+            expires = times.rfc3339(token.shown_expiry)
             found[one.audience] = {"token": token.text, "expirationTimestamp": expires}
         return {TOKENS: msgspec.json.encode(found).decode()} if found else {}
