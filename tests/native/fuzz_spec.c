@@ -1,17 +1,27 @@
 // Fuzzes what the launcher reads of a container's directory, the working directory here: whatever the agent's files
 // hold, they are taken within their bounds or refused, and what is taken keeps to what the launcher takes for granted.
 #include "fuzz.h"
-#include "spec.h"
 
 #include <string.h>
 
+static void *remember(size_t size);
+
+#define malloc remember
+#include "spec.c"
+#undef malloc
 #include "code.c"
 #include "limits.c"
 
 static int directory;
+static char *read_text; // by the launcher, which never frees it
 static int loaded; // and not freed yet
 
-static void check_spec(const unsigned char *data, size_t size) {
+static void *remember(size_t size) {
+    return read_text = malloc(size);
+}
+
+// Whether the spec can be decoded.
+static bool check_spec(const unsigned char *data, size_t size) {
     // Exactly as large as what is decoded, so that a sanitizer sees a byte read beyond it.
     char *text = malloc(size > 0 ? size : 1);
     expect(text != NULL, "out of memory");
@@ -19,7 +29,8 @@ static void check_spec(const unsigned char *data, size_t size) {
         memcpy(text, data, size);
     struct spec spec;
     size_t length = 0;
-    if (spec_decode(text, size, &spec) == NULL) {
+    bool is_whole = spec_decode(text, size, &spec) == NULL;
+    if (is_whole) {
         expect(spec.code != NULL && spec.log_max_bytes > 0 && spec.log_max_files > 0, "something is missing");
         expect(spec.identity_count != 1, "half an identity");
         expect(spec.memory_limit >= -1, "a negative limit");
@@ -36,6 +47,7 @@ static void check_spec(const unsigned char *data, size_t size) {
     }
     spec_free(&spec);
     free(text);
+    return is_whole;
 }
 
 // In the place of the library: code is what can be opened, and components are none.
@@ -80,10 +92,16 @@ static void put(const char *name, const unsigned char *data, size_t size) {
     expect(fd >= 0 && write(fd, data, size) == (ssize_t)size && close(fd) == 0, "no file");
 }
 
+static void check_file(bool is_whole) {
+    struct spec spec;
+    expect((spec_read(directory, "spec", &spec) == NULL) == is_whole, "a file makes a difference");
+    spec_free(&spec);
+    free(read_text);
+}
+
 // Which code the launcher keeps for it: what is asked for twice.
-static void check_code(const unsigned char *data, size_t size) {
+static void check_code(const unsigned char *data) {
     static const struct runtime runtime;
-    put("spec", data, size);
     expect(code_keep(&runtime, directory) == NULL, "loaded though it was asked for once");
     const struct code *code = code_keep(&runtime, directory);
     if (code != NULL) {
@@ -121,11 +139,14 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
         wasmtime_error_delete = free_error;
     }
     int before = next_descriptor();
-    check_spec(data, size);
-    if (size >= sizeof SPEC_FORMAT && memcmp(data, SPEC_FORMAT, sizeof SPEC_FORMAT) == 0)
-        check_code(data, size);
-    else if (size < 40)
+    bool is_whole = check_spec(data, size);
+    if (size >= sizeof SPEC_FORMAT && memcmp(data, SPEC_FORMAT, sizeof SPEC_FORMAT) == 0) {
+        put("spec", data, size);
+        check_file(is_whole);
+        check_code(data);
+    } else if (size < 40) {
         check_limit(data, size);
+    }
     expect(next_descriptor() == before, "a descriptor stays open");
     return 0;
 }
