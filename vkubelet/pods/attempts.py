@@ -148,6 +148,8 @@ class Attempts:
             crash = Backoff() if is_changed(container, view.latest) else crash
             crash = crash.next(view.latest.ended, now)
         sharing = self._allocation.starting(pod, container)
+        # A later agent reads it by a clock of its own.
+        recorded = dataclasses.replace(crash, updated=crash.updated + clock.ahead())
         try:
             state = await services.starter.start(
                 pod,
@@ -158,8 +160,6 @@ class Attempts:
                 services.host_ip,
                 self._volumes,
                 pod_group(pod, sharing, services.config.process_limit),
-        # A later agent reads it by a clock of its own.
-        recorded = dataclasses.replace(crash, updated=crash.updated + clock.ahead())
                 lambda mounted: self._preopens(pod, container, number, mounted),
                 self.retry,
             )

@@ -266,6 +266,8 @@ class PodWorker:
             self._allocation.view(),
             self._gone,
             self._draining,
+            self._since,
+            clock.ahead(),
         )
 
     async def _admit(self) -> None:
@@ -275,8 +277,6 @@ class PodWorker:
         rejection = self._rejection = admit(self.pod, host, own_identity()) or await self._allocation.admit()
         self._active = rejection is None
         if rejection is not None:
-            self._since,
-            clock.ahead(),
             tracing.finish(rejection.reason)
             self.containers.unlisted = True
             telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
