@@ -89,14 +89,14 @@ def _streams() -> list[bytes]:
         _piece(b"run 123 " + ID[:40], 3) + _piece(ID[40:] + b"\nrun") + _piece(b" 124 " + ID[:59], 3),
         serve + serve + run + READ + ENDS + b"\4" + ENDS + b"\1" + _piece(_line(b"start"), 4),
         _piece(b"shutdown" + b"\n" * 4),
-        run * 50,
+        run + AGAIN + b"\x32",
         _piece(_line(b"run")),
         _piece(b"x" * 200) + _piece(b"y" * 200),
         start + run + CONNECT + start + UNKNOWN_CHILD + run + GO + CONNECT + _piece(other) + READ,
         # More than there is room for: descriptors, with lines that wait and without; answers; lines.
-        _piece(nobody, 3) * 70,
-        _piece(nobody * 2, 3) * 80,
-        _piece(nobody) * 20 + READ + start + UNKNOWN_CHILD * 30 + READ + start,
+        _piece(nobody, 3) + AGAIN + b"\x46",
+        _piece(nobody * 2, 3) + AGAIN + b"\x50",
+        _piece(nobody) + AGAIN + b"\x14" + UNKNOWN_CHILD * 20 + READ + UNKNOWN_CHILD,
         _piece(nobody * 2) + AGAIN + b"\x80" + UNKNOWN_CHILD * 240,
         start + _piece(nobody * 2) + (AGAIN + b"\xff" + READ) * 2,
     ]
@@ -203,7 +203,7 @@ def main() -> int:
     if clang is None:
         print(f"fuzz: {MISSING}", file=sys.stderr)
         return 2
-    limits = [f"-max_total_time={options.seconds}", "-max_len=16384"]
+    limits = [f"-max_total_time={options.seconds}", "-max_len=4096"]
     return max(fuzz(name, clang, limits) for name in options.names or FUZZERS)
 
 

@@ -3,7 +3,7 @@
 // loop. One is a byte, and what it asks for:
 //
 //     5 * N + D    4 * N bytes, which are sent with D descriptors; N is not 0
-//     255          the last of these are sent again, without descriptors, as often as the next byte says
+//     255          the last of these are sent again, as often as the next byte says
 //     0            a process ends; the next byte says which and how
 //     1            the agent reads what it was sent
 //     2            another agent connects
@@ -62,7 +62,8 @@ static size_t process_count;
 static size_t unknown;
 
 static struct input input;
-static struct iovec last_piece;
+static struct iovec piece;
+static size_t piece_descriptors;
 static int agent, older, null, signal_end;
 static unsigned idle_turns;
 static size_t heard_size;
@@ -184,26 +185,26 @@ static void hear(void) {
     }
 }
 
-static void send_piece(size_t size, size_t descriptors) {
+// False if it could not be sent.
+static bool send_piece(void) {
     union {
         char space[CMSG_SPACE(MORE * sizeof(int))];
         struct cmsghdr aligned;
     } control = {.space = {0}};
-    last_piece.iov_base = (void *)take_bytes(&input, size, &last_piece.iov_len);
-    if (last_piece.iov_len == 0 || agent < 0)
-        return;
-    struct msghdr message = {.msg_iov = &last_piece, .msg_iovlen = 1};
-    if (descriptors > 0) {
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    if (piece.iov_len == 0 || agent < 0)
+        return false;
+    if (piece_descriptors > 0) {
         message.msg_control = &control;
-        message.msg_controllen = CMSG_SPACE(descriptors * sizeof(int));
+        message.msg_controllen = CMSG_SPACE(piece_descriptors * sizeof(int));
         struct cmsghdr *header = CMSG_FIRSTHDR(&message);
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(descriptors * sizeof(int));
-        for (size_t i = 0; i < descriptors; i++)
+        header->cmsg_len = CMSG_LEN(piece_descriptors * sizeof(int));
+        for (size_t i = 0; i < piece_descriptors; i++)
             memcpy(CMSG_DATA(header) + i * sizeof null, &null, sizeof null);
     }
-    sendmsg(agent, &message, MSG_NOSIGNAL);
+    return sendmsg(agent, &message, MSG_NOSIGNAL) >= 0;
 }
 
 static void step(void) {
@@ -230,11 +231,13 @@ static void step(void) {
         say(SIGCHLD);
         break;
     case AGAIN:
-        for (how = take_byte(&input); how > 0 && last_piece.iov_len > 0 && agent >= 0; how--)
-            send(agent, last_piece.iov_base, last_piece.iov_len, MSG_NOSIGNAL);
+        for (how = take_byte(&input); how > 0 && send_piece(); how--)
+            continue;
         break;
     default:
-        send_piece(what / (MORE + 1) * 4, what % (MORE + 1));
+        piece_descriptors = what % (MORE + 1);
+        piece.iov_base = (void *)take_bytes(&input, what / (MORE + 1) * 4, &piece.iov_len);
+        send_piece();
     }
 }
 
@@ -314,7 +317,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
     memset(processes, 0, sizeof processes);
     process_count = unknown = idle_turns = 0;
     agent = older = -1;
-    last_piece.iov_len = 0;
+    piece.iov_len = 0;
     connect_agent();
     serve();
     hear();
