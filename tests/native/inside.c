@@ -3,9 +3,12 @@
 //     inside MODE OWN READ OUTSIDE VICTIM
 //
 // OWN is a directory that it may write to and READ one that it may read, OUTSIDE a file that it must not see, and
-// VICTIM a process that is not its business, which listens on the abstract socket vkubelet-VICTIM. MODE is `closed`; `network`, for one that may use that; `landlock`, for
-// what Landlock alone refuses; `old` or `x32`, for a call by the numbers of another architecture, which ends it. What
-// came of each try is a line of its name and an errno, 0 if it could be done.
+// VICTIM a process that is not its business, which listens on the abstract socket vkubelet-VICTIM. MODE is `closed`;
+// `network`, for one that may use that; `landlock`, for what Landlock alone refuses; `namespaces`, for what is not there
+// in these alone; `old` or `x32`, for a call by the numbers of another architecture, which ends it. What came of each
+// try is a line of its name and an errno, 0 if it could be done.
+#include "children.h"
+#include "namespaces.h"
 #include "sandbox.h"
 #include "seccomp.h"
 
@@ -30,23 +33,17 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { IO_URING_SETUP = 425, PIDFD_OPEN = 434, CLONE3 = 435, PIDFD_GETFD = 438, LATER = 511 };
 
-static const char *own, *readable, *outside;
+static const char *own, *outside;
+static int own_file, readable_file;
 static pid_t victim;
 
 static void tell(const char *name, long result) {
     printf("%s %d\n", name, result < 0 ? errno : 0);
-}
-
-static char *in(const char *directory, const char *name) {
-    static char paths[2][4096];
-    static unsigned turn;
-    char *path = paths[turn++ % 2];
-    snprintf(path, sizeof paths[0], "%s/%s", directory, name);
-    return path;
 }
 
 static void *do_nothing(void *unused) {
@@ -84,17 +81,17 @@ static long look_up(void) {
 }
 
 static void files(void) {
-    tell("write-own", open(in(own, "made"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-    tell("mkdir-own", mkdir(in(own, "directory"), 0700));
-    tell("move-own", rename(in(own, "made"), in(own, "directory/moved")));
-    tell("read-readable", open(in(readable, "file"), O_RDONLY | O_CLOEXEC));
-    tell("write-readable", open(in(readable, "file"), O_WRONLY | O_CLOEXEC));
-    tell("create-readable", open(in(readable, "made"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-    tell("remove-readable", unlink(in(readable, "file")));
+    tell("write-own", openat(own_file, "made", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    tell("mkdir-own", mkdirat(own_file, "directory", 0700));
+    tell("move-own", renameat(own_file, "made", own_file, "directory/moved"));
+    tell("read-readable", openat(readable_file, "file", O_RDONLY | O_CLOEXEC));
+    tell("write-readable", openat(readable_file, "file", O_WRONLY | O_CLOEXEC));
+    tell("create-readable", openat(readable_file, "made", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    tell("remove-readable", unlinkat(readable_file, "file", 0));
     tell("read-outside", open(outside, O_RDONLY | O_CLOEXEC));
-    tell("read-through-own", open(in(own, "../outside/secret"), O_RDONLY | O_CLOEXEC));
+    tell("read-through-own", openat(own_file, "../outside/secret", O_RDONLY | O_CLOEXEC));
     tell("read-init", open("/proc/1/environ", O_RDONLY | O_CLOEXEC));
-    tell("read-victim", open(in("/proc", "self/../1/status"), O_RDONLY | O_CLOEXEC));
+    tell("read-victim", open("/proc/self/../1/status", O_RDONLY | O_CLOEXEC));
     tell("read-passwd", open("/etc/passwd", O_RDONLY | O_CLOEXEC));
     tell("list-root", open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     tell("read-device", open("/dev/zero", O_RDONLY | O_CLOEXEC));
@@ -120,7 +117,7 @@ static void calls(char **arguments) {
     tell("chmodat", fchmodat(AT_FDCWD, outside, 0777, 0));
     tell("chown", chown(outside, getuid(), getgid()));
     tell("truncate", truncate(outside, 0));
-    tell("mknod", mknod(in(own, "device"), S_IFCHR | 0600, 0x0103));
+    tell("mknod", mknodat(own_file, "device", S_IFCHR | 0600, 0x0103));
     tell("setuid", syscall(SYS_setresuid, 0, 0, 0));
     tell("setgroups", syscall(SYS_setgroups, 0, NULL));
     tell("capset", syscall(SYS_capset, NULL, NULL));
@@ -139,7 +136,7 @@ static void calls(char **arguments) {
     tell("raise-limit", setrlimit(RLIMIT_NOFILE, &(struct rlimit){1 << 20, 1 << 20}));
     tell("map-data", map(-1, PROT_READ | PROT_WRITE));
     tell("map-code", map(-1, PROT_READ | PROT_EXEC));
-    tell("map-library", map(open(in(readable, "file"), O_RDONLY | O_CLOEXEC), PROT_READ | PROT_EXEC));
+    tell("map-library", map(openat(readable_file, "file", O_RDONLY | O_CLOEXEC), PROT_READ | PROT_EXEC));
     tell("make-code", make_code());
 }
 
@@ -165,6 +162,30 @@ static void by_landlock(void) {
     tell("connect-abstract", connect(client, (struct sockaddr *)&address, (socklen_t)size));
 }
 
+// A sanitizer would look for leaks in another process, which is not to be had here.
+static int end(void) {
+    fflush(stdout);
+    _exit(0);
+}
+
+// The first process of a namespace, as a container's is.
+static int by_namespaces(void) {
+    bool born;
+    int status;
+    if (geteuid() != 0 && namespaces_of_user() < 0)
+        return 3;
+    pid_t pid = child_fork(-1, true, &born);
+    if (pid != 0)
+        return waitpid(pid, &status, 0) == pid ? WEXITSTATUS(status) : 3;
+    if (namespaces_no_network() < 0 || namespaces_no_files() < 0)
+        return 3;
+    files();
+    tell("execve", execve("/bin/true", (char *[]){NULL}, NULL));
+    tell("kill", kill(victim, 0));
+    tell("connect", connect_inet());
+    return end();
+}
+
 static void other_numbers(const char *mode) {
 #ifdef __x86_64__
     if (strcmp(mode, "x32") == 0)
@@ -177,19 +198,14 @@ static void other_numbers(const char *mode) {
 #endif
 }
 
-// A sanitizer would look for leaks in another process, which is not to be had here.
-static int end(void) {
-    fflush(stdout);
-    _exit(0);
-}
-
 int main(int count, char **arguments) {
     if (count != 6)
         return 2;
     const char *mode = arguments[1];
-    own = arguments[2], readable = arguments[3], outside = arguments[4], victim = atoi(arguments[5]);
+    own = arguments[2], outside = arguments[4], victim = atoi(arguments[5]);
+    own_file = open(own, O_PATH | O_CLOEXEC), readable_file = open(arguments[3], O_PATH | O_CLOEXEC);
     struct spec spec = {.memory_limit = -1, .network = strcmp(mode, "network") == 0};
-    struct reach reach[] = {{open(own, O_PATH | O_CLOEXEC), true}, {open(readable, O_PATH | O_CLOEXEC), false}};
+    struct reach reach[] = {{own_file, true}, {readable_file, false}};
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
     if (strcmp(mode, "landlock") == 0) {
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -198,6 +214,8 @@ int main(int count, char **arguments) {
         by_landlock();
         return end();
     }
+    if (strcmp(mode, "namespaces") == 0)
+        return by_namespaces();
     const char *wrong = sandbox_find();
     if (wrong == NULL)
         wrong = sandbox_enter(&spec, reach, 2);

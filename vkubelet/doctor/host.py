@@ -19,13 +19,24 @@ CAPABILITIES: Mapping[str, tuple[int, str]] = {
     "CAP_KILL": (5, "end processes of other users"),
     "CAP_SETGID": (6, "run containers as other users"),
     "CAP_SETUID": (7, "run containers as other users"),
+    "CAP_SYS_PTRACE": (19, "forward ports to containers of other users"),
     "CAP_SYS_ADMIN": (21, "mount a tmpfs for secrets, and storage drivers' volumes"),
 }
 """Numbers of capabilities(7), and what of a node needs them."""
+_NAMESPACES = (
+    "run the node as root with CAP_SYS_ADMIN and CAP_SETPCAP, or allow user namespaces "
+    "(user.max_user_namespaces; kernel.apparmor_restrict_unprivileged_userns on Ubuntu)"
+)
 SANDBOX_ADVICE: Mapping[str, str] = {
     "landlock": "use Linux 5.13 or newer, and name landlock in the kernel's lsm= parameter",
     "seccomp": "use a kernel with CONFIG_SECCOMP_FILTER, and a container runtime that lets filters be nested",
-    "ipc": "run the node as root, or allow user namespaces (user.max_user_namespaces)",
+    "userns": _NAMESPACES,
+    "bounding-set": _NAMESPACES,
+    "ipc": _NAMESPACES,
+    "pid": _NAMESPACES,
+    "network": _NAMESPACES,
+    "mount": _NAMESPACES,
+    "user": "run the node as root, with CAP_KILL, CAP_SETUID, CAP_SETPCAP and CAP_SYS_PTRACE",
 }
 FILES_A_POD, FILES_BESIDE = 4, 1024
 """A bound, not a measurement: a watched process, a followed log, and the sockets of a probe and a stream."""

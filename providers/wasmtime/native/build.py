@@ -36,6 +36,7 @@ SOURCES = (
     "library.c",
     "limits.c",
     "logs.c",
+    "namespaces.c",
     "network.c",
     "records.c",
     "requests.c",

@@ -18,25 +18,27 @@ static struct child **bucket(pid_t pid) {
     return &buckets[(unsigned)pid % BUCKETS];
 }
 
-// The C library has no fork() with a cgroup. What its own does beyond the system call matters to processes with
-// threads, but for one thing: it lets the kernel write the child's number to where the library keeps it.
-pid_t child_fork(int cgroup, bool *born) {
-    *born = false;
+// The C library has no fork() with a cgroup or a namespace. What its own does beyond the system call matters to
+// processes with threads, but for one thing: it lets the kernel write the child's number to where the library keeps it.
+pid_t child_fork(int cgroup, bool alone, bool *born) {
     uint64_t number = 0;
-    if (cgroup < 0 || prctl(PR_GET_TID_ADDRESS, &number) < 0)
+    *born = cgroup >= 0;
+    if (prctl(PR_GET_TID_ADDRESS, &number) < 0) {
+        *born = false;
         return fork();
+    }
     struct clone_args arguments = {
-        .flags = CLONE_INTO_CGROUP | (uint64_t)(CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID),
+        .flags = CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | (alone ? (uint64_t)CLONE_NEWPID : 0) |
+                 (*born ? CLONE_INTO_CGROUP : 0),
         .child_tid = number,
         .exit_signal = SIGCHLD,
-        .cgroup = (unsigned)cgroup,
+        .cgroup = *born ? (unsigned)cgroup : 0,
     };
-    *born = true;
     pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
     if (pid >= 0 || errno == EAGAIN || errno == ENOMEM)
         return pid;
-    *born = false; // an older kernel, or one whose cgroup it is lets it in only later
-    return fork();
+    // An older kernel, or one whose cgroup it is lets it in only later.
+    return *born ? child_fork(-1, alone, born) : alone ? -1 : fork();
 }
 
 struct child *child_new(const char *id, uint64_t started_at, bool agents) {

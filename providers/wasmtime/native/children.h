@@ -15,8 +15,9 @@ struct child {
 };
 
 // fork(2), with the child born in a cgroup of version 2 if `cgroup`, a directory, is one: to move there later, it
-// would have to wait for all processes of the machine. Sets `*born` if it was. The caller must have one thread.
-pid_t child_fork(int cgroup, bool *born);
+// would have to wait for all processes of the machine. Sets `*born` if it was. With `alone` it is the first process of
+// a namespace. The caller must have one thread.
+pid_t child_fork(int cgroup, bool alone, bool *born);
 
 // Room for a child, to be added once it has a pid; NULL if there is no memory.
 struct child *child_new(const char *id, uint64_t started_at, bool agents);

@@ -3,6 +3,7 @@
 #include "attach.h"
 #include "limits.h"
 #include "logs.h"
+#include "namespaces.h"
 #include "records.h"
 #include "sandbox.h"
 #include "spec.h"
@@ -11,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,12 +28,69 @@ enum { DIRECTORY = 3, SOCKET };
 static struct log container_log; // zero pages until they are used
 static int records = DIRECTORY;  // where its end is recorded
 
-// Close all files from the number `first` on, but for the one that is `kept`; -1 for none.
-static bool close_others(int first, int kept) {
-    if (kept < first)
-        return syscall(SYS_close_range, first, ~0U, 0U) == 0;
-    return (kept == first || syscall(SYS_close_range, first, kept - 1, 0U) == 0) &&
-           syscall(SYS_close_range, kept + 1, ~0U, 0U) == 0;
+// The first process of a namespace of processes hears no signal but those that it has a handler of, whatever they do
+// to others (pid_namespaces(7)): these end a process that has none.
+static const struct {
+    int number;
+    const char *name;
+} deadly[] = {
+    {SIGHUP, "Hangup"},
+    {SIGINT, "Interrupt"},
+    {SIGQUIT, "Quit"},
+    {SIGABRT, "Aborted"},
+    {SIGPIPE, "Broken pipe"},
+    {SIGALRM, "Alarm clock"},
+    {SIGTERM, "Terminated"},
+    {SIGUSR1, "User defined signal 1"},
+    {SIGUSR2, "User defined signal 2"},
+};
+static uint64_t born_at;
+static bool is_ending; // one thread records the end, and no other
+
+static void on_deadly(int number) {
+    static struct ending ending = {.reason = "killed"};
+    int cause = errno;
+    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++) {
+        if (deadly[i].number != number || __atomic_test_and_set(&is_ending, __ATOMIC_ACQ_REL))
+            continue;
+        snprintf(ending.message, sizeof ending.message, "killed by signal %d (%s)", number, deadly[i].name);
+        ending.code = 128 + number;
+        ending.signal = number;
+        ending.started_at = born_at;
+        ending.finished_at = now();
+        record_exit(records, &ending);
+        _exit(ending.code);
+    }
+    errno = cause;
+}
+
+// SIGPIPE too: whose reader has gone is ended as any other process; a guest cannot ask for more, and many would write
+// on for ever.
+static bool hear_signals(uint64_t started_at) {
+    struct sigaction action = {.sa_handler = on_deadly};
+    sigfillset(&action.sa_mask);
+    born_at = started_at;
+    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
+        if (sigaction(deadly[i].number, &action, NULL) < 0)
+            return false;
+    sigset_t none;
+    sigemptyset(&none);
+    return sigprocmask(SIG_SETMASK, &none, NULL) == 0;
+}
+
+// Close all files from the number `first` on, but for those that are `kept`.
+static bool close_others(int first, const int *kept, size_t count) {
+    for (;;) {
+        int next = INT32_MAX;
+        for (size_t i = 0; i < count; i++)
+            if (kept[i] >= first && kept[i] < next)
+                next = kept[i];
+        if (next == INT32_MAX)
+            return syscall(SYS_close_range, first, ~0U, 0U) == 0;
+        if (next > first && syscall(SYS_close_range, first, next - 1, 0U) < 0)
+            return false;
+        first = next + 1;
+    }
 }
 
 // Nothing of the launcher's stays: no file but the container's directory and its code (without streams of its own,
@@ -47,19 +106,12 @@ static const char *part(int directory, struct given given) {
         return "keeping the container's directory open";
     if (given.listener >= 0 && given.listener != SOCKET && dup2(given.listener, SOCKET) < 0)
         return "keeping the socket for those who attach open";
-    if (!close_others(given.listener >= 0 ? SOCKET + 1 : DIRECTORY + 1, given.code != NULL ? given.code->file : -1))
+    const int kept[] = {given.code != NULL ? given.code->file : -1, namespaces_files(), namespaces_network()};
+    if (!close_others(given.listener >= 0 ? SOCKET + 1 : DIRECTORY + 1, kept, sizeof kept / sizeof *kept))
         return "closing the launcher's files";
     if (setsid() < 0)
         return "making a session";
-    // SIGPIPE too: whose reader has gone is ended as any other process; a guest cannot ask for more, and many
-    // would write on for ever.
-    static const int ours[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD};
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        signal(ours[i], SIG_DFL);
-    sigset_t none;
-    sigemptyset(&none);
-    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
-        return "unblocking signals";
+    signal(SIGCHLD, SIG_DFL);
     umask(022);
     return NULL;
 }
@@ -125,14 +177,18 @@ static bool join(const char *path) {
 // nobody else comes here: no other user may enter the run directory.
 static bool open_records(const struct spec *spec) {
     static const char name[] = "own";
-    if (mkdirat(DIRECTORY, name, 0700) < 0)
+    if (mkdirat(DIRECTORY, name, 0700) < 0 && errno != EEXIST)
         return false;
     int own = openat(DIRECTORY, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (own < 0)
         return false;
     records = own;
-    bool is_another = spec->identity_count > 0 && spec->identity[0] != geteuid();
-    return !is_another || (fchmod(DIRECTORY, 0711) == 0 && fchown(own, spec->identity[0], spec->identity[1]) == 0);
+    if (spec->identity_count == 0 || spec->identity[0] == geteuid())
+        return true;
+    uid_t user = spec->identity[0];
+    gid_t group = spec->identity[1];
+    return fchmod(DIRECTORY, 0711) == 0 && fchown(own, user, group) == 0 &&
+           (fchownat(own, ".exit", user, group, AT_SYMLINK_NOFOLLOW) == 0 || errno == ENOENT);
 }
 
 // A file of /proc/self that a kernel may not have, nor let everybody write at any time.
@@ -260,7 +316,13 @@ _Noreturn void container_run(const struct runtime *runtime, int directory, struc
             fprintf(stderr, "container: recording its start: %s\n", strerror(errno));
         _exit(128);
     }
-    run(runtime, given, &ending);
+    if (!hear_signals(started_at))
+        fail(&ending, "listening for signals", "", strerror(errno));
+    else
+        run(runtime, given, &ending);
+    if (__atomic_test_and_set(&is_ending, __ATOMIC_ACQ_REL))
+        for (;;)
+            poll(NULL, 0, -1); // it ends by a signal, in another thread
     ending.finished_at = now();
     if (!record_exit(records, &ending))
         fprintf(stderr, "container: recording its end: %s\n", strerror(errno));

@@ -75,7 +75,7 @@ static void start(const char *request, const char *id, struct given given, bool 
     struct child *child = child_new(id, started_at, given.streams != NULL);
     given.code = code_keep(&launcher.runtime, directory);
     int cgroup = openat(directory, "cgroup", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    pid_t pid = child == NULL ? -1 : child_fork(cgroup, &given.is_in_cgroup);
+    pid_t pid = child == NULL ? -1 : child_fork(cgroup, sandbox_is_alone(), &given.is_in_cgroup);
     if (pid == 0)
         container_run(&launcher.runtime, directory, given, started_at);
     int cause = errno;
@@ -348,10 +348,9 @@ int main(int count, char **arguments) {
         dprintf(ready[1], errno != 0 ? "%s: %s" : "%s", wrong, strerror(errno));
         return 1;
     }
-    if (write(ready[1], ".", 1) == 1) {
-        close(ready[1]);
+    // That number stays taken: it is where a container has its socket, so that no file that it keeps is there.
+    if (write(ready[1], ".", 1) == 1 && dup3(STDIN_FILENO, ready[1], O_CLOEXEC) == ready[1])
         serve();
-    }
     unlink(SOCKET);
     connection_close(&launcher.agent);
     return 0;

@@ -25,6 +25,10 @@ uint64_t now(void);
 // When the process `pid` started, in clock ticks since boot: field 22 of proc_pid_stat(5). 0 if it is gone.
 uint64_t process_start_time(pid_t pid);
 
+// The calling process, as its host numbers it: in a namespace of its own it has another number. Known from
+// `record_started` on, and in the launcher.
+pid_t process_number(void);
+
 // Claim the container whose directory this is for the calling process. It can be claimed once, ever;
 // false with EEXIST in errno if it was.
 bool record_started(int directory, uint64_t started_at);

@@ -1,6 +1,7 @@
 #include "system.h"
 
 #include "guest.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -178,7 +179,7 @@ static int32_t identity(struct wasmtime_caller *caller, union wasmtime_val_raw *
         return WASI_FAULT;
     for (uint32_t i = 0; i < count && i < capacity; i++)
         guest_put(caller, ids + i * (uint32_t)sizeof(uint32_t),
-                  i == 0 ? geteuid() : i == 1 ? getegid() : groups[i - 2]);
+                  i == 0 ? sandbox_user() : i == 1 ? getegid() : groups[i - 2]);
     return guest_put(caller, (uint32_t)values[2].i32, count) ? WASI_SUCCESS : WASI_FAULT;
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
+import re
 import signal
 import socket
 import subprocess
@@ -24,7 +24,7 @@ from providers.wasmtime.native import build
 from .conftest import NATIVE_TESTS, VARIANTS, Node, native, sleeping
 from .test_identity import status
 
-SOURCES = ("calls.c", "landlock.c", "sandbox.c", "seccomp.c")
+SOURCES = ("calls.c", "children.c", "landlock.c", "namespaces.c", "records.c", "sandbox.c", "seccomp.c")
 OK = 0
 HIDDEN = errno.EACCES
 REFUSED = errno.EPERM
@@ -46,6 +46,10 @@ FILES = {
     "list-root": HIDDEN,
     "read-device": HIDDEN,
 }
+UNSEEN = dict.fromkeys(
+    ("read-outside", "read-init", "read-victim", "read-passwd", "read-device"), errno.ENOENT
+)
+"""What has no path where there are no mounts of the host."""
 CALLS = {
     "execve": REFUSED,
     "fork": REFUSED,
@@ -162,8 +166,9 @@ def landlock(shipped: Path) -> int:
 
 
 @pytest.mark.usefixtures("landlock", "filtered")
-def test_what_was_not_given_is_out_of_reach(inside: Path, tmp_path: Path, victim: int) -> None:
-    assert outcome(attempts(inside, "closed", tmp_path, victim)) == {**FILES, **CALLS, **SOCKETS}
+def test_what_was_not_given_is_out_of_reach(inside: Path, tmp_path: Path, victim: int, shipped: Path) -> None:
+    expected = {**FILES, **CALLS, **SOCKETS, **(UNSEEN if "mount" in parts(shipped) else {})}
+    assert outcome(attempts(inside, "closed", tmp_path, victim)) == expected
 
 
 @pytest.mark.usefixtures("landlock", "filtered")
@@ -185,6 +190,22 @@ def test_landlock_alone_keeps_a_guest_in(inside: Path, tmp_path: Path, victim: i
     assert {name: found[name] for name in expected} == expected
 
 
+def test_namespaces_alone_leave_nothing_to_see(
+    inside: Path, tmp_path: Path, victim: int, shipped: Path
+) -> None:
+    if not {"pid", "network", "mount"} <= parts(shipped).keys():
+        pytest.skip("this host lets the user that runs the tests make no namespaces")
+    found = outcome(attempts(inside, "namespaces", tmp_path, victim))
+    expected = UNSEEN | {
+        "execve": errno.ENOENT,
+        "kill": errno.ESRCH,
+        "connect": errno.ENETUNREACH,
+        "list-root": OK,
+        "write-own": OK,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
 @pytest.mark.parametrize("mode", ["old", "x32"])
 @pytest.mark.usefixtures("filtered")
 def test_the_numbers_of_another_architecture_end_it(
@@ -203,9 +224,35 @@ async def test_a_container_is_in_all_that_is_told(node: Node) -> None:
     assert its["Seccomp"] == ["0" if found.get("seccomp") else "2"]
     if not found["bounding-set"]:
         assert int(its["CapBnd"][0], 16) == 0
-    assert (namespace(state.pid) == namespace(os.getpid())) == bool(found["ipc"])
-    assert resource.prlimit(state.pid, resource.RLIMIT_CORE) == (0, 0)
-    assert resource.prlimit(state.pid, resource.RLIMIT_NOFILE)[1] <= 65536
+    for part, kind in (("ipc", "ipc"), ("pid", "pid"), ("network", "net"), ("mount", "mnt")):
+        assert (namespace(state.pid, kind) == namespace(os.getpid(), kind)) == bool(found[part])
+    if not found["mount"]:
+        assert len(told(state.pid, "mountinfo").splitlines()) == 1
+    if not found["user"]:
+        own = str(0x70000000 + state.pid)
+        assert its["Uid"] == [own, own, own, "0"]
+    limits = told(state.pid, "limits")
+    assert re.search(r"Max core file size +0 +0 ", limits)
+    (files,) = re.findall(r"Max open files +\d+ +(\d+)", limits)
+    assert int(files) <= 65536
+
+
+async def test_a_container_of_the_hosts_network_sees_that(node: Node) -> None:
+    found = node.provider.capabilities().sandbox
+    state = await sleeping(node, network=True)
+    assert namespace(state.pid, "net") == namespace(os.getpid(), "net")
+    # There it finds what names are looked up with.
+    assert namespace(state.pid, "mnt") == namespace(os.getpid(), "mnt")
+    assert (namespace(state.pid, "pid") == namespace(os.getpid(), "pid")) == bool(found["pid"])
+
+
+async def test_two_containers_are_two_users_and_see_nothing_of_each_other(node: Node) -> None:
+    found = node.provider.capabilities().sandbox
+    one, other = await sleeping(node), await sleeping(node)
+    if not found["pid"]:
+        assert namespace(one.pid, "pid") != namespace(other.pid, "pid")
+    if not found["user"]:
+        assert status(one.pid)["Uid"] != status(other.pid)["Uid"]
 
 
 async def test_a_container_has_no_file_of_the_launcher_or_of_another(node: Node, tmp_path: Path) -> None:
@@ -221,8 +268,13 @@ async def test_a_container_has_no_file_of_the_launcher_or_of_another(node: Node,
     assert {path for path in opened(state.pid) if not path.startswith(below)} <= its
 
 
-def namespace(pid: int) -> str:
-    return str(Path(f"/proc/{pid}/ns/ipc").readlink())
+def told(pid: int, name: str) -> str:
+    """What the kernel tells of a process."""
+    return Path(f"/proc/{pid}/{name}").read_text()
+
+
+def namespace(pid: int, kind: str) -> str:
+    return str(Path(f"/proc/{pid}/ns/{kind}").readlink())
 
 
 def opened(pid: int) -> set[str]:
