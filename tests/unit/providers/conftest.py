@@ -66,8 +66,7 @@ def native(name: str, variant: str, sources: list[Path]) -> Path:
         digest.update(part.read_bytes())
     program = BUILT / f"{name}-{variant}-{digest.hexdigest()[:16]}"
     if not program.exists():
-        options = NATIVE_TESTS / "sanitizer_options.c"
-        build.compile_program(program, [*sources, options], compiler=compiler(variant), flags=FLAGS[variant])
+        build.compile_program(program, sources, compiler=compiler(variant), flags=FLAGS[variant])
     return program
 
 
