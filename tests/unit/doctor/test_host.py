@@ -61,8 +61,8 @@ def test_a_good_machine_has_nothing_to_say_but_ok() -> None:
             "user",
             "warning",
             "user 1000 without CAP_CHOWN, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SYS_PTRACE, CAP_SYS_ADMIN: "
-            "the node cannot run containers as other users; nor end processes of other users; nor forward ports to "
-            "containers of other users; nor mount a tmpfs for secrets, and storage drivers' volumes",
+            "the node cannot run containers as other users; nor end processes of other users; nor forward "
+            "ports to containers of other users; nor mount a tmpfs for secrets, and storage drivers' volumes",
         ),
         ({"uid": 1000}, "user", "ok", "user 1000, with all capabilities that a node uses"),
         (
