@@ -82,8 +82,8 @@ class PodWorker:
             services, self.containers, self._allocation, self._pod_volumes, self._stopper
         )
         self._started_at = times.parse(started) if started else float(int(time.time()))
-        self._resizing = Resizing(
         self._since = clock.when(self._started_at)
+        self._resizing = Resizing(
             services.provider,
             self.containers,
             self._allocation,
