@@ -2,8 +2,8 @@
 
 It exists because the trees that are removed belong to guests, who may make them deeper than a stack, a path
 or a table of descriptors is long, take all permissions from them, and put links to anywhere into them.
-Directories are therefore not gone down into: each is moved up into one directory, and emptied there when its
-turn comes. It must not know whose tree it is.
+Directories are therefore not gone down into: each is moved up into the topmost one, and emptied there when
+its turn comes. It must not know whose tree it is.
 """
 
 from __future__ import annotations
@@ -20,30 +20,22 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def remove_tree(path: Path) -> None:
     """Remove a directory with all in it, also what its owner may not read. Blocks for as long as it takes.
 
-    No symbolic link is followed, and no other file system that is mounted in it is touched. Raises OSError:
-    NotADirectoryError for a link, too, and EBUSY or EXDEV where something is mounted. What is left then, or
-    by a process that was killed, is removed by the next call.
+    No symbolic link is followed, and no other file system that is mounted in it is touched. Nothing is made:
+    a full disk has no room for it. Raises OSError: NotADirectoryError for a link, too, and EBUSY or EXDEV
+    where something is mounted. What is left then, or by a process that was killed, the next call removes.
     """
     _permit(path)
     top = os.open(path, _DIRECTORY)
     try:
-        queue = uuid.uuid4().hex  # no name that a guest could have taken
-        os.mkdir(queue, 0o700, dir_fd=top)
-        moved = os.open(queue, _DIRECTORY, dir_fd=top)
-        try:
-            # First in, first out, by their numbers: two integers are all that is kept of any tree.
-            last, first = _empty(top, moved, 0, keep=queue), 0
-            while first < last:
-                directory = os.open(str(first), _DIRECTORY, dir_fd=moved)
-                try:
-                    last = _empty(directory, moved, last)
-                finally:
-                    os.close(directory)
-                os.rmdir(str(first), dir_fd=moved)
-                first += 1
-        finally:
-            os.close(moved)
-        os.rmdir(queue, dir_fd=top)
+        unique, moved = uuid.uuid4().hex, 0  # no name that a guest could have taken
+        found = True
+        while found:
+            found = False  # a directory that changes while it is read may not tell all at once
+            with os.scandir(top) as entries:
+                for entry in entries:
+                    found = True
+                    if not _unlinked(entry, top):
+                        moved = _empty(entry.name, top, unique, moved)
     finally:
         os.close(top)
     os.rmdir(path)  # noqa: PTH106  the same call as the others
@@ -58,24 +50,34 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def _empty(directory: int, moved: int, last: int, keep: str | None = None) -> int:
-    """Unlink the files of an open directory and move its directories; returns the number of the next one."""
-    found = True
-    while found:
-        found = False  # a directory that changes while it is read may not tell all at once
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.name == keep:
-                    continue
-                found = True
-                if entry.is_dir(follow_symlinks=False):
-                    _permit(entry.name, directory)
-                    os.rename(entry.name, str(last), src_dir_fd=directory, dst_dir_fd=moved)
-                    last += 1
-                else:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(entry.name, dir_fd=directory)
-    return last
+def _empty(name: str, top: int, unique: str, moved: int) -> int:
+    """Remove a directory in `top`; those in it are moved up, by numbers: returns that of the next one."""
+    _permit(name, top)
+    directory = os.open(name, _DIRECTORY, dir_fd=top)
+    try:
+        found = True
+        while found:
+            found = False
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    found = True
+                    if not _unlinked(entry, directory):
+                        _permit(entry.name, directory)
+                        os.rename(entry.name, f"{unique}.{moved}", src_dir_fd=directory, dst_dir_fd=top)
+                        moved += 1
+    finally:
+        os.close(directory)
+    os.rmdir(name, dir_fd=top)
+    return moved
+
+
+def _unlinked(entry: os.DirEntry[str], parent: int) -> bool:
+    """Unlink what is no directory."""
+    if entry.is_dir(follow_symlinks=False):
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(entry.name, dir_fd=parent)
+    return True
 
 
 def _permit(path: Path | str, parent: int | None = None) -> None:

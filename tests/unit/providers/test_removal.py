@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -82,6 +83,18 @@ def test_names_of_our_own_are_not_in_the_way(tree: Path) -> None:
         (tree / "a" / f"{number}" / "0" / "1").mkdir(parents=True)
         (tree / f"{number}").touch()
     remove_tree(tree)
+    assert not tree.exists()
+
+
+def test_a_disk_on_which_nothing_can_be_made(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    dig(tree, 10)
+    (tree / "file").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", mkdir)
+        remove_tree(tree)
     assert not tree.exists()
 
 
