@@ -11,6 +11,8 @@ import stat
 import uuid
 from pathlib import Path
 
+from providers.exhausted import lacking
+
 
 class DamagedError(ValueError):
     """A file is not what was written there; the text says why, and not where."""
@@ -19,14 +21,15 @@ class DamagedError(ValueError):
 def read(path: Path | str, most: int | None = None, *, owned: bool = True) -> bytes:
     """A regular file's content, at most that many bytes of it. Raises FileNotFoundError, DamagedError.
 
-    `owned` is whether it is damaged if it belongs to another user, or anybody can write it.
+    `owned` is whether it is damaged if it belongs to another user, or anybody can write it. Raises OSError
+    when it is the machine that lacks something: then nobody knows what is in the file.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DamagedError(str(error.strerror).lower()) from error
+        raise _damaged(error) from error
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
@@ -37,9 +40,13 @@ def read(path: Path | str, most: int | None = None, *, owned: bool = True) -> by
             raise DamagedError("can be written by anybody")
         return os.read(fd, found.st_size + 1 if most is None else most)
     except OSError as error:
-        raise DamagedError(str(error.strerror).lower()) from error
+        raise _damaged(error) from error
     finally:
         os.close(fd)
+
+
+def _damaged(error: OSError) -> Exception:
+    return error if lacking(error) else DamagedError(str(error.strerror).lower())
 
 
 def set_aside(path: Path, directory: Path | None = None) -> Path:

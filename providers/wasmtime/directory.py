@@ -9,6 +9,7 @@ processes or asyncio.
     RUN_DIR/containers/ID/       spec, started, rootfs/; attach.sock of those with input or a terminal;
                                  stop/ of those who are asked to stop by a file in it; own/, where alone its
                                  process may write, with exit; exit, of those whose process left none;
+                                 .started and own/.exit, room for these, which a full disk may have no more;
                                  memory-limit, when it was changed; cgroup, a link to the (version 2) one
                                  that it is born in
     RUN_DIR/cgroups              where the containers' cgroups are
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import logging
 import os
@@ -33,6 +35,7 @@ from pathlib import Path
 
 from providers import intact
 from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, Preopen, ProviderError
+from providers.exhausted import lacking
 from providers.faultpoints import reached
 from providers.removal import remove_tree
 from providers.wasmtime import files, rootfs, specs
@@ -42,6 +45,8 @@ from providers.wasmtime.roots import Roots
 _SPECS = 128
 """Specs that are kept decoded: of as many containers as a node has by default, and some."""
 EXIT_FILE_MAX = files.MESSAGE_MAX + 1024
+_RECORD, _CLAIM = 4096, 64
+"""Bytes that are kept for records: a page, into which all but the longest messages fit, and part of one."""
 
 _log = logging.getLogger(__name__)
 
@@ -180,6 +185,7 @@ class RunDirectory:
         try:
             os.mkdir(directory, 0o700)
             reached("container-directory-made")
+            _reserve(directory)
             if spec.root is None:
                 # Here and not by the process: an instance may be asked for as soon as the container is there.
                 root = self.root(spec.id)
@@ -196,7 +202,9 @@ class RunDirectory:
         except FileExistsError as error:
             raise ProviderError(f"container {spec.id} exists already") from error
         except OSError as error:
-            self.discard(spec.id)
+            trash = self.discard(spec.id)
+            if trash is not None:
+                self.dispose(trash)
             raise ProviderError(f"making the container's directory: {error}") from error
 
     def rewrite(self, spec: ContainerSpec, *, cgroups: Iterable[Path] = ()) -> None:
@@ -240,7 +248,7 @@ class RunDirectory:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{directory}/spec")
             reached("container-spec-removed")
-            for name in ("started", "exit", "own/exit", "attach.sock"):
+            for name in ("started", "exit", "own/exit", "attach.sock", ".started", "own/.exit"):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(f"{directory}/{name}")
             for name in ("own", "rootfs"):
@@ -259,6 +267,9 @@ class RunDirectory:
         try:
             self.container(container_id).rename(trash)
         except FileNotFoundError:
+            return None
+        except OSError as error:
+            _log.error("a container that is removed leaves its directory to the next agent: %s", error)
             return None
         reached("container-trashed")
         return trash
@@ -306,20 +317,32 @@ class RunDirectory:
         _write(f"{self._containers}/{container_id}/exit", files.encode_exit(ended))
 
     def record_lost(self, container_id: str, started_at: int, message: str) -> Exit:
-        """Record the end of a container that nobody saw: it left no record, and its process is gone."""
+        """Record the end of a container that nobody saw: it left no record, and its process is gone.
+
+        Where there is no room for a record, that may be why it left none.
+        """
         ended = lost(started_at, message)
         directory = self.container(container_id)
         if directory.exists():
-            _write(f"{directory}/exit", files.encode_exit(ended))
+            try:
+                _write(f"{directory}/exit", files.encode_exit(ended))
+            except OSError as error:
+                _log.error("how container %s ended cannot be recorded: %s", container_id, error)
+                ended = lost(started_at, f"the process ended, and how could not be recorded: {error}")
         return ended
 
     def scan(self) -> Iterator[tuple[str, Found | Unknown]]:
-        """All containers that were begun. What never was is removed, what is corrupt is set aside."""
+        """All containers that were begun. What never was is removed, what is corrupt is set aside.
+
+        Raises OSError when the machine lacks what it takes to read them, or to take one back.
+        """
         for directory in sorted(self._containers.iterdir()):
             found: Found | Unknown | None
             try:
                 found = self._found(directory)
             except (CorruptFileError, OSError) as error:
+                if lacking(error):
+                    raise
                 found = self._unknown(directory)
                 aside = intact.set_aside(directory, self._corrupt)
                 _log.error("container %s is set aside as %s: %s", directory.name, aside, error)
@@ -387,13 +410,29 @@ class RunDirectory:
         _write(f"{self.path}/cgroups", data)
 
     def finish_boot(self, boot_id: str) -> None:
-        """From now on the containers belong to this boot."""
-        _write(f"{self.path}/boot-id", boot_id.encode())
+        """From now on the containers belong to this boot. Raises OSError."""
+        path = self.path / "boot-id"
+        with contextlib.suppress(FileNotFoundError, CorruptFileError):
+            if _read(path) == boot_id.encode():
+                return  # an agent that takes over from another needs no room on the disk
+        _write(str(path), boot_id.encode())
 
 
 def lost(started_at: int, message: str) -> Exit:
     """An end that nobody saw."""
     return Exit(137, ExitReason.KILLED, message, started_at, time.time_ns(), signal=9)
+
+
+def _reserve(directory: str) -> None:
+    """Take room for the records that the container's process will make of this. Raises OSError."""
+    os.mkdir(f"{directory}/own", 0o700)
+    for name, size in (("own/.exit", _RECORD), (".started", _CLAIM)):
+        fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if os.write(fd, bytes(size)) < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{directory}/{name}")
+        finally:
+            os.close(fd)
 
 
 def _read(path: Path, most: int | None = None, *, owned: bool = True) -> bytes:

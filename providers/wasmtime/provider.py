@@ -31,6 +31,7 @@ from providers.base import (
     Streams,
     Usage,
 )
+from providers.exhausted import lacking
 from providers.faultpoints import reached
 from providers.wasmtime import asking, launcher, processes
 from providers.wasmtime.compile import Compiler
@@ -49,6 +50,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _STARTS = 3
+_LATER_SECONDS = 1.0
 
 
 class WasmtimeProvider:
@@ -112,13 +114,15 @@ class WasmtimeProvider:
                     container.state = dataclasses.replace(
                         state, exit=self._confinement.explain(container_id, found.exit)
                     )
-                container.ended = container.state.exit is not None
+                container.ended = container.ended or container.state.exit is not None
             running = {name for name, container in self._containers.items() if not container.ended}
             await asyncio.to_thread(self._confinement.sweep, running)
             reached("adoption-swept")
             self._directory.finish_boot(boot)
-        except BaseException:
+        except BaseException as error:
             await self.close()
+            if isinstance(error, OSError) and lacking(error):
+                raise ProviderError(f"{self._directory.path} cannot be used: {lacking(error)}") from error
             raise
         self._spawn(self._launcher.supervise())
         self._spawn(asyncio.to_thread(self._directory.dispose, *self._directory.trash()))
@@ -368,6 +372,11 @@ class WasmtimeProvider:
         except CorruptFileError as error:
             _log.error("container %s: %s", state.id, error)
             ended, lost = None, f"the container's exit record cannot be read: {error}"
+        except OSError as error:
+            _log.error("how container %s ended is looked at later: %s", state.id, error)
+            container.ended = True
+            asyncio.get_running_loop().call_later(_LATER_SECONDS, self._finish, container, lost)
+            return
         if ended is None:
             ended = self._directory.record_lost(state.id, state.started_at, lost)
         if not container.killed:

@@ -57,11 +57,11 @@ class Supervisor:
             if connection is not None:
                 await asyncio.shield(connection.closed)
                 _log.warning("the launcher is gone; its containers run on")
-                self._on_gone()
             try:
+                self._on_gone()
                 await self.connect()
                 delay = _RETRY_SECONDS
-            except ProviderError as error:
+            except (ProviderError, OSError) as error:
                 self._trouble = str(error)
                 _log.error("no launcher, trying again in %.0f s: %s", delay, error)
                 await asyncio.sleep(delay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def test_what_is_no_file_is_damaged(tmp_path: Path) -> None:
     for name, why in (("directory", "no regular file"), ("link", "too many levels"), ("pipe", "no regular")):
         with pytest.raises(intact.DamagedError, match=why):
             intact.read(tmp_path / name)
+
+
+def test_a_file_that_nobody_can_read_now_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_none(path: Path, flags: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+
+    monkeypatch.setattr(os, "open", open_none)
+    with pytest.raises(OSError, match="Too many open files"):
+        intact.read(tmp_path / "file")
 
 
 def test_a_file_that_anybody_can_write_is_damaged(tmp_path: Path) -> None:
