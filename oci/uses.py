@@ -56,7 +56,11 @@ class Uses:
         """Let nobody else remove the image from now on. Raises OSError."""
         if self._owner is not None and digest not in self.held:
             self.held.add(digest)
-            self._write()
+            try:
+                self._write()
+            except OSError:
+                self.held.discard(digest)  # others do not know of it
+                raise
 
     def release(self, last: Mapping[str, float]) -> None:
         """Tell all of what is held now, and when images were used last. Raises OSError."""

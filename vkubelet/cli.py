@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from providers.exhausted import lacking
 from vkubelet import footprint, logs, startup
 from vkubelet.config import ConfigError, load
 from vkubelet.options import given, options
@@ -80,8 +81,12 @@ def run(file: Path | None, **flags: str | tuple[str, ...] | None) -> None:
         startup.run(serve(config))
     except* AGENT_ERRORS as group:
         causes = startup.leaves(group)  # a SystemExit that is raised here would end up in a group of its own
+    except* OSError as group:
+        causes = startup.leaves(group)
+        if not all(map(lacking, causes)):
+            raise
     if causes:
-        _fail("; ".join(dict.fromkeys(str(error) for error in causes)))
+        _fail("; ".join(dict.fromkeys(lacking(error) or str(error) for error in causes)))
 
 
 def _fail(message: str) -> None:

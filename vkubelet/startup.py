@@ -50,8 +50,8 @@ def only_agent(run_dir: Path) -> Iterator[None]:
     try:
         if (owner := taken_by(descriptor)) is not None:
             raise AgentError(f"{run_dir} is in use by another agent, process {owner}")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        # In the place of what is there, which needs no room on the disk.
+        os.ftruncate(descriptor, os.pwrite(descriptor, str(os.getpid()).encode(), 0))
         yield
     finally:
         os.close(descriptor)

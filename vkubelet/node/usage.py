@@ -55,6 +55,7 @@ def _file_system(directory: str) -> FileSystemUsage:
         used=(found.f_blocks - found.f_bfree) * found.f_frsize,
         inodes=found.f_files,
         inodes_free=found.f_favail,
+        read_only=bool(found.f_flag & os.ST_RDONLY),
     )
 
 

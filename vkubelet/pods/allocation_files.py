@@ -70,19 +70,26 @@ class AllocationFiles:
             return None
 
     def write(self, uid: str, given: Given) -> None:
-        """Keep what a pod has been given."""
+        """Keep what a pod has been given. Where there is no room, the next agent knows what its spec says."""
         self._known.add(uid)
         fresh = self._directory / f".{uid}"
-        fresh.write_bytes(_encoder.encode(given))
-        reached("allocation-half-written")
-        intact.replace(fresh, self._directory / uid)
+        try:
+            fresh.write_bytes(_encoder.encode(given))
+            reached("allocation-half-written")
+            intact.replace(fresh, self._directory / uid)
+        except OSError as error:
+            logger.warning("what pod %s was given is known to this agent only: %s", uid, error)
+            return
         reached("allocation-written")
 
     def forget(self, uid: str) -> None:
         """The pod is no more."""
         if uid in self._known:
             self._known.discard(uid)
-            remove(self._directory / uid)
+            try:
+                remove(self._directory / uid)
+            except OSError as error:
+                logger.warning("what a pod that is gone was given is left: %s", error)
 
     def keep_only(self, uids: Collection[str]) -> None:
         """Forget all pods but these."""

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import logging
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from providers.base import Preopen
@@ -40,6 +41,15 @@ from vkubelet.pods.waits import hook_failed, is_changed
 
 logger = logging.getLogger(__name__)
 
+FAILED_STARTS = (
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ImageInspectError",
+)
+"""Reasons that may be those of a machine that lacked something."""
 # Where an ephemeral container finds its target's files: where it would find them with a shared PID namespace.
 TARGET_ROOT = "/proc/1/root"
 # After a defect of our own in a start, the pause before the container is tried again.
@@ -84,10 +94,10 @@ class Attempts:
         if not self._starts[name].cancelling():
             self._starts[name].cancel()
 
-    def retry(self) -> None:
-        """What starts failed for may be there now: whatever waits for its configuration is tried at once."""
+    def retry(self, reasons: Collection[str]) -> None:
+        """What starts failed for may be there now: what waits for one of these reasons is tried at once."""
         for name, view in self._containers.views.items():
-            if view.waiting is not None and view.waiting.reason == "CreateContainerConfigError":
+            if view.waiting is not None and view.waiting.reason in reasons:
                 self._containers.set(name, waiting=dataclasses.replace(view.waiting, retry_at=0.0))
 
     def resume(self, pod: Pod) -> None:
@@ -161,7 +171,7 @@ class Attempts:
                 self._volumes,
                 pod_group(pod, sharing, services.config.process_limit),
                 lambda mounted: self._preopens(pod, container, number, mounted),
-                self.retry,
+                lambda: self.retry(("CreateContainerConfigError",)),
             )
         finally:
             self._allocation.started(sharing)
@@ -259,7 +269,10 @@ class Attempts:
         self._containers.forget(identifier)
         self._stopper.forget(identifier)
         path = log_file(self._services.config, pod, container.name, number)
-        for part in path.parent.glob(f"{path.name}*"):
-            part.unlink(missing_ok=True)
+        try:
+            for part in path.parent.glob(f"{path.name}*"):
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("the log of a former container is left until its pod is gone: %s", error)
         where = termination.directory(Path(self._services.config.run_dir), pod.metadata.uid)
         termination.remove(termination.place(where, container, number).parent)

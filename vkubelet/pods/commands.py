@@ -63,7 +63,7 @@ class Commands:
         """What a command is run as. Raises CommandError."""
         try:
             return await self._spec(container, words)
-        except ProviderError as error:
+        except (ProviderError, OSError) as error:
             raise CommandError(f"{FAILED}: {error}") from error
 
     async def run(

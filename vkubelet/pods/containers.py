@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,8 @@ from vkubelet.pods.records import Record, attempt, record
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.seed import seed
 from vkubelet.pods.starting_over import life, started_over
+
+logger = logging.getLogger(__name__)
 
 
 class PodContainers:
@@ -51,7 +54,7 @@ class PodContainers:
         found = list(records)
         self._states = {item.state.id: item.state for item in found}
         self._ends: dict[str, asyncio.Event] = {}
-        self._info_shown = False
+        self._info_shown = self._info_stale = False
         completed = [dataclasses.replace(item, attempt=self._attempt(item.state)) for item in found]
         self._views = {name: _timed(view) for name, view in seed(pod, completed, time.time()).items()}
         self.life = life(self._views)
@@ -174,17 +177,28 @@ class PodContainers:
         return end
 
     def show_info(self) -> Path:
-        """Write what a guest may know of its pod, and keep it true; the directory to let it see."""
+        """Write what a guest may know of its pod, and keep it true; the directory to let it see.
+
+        Raises OSError when it cannot be made; what is there may be true no more, and is told of.
+        """
+        where = podinfo.directory(self._run_dir, self.pod.metadata.uid)
+        podinfo.make(where)
         self._info_shown = True
         self.write_info()
-        return podinfo.directory(self._run_dir, self.pod.metadata.uid)
+        return where
 
     def write_info(self) -> None:
         """Bring what guests are shown of their pod up to date, if any is shown it."""
         if self._info_shown:
             pids = {identifier: state.pid for identifier, state in self._states.items()}
             where = podinfo.directory(self._run_dir, self.pod.metadata.uid)
-            podinfo.write(where, podinfo.describe(self.pod, self._views, pids))
+            was_stale, self._info_stale = self._info_stale, True
+            try:
+                podinfo.write(where, podinfo.describe(self.pod, self._views, pids))
+                self._info_stale = False
+            except OSError as error:
+                if not was_stale:
+                    logger.warning("what guests are shown of their pod is as it was: %s", error)
 
     def _attempt(self, state: ContainerState) -> Attempt:
         """The attempt that a container is, its end with the message that it left."""

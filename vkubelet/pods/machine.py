@@ -11,13 +11,14 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileSystemUsage:
-    """A file system: bytes and inodes. `used` is what its whole content takes."""
+    """A file system: bytes, inodes and whether it is only read. `used` is what its whole content takes."""
 
     capacity: int
     available: int
     used: int
     inodes: int
     inodes_free: int
+    read_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

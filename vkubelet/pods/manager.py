@@ -171,6 +171,11 @@ class PodManager:
         done.set_result(None)
         return done
 
+    def retry(self) -> None:
+        """What starts have failed for may be over: nobody waits for his next try."""
+        for worker in self._workers.values():
+            worker.retry_all()
+
     async def collect(self) -> None:
         """Forget containers that have ended and that nobody looks at, because disks are short."""
         for worker in list(self._workers.values()):

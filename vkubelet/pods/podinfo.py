@@ -50,9 +50,14 @@ def describe(pod: Pod, views: Mapping[str, ContainerView], pids: Mapping[str, in
     return msgspec.json.encode(found)
 
 
-def write(where: Path, content: bytes) -> None:
-    """Put the file in place whole. The directory keeps its identity: guests have it open."""
+def make(where: Path) -> None:
+    """Make the directory unless it is there, as guests may have it open. Raises OSError."""
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def write(where: Path, content: bytes) -> None:
+    """Put the file in place whole, in a directory that is made again if it was lost. Raises OSError."""
+    make(where)
     fresh = where / f".{_FILE}.new"
     fresh.write_bytes(content)
     intact.replace(fresh, where / _FILE)

@@ -92,7 +92,12 @@ class PodRuntime:
         self.commands = Commands(provider, toolbox, _private_directory(config))
         files = AllocationFiles(Path(config.run_dir) / "allocations")
         self._eviction = EvictionManager(
-            config, configured(config), node, lambda: self.manager.active(), lambda: self._garbage.collect()
+            config,
+            configured(config),
+            node,
+            lambda: self.manager.active(),
+            lambda: self._garbage.collect(),
+            lambda: self.manager.retry(),
         )
         self._allocations = Allocations(
             files,

@@ -26,6 +26,7 @@ from providers.base import (
     Provider,
     ProviderError,
 )
+from providers.exhausted import lacking
 from providers.faultpoints import reached
 from vkubelet import tracing
 from vkubelet.api.containers import Container
@@ -162,10 +163,13 @@ class Starter:
             self._event(pod, container, "Normal", "Created", "Container created")
             with tracing.span("start"):
                 state = await self._run(spec)
-        except StartError as error:
-            if error.reason != "ContainerCreating":
-                self._event(pod, container, "Warning", "Failed", f"Error: {_event_text(error)}")
-            raise
+        except (StartError, OSError, RuntimeError) as error:
+            failure = error if isinstance(error, StartError) else _exhausted(error)
+            if failure.reason != "ContainerCreating":
+                self._event(pod, container, "Warning", "Failed", f"Error: {_event_text(failure)}")
+            if failure is error:
+                raise
+            raise failure from error
         self._event(pod, container, "Normal", "Started", "Container started")
         return state
 
@@ -286,6 +290,14 @@ def log_file(config: Config, pod: Pod, container: str, number: int) -> Path:
     """The current log file of attempt `number`, in the kubelet's layout."""
     meta = pod.metadata
     return Path(f"{pod_log_dir(config, meta.namespace, meta.name, meta.uid)}/{container}/{number}.log")
+
+
+def _exhausted(error: OSError | RuntimeError) -> StartError:
+    """What the machine lacks, at whichever step of a start. Raises all that is a defect of ours."""
+    text = lacking(error)
+    if text is None:
+        raise error
+    return StartError("CreateContainerError", text)
 
 
 def _event_text(error: StartError) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import assert_never
 
 from providers.base import ContainerState
+from providers.exhausted import lacking
 from providers.faultpoints import reached
 from vkubelet import clock, telemetry, tracing
 from vkubelet.api import times
@@ -23,7 +24,7 @@ from vkubelet.api.objects import Pod, PodStatus, pod_reference
 from vkubelet.api.volumes import Volume
 from vkubelet.pods import log_directories, podinfo, termination
 from vkubelet.pods.admission import admit
-from vkubelet.pods.attempts import Attempts
+from vkubelet.pods.attempts import FAILED_STARTS, Attempts
 from vkubelet.pods.container_reference import container_reference
 from vkubelet.pods.containers import PodContainers
 from vkubelet.pods.devices import show_devices
@@ -126,7 +127,13 @@ class PodWorker:
     def retry(self) -> None:
         """What a mount or a start failed for may be there now: try again at once."""
         self._volumes = dataclasses.replace(self._volumes, retry_at=0.0)
-        self._attempts.retry()
+        self._attempts.retry(("CreateContainerConfigError",))
+        self._news.set()
+
+    def retry_all(self) -> None:
+        """The same of everything that mounts and starts may have failed for."""
+        self._volumes = dataclasses.replace(self._volumes, retry_at=0.0)
+        self._attempts.retry(FAILED_STARTS)
         self._news.set()
 
     @property
@@ -216,9 +223,11 @@ class PodWorker:
         try:
             return await self._sync(group)
         except Exception as error:
-            logger.exception("pod %s: sync failed", self.pod.key)
+            told = lacking(error) or repr(error)
+            # The trace of what the machine lacks tells nobody anything.
+            logger.exception("pod %s: sync failed: %s", self.pod.key, told, exc_info=lacking(error) is None)
             reference = pod_reference(self.pod)
-            self._services.recorder.event(reference, "Warning", "FailedSync", f"error: {error!r}")
+            self._services.recorder.event(reference, "Warning", "FailedSync", f"error: {told}")
             await asyncio.sleep(DEFECT_PAUSE)
             return False
 
@@ -324,8 +333,8 @@ class PodWorker:
                 self._services.recorder.event(pod_reference(self.pod), "Warning", error.reason, message)
             self._volumes = VolumesView(mounted=False, retry_at=clock.now() + error.retry_after)
         except Exception as error:
-            logger.exception("pod %s: mounting its volumes failed", self.pod.key)
-            text = f"defect in the node agent: {error!r}"
+            text = lacking(error) or f"defect in the node agent: {error!r}"
+            logger.exception("pod %s: its volumes: %s", self.pod.key, text, exc_info=lacking(error) is None)
             self._services.recorder.event(pod_reference(self.pod), "Warning", "FailedMount", text)
             self._volumes = VolumesView(mounted=False, retry_at=clock.now() + DEFECT_PAUSE)
         self._news.set()

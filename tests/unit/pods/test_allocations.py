@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +264,18 @@ async def test_a_torn_file_is_no_obstacle(world: World, caplog: pytest.LogCaptur
     world.restart()
     assert cpu(world.pod(make_pod("one", "2", 2))) == "2"
     assert "uid-one" in caplog.text
+
+
+async def test_a_full_disk_is_no_obstacle(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_bytes(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    one = await world.admitted("one", "1")
+    assert cpu(one) == "1"
+    assert "what pod uid-one was given is known to this agent only" in caplog.text
 
 
 async def test_nothing_is_granted_before_all_pods_are_known(world: World) -> None:

@@ -125,7 +125,7 @@ class Watch:
         **options: Any,
     ) -> None:
         config = Config(node_name="n", **options)
-        self.reclaimed = 0
+        self.reclaimed = self.recovered = 0
         self._reclaim_to = reclaim
         self.manager = EvictionManager(
             config,
@@ -133,7 +133,11 @@ class Watch:
             machine,
             lambda: [one for one in pods if not one.evicted],
             self._reclaim,
+            self._recover,
         )
+
+    def _recover(self) -> None:
+        self.recovered += 1
 
     async def _reclaim(self) -> None:
         self.reclaimed += 1
@@ -161,6 +165,31 @@ async def test_a_node_that_lacks_nothing_evicts_nobody() -> None:
     assert await watch.look() == 0
     assert (one.evicted, machine.pressed, machine.events) == (None, [], [])
     assert watch.manager.refuse(make_pod("new")) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"available": 4096}, "is full"),
+        ({"inodes_free": 3}, "has no inodes left"),
+        ({"read_only": True}, "is read-only"),
+    ],
+)
+async def test_disks_without_any_room_are_told_of_whatever_the_thresholds(
+    change: dict[str, Any], text: str
+) -> None:
+    machine, one = Machine(), Running(make_pod("a"))
+    machine.found = dataclasses.replace(MACHINE, container_file_system=dataclasses.replace(DISK, **change))
+    watch = Watch(machine, one, eviction_hard={})
+    for _ in range(2):
+        await watch.look()
+    what = f"the disk of running containers' state {text}"
+    told = f"Warning DiskExhausted: {what}: what runs goes on, and nothing can be started that needs it"
+    assert (machine.events, one.evicted, watch.recovered) == ([told], None, 0)
+    machine.found = MACHINE
+    await watch.look()
+    assert machine.events[1:] == [f"Normal DiskRecovered: it is over that {what}"]
+    assert watch.recovered == 1
 
 
 async def test_one_pod_at_a_time_goes_when_memory_is_short() -> None:
@@ -349,7 +378,7 @@ async def test_the_next_look_waits_for_the_end_of_the_evicted(monkeypatch: pytes
 
 
 async def test_logs_on_a_full_disk_of_their_own_are_told_once_and_evict_nobody() -> None:
-    full = dataclasses.replace(DISK, available=50 * MIB, inodes_free=1)
+    full = dataclasses.replace(DISK, available=50 * MIB, inodes_free=45)
     machine = Machine(dataclasses.replace(MACHINE, log_file_system=full))
     watch = Watch(machine, Running(make_pod("a"), disk(500 * MIB)))
     told = (

@@ -17,6 +17,7 @@ from vkubelet import logs, telemetry
 from vkubelet.api.objects import Pod
 from vkubelet.config import Config, Taint
 from vkubelet.pods.affinity import untolerated
+from vkubelet.pods.eviction.exhaustion import exhausted
 from vkubelet.pods.eviction.ranking import PodUsage, has_storage_limit, limit_message, low_message, ranked
 from vkubelet.pods.eviction.thresholds import (
     INODES,
@@ -96,13 +97,19 @@ class EvictionManager:
         node: PressuredNode,
         pods: Callable[[], Sequence[Evictable]],
         reclaim: Callable[[], Awaitable[None]],
+        recovered: Callable[[], None],
     ) -> None:
-        """`pods` are those that run something; `reclaim` frees what nobody needs on the node's disks."""
+        """`pods` are those that run something; `reclaim` frees what nobody needs on the node's disks.
+
+        `recovered` is called when a disk has room again that had none.
+        """
         self._config = config
         self._thresholds = tuple(thresholds)
         self._node = node
         self._pods = pods
         self._reclaim = reclaim
+        self._recovered = recovered
+        self._exhausted = frozenset[str]()
         self._pressure = Pressure()
         self._conditions: frozenset[str] = frozenset()
         self._walked: dict[str, float] = {}
@@ -154,12 +161,25 @@ class EvictionManager:
 
     async def _observe(self) -> Observations:
         machine = await asyncio.to_thread(self._node.usage)
+        self._tell_exhausted(exhausted(machine))
         short = short_of_logs(self._thresholds, machine)
         if short and not self._logs_short:
             text = f"the disk of containers' logs is low on {', '.join(short)}; no pod is evicted for that"
             self._node.event("Warning", "LogsDiskPressure", text)
         self._logs_short = bool(short)
         return observations_of(machine)
+
+    def _tell_exhausted(self, found: frozenset[str]) -> None:
+        before, self._exhausted = self._exhausted, found
+        if found - before:
+            text = f"{', '.join(sorted(found))}: what runs goes on, and nothing can be started that needs it"
+            logger.warning("%s", text)
+            self._node.event("Warning", "DiskExhausted", text)
+        elif before - found:
+            text = f"it is over that {', '.join(sorted(before - found))}"
+            logger.warning("%s", text)
+            self._node.event("Normal", "DiskRecovered", text)
+            self._recovered()
 
     def _show(self, conditions: frozenset[str]) -> None:
         if conditions != self._conditions:
