@@ -30,7 +30,10 @@ bool guest_define(struct wasmtime_linker *linker, const char *module, const char
         numbers[i] = wasm_valtype_new(WASM_I32);
     wasm_valtype_vec_new(&taken, parameters, numbers);
     wasm_valtype_vec_new(&given, results, &result);
+    struct wasm_functype_t *type = wasm_functype_new(&taken, &given);
     // The library only reads the names; its declarations do not say so.
-    return wasmtime_linker_define_func_unchecked(linker, (char *)module, strlen(module), (char *)name, strlen(name),
-                                                 wasm_functype_new(&taken, &given), function, NULL, NULL) == NULL;
+    struct wasmtime_error *error = wasmtime_linker_define_func_unchecked(
+        linker, (char *)module, strlen(module), (char *)name, strlen(name), type, function, NULL, NULL);
+    wasm_functype_delete(type);
+    return error == NULL;
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import fcntl
 import hashlib
 import os
 import secrets
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 import wasmtime
 from guests import GUESTS, build_guest
-from waiting import until
+from waiting import eventually, until
 
 from providers.base import ContainerSpec, ContainerState, Exit
 from providers.wasmtime.native import build
@@ -190,6 +191,18 @@ async def sleeping(node: Node, **more: Any) -> ContainerState:
     return state
 
 
+def _is_free(lock: Path) -> bool:
+    """Whether there is nobody who holds it."""
+    if not lock.exists():
+        return True
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 @pytest.fixture
 def make_node(tmp_path: Path) -> Iterator[Callable[[Path], Node]]:
     """Nodes without an agent, for tests that say when there is one. Ends what they leave."""
@@ -202,6 +215,8 @@ def make_node(tmp_path: Path) -> Iterator[Callable[[Path], Node]]:
 
     yield make
     for node in nodes:
+        # A sanitizer says last what was never freed.
+        eventually(lambda node=node: _is_free(node.run_dir / "launcher.lock"), "the launcher has not ended")
         log = node.run_dir / "launcher.log"
         said = log.read_text(errors="replace") if log.exists() else ""
         assert "Sanitizer" not in said, said
