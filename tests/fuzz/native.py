@@ -204,7 +204,7 @@ def main() -> int:
         print(f"fuzz: {MISSING}", file=sys.stderr)
         return 2
     limits = [f"-max_total_time={options.seconds}", "-max_len=4096"]
-    return max(fuzz(name, clang, limits) for name in options.names or FUZZERS)
+    return max(abs(fuzz(name, clang, limits)) for name in options.names or FUZZERS)
 
 
 if __name__ == "__main__":
