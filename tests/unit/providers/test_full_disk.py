@@ -1,4 +1,4 @@
-"""A run directory on a disk that is full: what ends is known, what cannot start says why and leaves nothing."""
+"""A run directory on a full disk: what ends is known, what cannot start says why and leaves nothing."""
 
 from __future__ import annotations
 
