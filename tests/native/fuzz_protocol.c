@@ -264,9 +264,12 @@ static int next_turn(struct pollfd *files, nfds_t count, int timeout) {
                launcher.agent.input_used <= sizeof launcher.agent.input &&
                launcher.agent.descriptor_count <= DESCRIPTORS_MAX,
            "beyond what it has room for");
-    if (input.at < input.end) {
+    while (input.at < input.end) {
         step();
-        return poll(files, count, 0);
+        int ready = poll(files, count, 0);
+        // No step takes as long as it would wait for an agent.
+        if (ready != 0 || timeout <= 0)
+            return ready;
     }
     hear();
     int ready = look(files, count);

@@ -13,6 +13,7 @@
 enum { BUCKETS = 4096 };
 
 static struct child *buckets[BUCKETS];
+static size_t child_count;
 
 static struct child **bucket(pid_t pid) {
     return &buckets[(unsigned)pid % BUCKETS];
@@ -55,6 +56,11 @@ void child_add(struct child *child, pid_t pid) {
     child->pid = pid;
     child->next = *bucket(pid);
     *bucket(pid) = child;
+    child_count++;
+}
+
+bool children_left(void) {
+    return child_count > 0;
 }
 
 void children_end(void) {
@@ -69,6 +75,7 @@ struct child *child_take(pid_t pid) {
         struct child *found = *at;
         if (found->pid == pid) {
             *at = found->next;
+            child_count--;
             return found;
         }
     }

@@ -28,5 +28,8 @@ void child_add(struct child *child, pid_t pid);
 // Kill those that end with the agent; they are reaped as all others are.
 void children_end(void);
 
+// Whether there is any.
+bool children_left(void);
+
 // Find and forget the child of this pid; the caller frees it. NULL if there is none.
 struct child *child_take(pid_t pid);

@@ -49,6 +49,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+// Without an agent and without containers for this long it is of no use, and ends: an agent may have ended before it
+// connected, and nobody comes where the directory is gone. The next agent starts another.
+#ifndef IDLE_MS
+#define IDLE_MS 60000
+#endif
+
 static const char SOCKET[] = "launcher.sock", NEW_SOCKET[] = "launcher.sock.new", CONTAINERS[] = "containers";
 
 static struct launcher {
@@ -200,7 +206,11 @@ static void serve(void) {
         if (launcher.agent.output_used > 0)
             files[2].events |= POLLOUT;
         // One line a turn: between two starts, ends are reported.
-        if (poll(files, 3, line != NULL ? 0 : -1) <= 0)
+        int wait = line != NULL ? 0 : launcher.agent.fd >= 0 || children_left() ? -1 : IDLE_MS;
+        int ready = poll(files, 3, wait);
+        if (ready == 0 && wait > 0)
+            return;
+        if (ready <= 0)
             continue;
         if (files[0].revents != 0 && !on_signal())
             return;

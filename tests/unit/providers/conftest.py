@@ -33,11 +33,12 @@ NATIVE_TESTS = ROOT / "tests" / "native"
 DEADLINE = 60.0
 
 VARIANTS = ("shipped", "ubsan", "asan")
-# A client that takes nothing is let go of sooner than by the shipped launcher: a test has to wait for it.
-PATIENCE = "-DATTACH_PATIENCE_MS=1000"
+# A client that takes nothing is let go of sooner than by the shipped launcher, which ends sooner, too, when it is
+# of no use: tests have to wait for both.
+PATIENCE = ("-DATTACH_PATIENCE_MS=1000", "-DIDLE_MS=10000")
 FLAGS = {
-    "shipped": ("-O2", PATIENCE),
-    "ubsan": ("-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=all", PATIENCE),
+    "shipped": ("-O2", *PATIENCE),
+    "ubsan": ("-O1", "-g", "-fsanitize=undefined", "-fno-sanitize-recover=all", *PATIENCE),
     # Its library makes system calls that nothing else makes: only this variant's sandbox lets them be made.
     "asan": (
         "-O1",
@@ -45,7 +46,7 @@ FLAGS = {
         "-fsanitize=address,undefined",
         "-fno-sanitize-recover=all",
         "-DSANITIZED",
-        PATIENCE,
+        *PATIENCE,
     ),
 }
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -13,8 +15,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import pytest
+from waiting import until
 
 from providers.base import ExitReason, ProviderError
 from providers.wasmtime import engine, launcher, processes
@@ -32,6 +36,15 @@ client.settimeout(30)
 client.connect("launcher.sock")
 sys.stdout.buffer.write(client.recv(1000))
 """
+
+
+def is_free(lock: TextIO) -> bool:
+    """Whether nobody holds it, or did until now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def connect(node: Node) -> socket.socket:
@@ -377,3 +390,22 @@ async def test_many_lines_with_descriptors_at_once(node: Node) -> None:
     os.close(theirs)
     assert await asyncio.to_thread(os.read, ours, 1) == b""
     os.close(ours)
+
+
+async def test_a_launcher_that_nobody_comes_to_ends_and_one_with_containers_goes_on(
+    make_node: Callable[[Path], Node], shipped: Path
+) -> None:
+    busy, left = make_node(shipped), make_node(shipped)
+    await busy.open()
+    await busy.start(guest("nap"))
+    busy_pid = busy.provider._launcher.connection.launcher_pid
+    await busy.vanish()
+    (left.run_dir / "containers").mkdir(parents=True)
+    # As an agent does that is ended before it has connected.
+    await launcher._run(shipped, str(left.run_dir), str(engine.library()))
+    with (left.run_dir / "launcher.lock").open() as lock:
+        shutil.rmtree(left.run_dir)
+        await until(lambda: is_free(lock))
+    await busy.open()
+    assert busy.provider._launcher.connection.launcher_pid == busy_pid
+    await stop(busy)
