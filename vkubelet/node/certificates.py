@@ -25,7 +25,7 @@ from vkubelet.api.kubeconfig import entries
 from vkubelet.config import Config
 from vkubelet.node import csr, durable
 from vkubelet.node.csr import CertificateError
-from vkubelet.node.keystore import KeyStore
+from vkubelet.node.keystore import KeyStore, Pair
 from vkubelet.node.renewal import RENEWAL_TIMEOUT, renew, sleep_until
 
 log = logging.getLogger(__name__)
@@ -85,13 +85,13 @@ def _fault(path: Path, store: KeyStore) -> str | None:
     return None
 
 
-async def _bootstrap(config: Config, path: Path) -> None:
+async def _bootstrap(config: Config, path: Path) -> Pair:
     store = _client_store(config)
     source = Path(config.bootstrap_kubeconfig)
     cluster, _ = await asyncio.to_thread(entries, source)
     client = await ApiClient.from_kubeconfig(source)
     try:
-        await renew(store, client, csr.CLIENT, config.node_name, timeout=_BOOTSTRAP_TIMEOUT)
+        pair = await renew(store, client, csr.CLIENT, config.node_name, timeout=_BOOTSTRAP_TIMEOUT)
         document = _kubeconfig(client, cluster, store.current)
     except ApiError as error:
         hint = ": its token may have expired" if error.status == 401 else ""
@@ -99,6 +99,7 @@ async def _bootstrap(config: Config, path: Path) -> None:
     finally:
         await client.close()
     await asyncio.to_thread(durable.write, path, yaml.safe_dump(document).encode())
+    return pair
 
 
 def _kubeconfig(client: ApiClient, bootstrap_cluster: dict[str, Any], pair: Path) -> dict[str, Any]:
@@ -139,15 +140,20 @@ class ClientCertificate:
                 telemetry.CLIENT_CERTIFICATE_TTL.set(pair.expires_at)
                 await sleep_until(pair.renewal_at(self._chance))
             try:
-                pair = await renew(
-                    self._store,
-                    self._client,
-                    csr.CLIENT,
-                    self._config.node_name,
-                    timeout=RENEWAL_TIMEOUT,
-                )
+                pair = await self._renewed()
                 await self._client.reload_credentials()
                 backoff.reset()
             except (CertificateError, ApiError, ApiUnavailableError, KubeconfigError) as error:
                 log.warning("client certificate not renewed: %s", error)
                 await asyncio.sleep(backoff.delay())
+
+    async def _renewed(self) -> Pair:
+        """Another pair, asked for with the present one, or where that is refused, as at the first time."""
+        name = self._config.node_name
+        try:
+            return await renew(self._store, self._client, csr.CLIENT, name, timeout=RENEWAL_TIMEOUT)
+        except ApiError as error:
+            if error.status != 401 or not self._config.bootstrap_kubeconfig:
+                raise
+            log.warning("asking with %s, since %s", self._config.bootstrap_kubeconfig, error)
+        return await _bootstrap(self._config, self._path)

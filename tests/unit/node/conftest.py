@@ -24,6 +24,8 @@ class Store:
         self.objects: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str, Any]] = []
         self.faults: list[int] = []
+        self.token: str | None = None
+        """Who has another Authorization is refused, unless it is None."""
         self.version = 0
         self.url = ""
         self.sign: Callable[[bytes], bytes] | None = None
@@ -43,6 +45,8 @@ class Store:
         path, raw = request.path, await request.read()
         body = json.loads(raw) if raw else None
         self.requests.append((request.method, path, body))
+        if self.token is not None and request.headers.get("Authorization") != self.token:
+            return self._status(401, "Unauthorized")
         if self.faults:
             return self._status(self.faults.pop(0), "Fault")
         if request.method == "POST":

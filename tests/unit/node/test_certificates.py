@@ -23,6 +23,7 @@ from vkubelet.node.certificates import CertificateError, ClientCertificate, ensu
 from vkubelet.node.keystore import KeyStore, self_signed
 
 Store = Any
+TOKEN = "abcdef.0123456789abcdef"  # noqa: S105  there is no such cluster
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def bootstrap(store: Store, tmp_path: Path) -> Path:
         "current-context": "it",
         "contexts": [{"name": "it", "context": {"cluster": "c", "user": "u"}}],
         "clusters": [{"name": "c", "cluster": {"server": store.url, "tls-server-name": "api"}}],
-        "users": [{"name": "u", "user": {"token": "abcdef.0123456789abcdef"}}],
+        "users": [{"name": "u", "user": {"token": TOKEN}}],
     }
     path.write_text(json.dumps(document))
     return path
@@ -238,6 +239,23 @@ async def test_the_client_certificate_is_renewed_when_due(
     await until(lambda: left(telemetry.CLIENT_CERTIFICATE_TTL) > 23 * 3600)
     assert not task.done()
     assert signer.requests[0].public_key() != signer.requests[1].public_key(), "a new key each time"
+    await client.close()
+
+
+async def test_an_expired_certificate_is_asked_for_anew_with_the_bootstrap_token(
+    joining: Config, signer: Signer, store: Store, running: Callable[[Any], asyncio.Task[Any]]
+) -> None:
+    """The machine slept, or nobody signed: with a certificate that has expired none can be asked for."""
+    path = await ensure_client(joining)
+    own = KeyStore(Path(joining.root_dir) / "pki", "kubelet-client")
+    signer.start, signer.end = -2.0, -1.0
+    own.keep(signer(csr.signing_request("wasm-1", key := own.pending_key())), key)
+    signer.start, signer.end = -1.0, 24.0
+    client = await ApiClient.from_kubeconfig(path)
+    store.token = f"Bearer {TOKEN}"
+    running(ClientCertificate(joining, client, path).run())
+    now = datetime.now(UTC).timestamp()
+    await until(lambda: (pair := own.load()) is not None and pair.valid(now))
     await client.close()
 
 

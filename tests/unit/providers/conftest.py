@@ -33,8 +33,8 @@ NATIVE_TESTS = ROOT / "tests" / "native"
 DEADLINE = 60.0
 
 VARIANTS = ("shipped", "ubsan", "asan")
-# A client that takes nothing is let go of sooner than by the shipped launcher, which ends sooner, too, when it
-# is of no use: tests have to wait for both.
+# A client that takes nothing is let go of sooner than by the shipped launcher, which ends sooner when it is
+# of no use: tests have to wait for both.
 PATIENCE = ("-DATTACH_PATIENCE_MS=1000", "-DIDLE_MS=10000")
 FLAGS = {
     "shipped": ("-O2", *PATIENCE),
