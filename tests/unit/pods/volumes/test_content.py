@@ -43,7 +43,7 @@ class Cluster:
 
 class Tokens:
     async def get(self, pod: Pod, wanted: ServiceAccountTokenProjection, kept: bytes | None) -> Token:
-        return Token(f"{wanted.audience} {kept!r}", 1000.0 + wanted.expiration_seconds, 0.0)
+        return Token(f"{wanted.audience} {kept!r}", 1000.0 + wanted.expiration_seconds, 0.0, 0.0)
 
 
 class Trust:
