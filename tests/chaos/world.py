@@ -95,9 +95,17 @@ class World:
                 self._killed("container", f"{identifier} of {name}")
 
     def kill_cluster(self) -> None:
-        """The API server with its etcd, the controllers and the registry: they are one process."""
+        """The API server with its etcd, the controllers and the registry.
+
+        All have ended before the next begin: while one still held its port, the next would take another,
+        where no node looks for it.
+        """
         assert self._ready is not None
-        os.kill(self._ready.pid, signal.SIGKILL)
+        parts = [self._ready.pid, *_children(self._ready.pid)]
+        for pid in parts:
+            self._kill(pid)
+        for pid in parts:
+            process.end(pid, 0.0)
         self._killed("control plane")
         time.sleep(3 * self._chance.random())
         self._start_cluster()
@@ -213,6 +221,12 @@ class World:
         with contextlib.suppress(DevError):
             control_plane.stop(self._directory / "cluster")
         removal.remove(self._node / "run" / "volumes")
+
+
+def _children(pid: int) -> list[int]:
+    """Those that any thread of it has started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for children in lists for child in children.read_text().split()]
 
 
 def _holder(path: Path) -> int | None:
