@@ -24,6 +24,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "volumes": ([], ["--pods", "100", "--rounds", "2"]),
     "probes": ([], ["3"]),
     "hostile": ([], ["--pods", "10", "--rounds", "1"]),
+    "deletion": ([], ["--pods", "60"]),
     "soak": ([], ["--pods", "400"]),
 }
 """Benchmarks with a program of their own, with their arguments: as they are, and for a quick look."""

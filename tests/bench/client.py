@@ -61,12 +61,13 @@ class BenchError(Exception):
 
 @dataclass
 class Moments:
-    """When each pod was created, shown by the watch, shown Running, shown deleted: `perf_counter` seconds."""
+    """When each pod was created, shown by the watch, shown Running, ending, gone: `perf_counter` seconds."""
 
     sent: dict[str, float] = field(default_factory=dict)
     answered: dict[str, float] = field(default_factory=dict)
     added: dict[str, float] = field(default_factory=dict)
     running: dict[str, float] = field(default_factory=dict)
+    ending: dict[str, float] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
 
     def took(self, begin: Mapping[str, float], end: Mapping[str, float], names: Sequence[str]) -> list[float]:
@@ -192,6 +193,8 @@ class PodClient:
             self._reach(self.moments.gone, name, now)
             return line.object.metadata.resource_version
         self.moments.added.setdefault(name, now)
+        if line.object.metadata.deletion_timestamp is not None:
+            self.moments.ending.setdefault(name, now)
         if status.phase == "Running" and name not in self.moments.running:
             self._reach(self.moments.running, name, now)
         elif status.phase in ("Failed", "Succeeded") and line.object.metadata.deletion_timestamp is None:
