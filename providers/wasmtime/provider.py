@@ -134,8 +134,8 @@ class WasmtimeProvider:
             self._finish(container, "the node was rebooted")
             return
         found = processes.stat(process.pid)
-        if found is not None and found[1] == process.start_time and connection is not None:
-            if found[0] == connection.launcher_pid:
+        if found is not None and found[1] == process.start_time:
+            if connection is not None and found[0] == connection.launcher_pid:
                 return  # the launcher's own child: it will tell
             if self._watches.add(container.state.id, process.pid, process.start_time):
                 return

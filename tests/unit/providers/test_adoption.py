@@ -14,6 +14,7 @@ from waiting import until
 
 from providers.base import ContainerState, ExitReason, ProviderError
 from providers.wasmtime import files, processes
+from providers.wasmtime import launcher as launchers
 from providers.wasmtime.files import Started
 
 from .conftest import Node, guest, stop
@@ -63,6 +64,31 @@ async def test_the_next_agent_finds_what_runs_and_hears_of_its_end(node: Node) -
     await node.provider.remove(began.id)
     await node.vanish()
     assert await node.open() == []
+    await stop(node)
+
+
+async def test_what_runs_is_found_without_the_launcher_that_ends_meanwhile(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.open()
+    began = await node.start(guest("nap"))
+    await claimed(node, began)
+    old = launcher_of(node)
+    await node.vanish()
+    look = launchers.sandbox
+
+    async def without_launcher(program: Path) -> dict[str, str]:
+        connection = node.provider._launcher.connection
+        os.kill(old, signal.SIGKILL)
+        await connection.closed
+        return await look(program)
+
+    monkeypatch.setattr(launchers, "sandbox", without_launcher)
+    assert await node.open() == [began]
+    await until(lambda: node.provider._launcher.connection is not None and launcher_of(node) != old)
+    await node.provider.kill(began.id)
+    ended = await node.next_end()
+    assert (ended.id, ended.exit.code) == (began.id, 137)  # type: ignore[union-attr]
     await stop(node)
 
 
