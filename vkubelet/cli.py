@@ -81,7 +81,7 @@ def run(file: Path | None, **flags: str | tuple[str, ...] | None) -> None:
         startup.run(serve(config))
     except* AGENT_ERRORS as group:
         causes = startup.leaves(group)  # a SystemExit that is raised here would end up in a group of its own
-    except* OSError as group:
+    except* (OSError, RuntimeError) as group:
         causes = startup.leaves(group)
         if not all(map(lacking, causes)):
             raise

@@ -12,7 +12,9 @@ import fcntl
 import logging
 import os
 import signal
+import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,12 +84,42 @@ def stop_signal() -> asyncio.Event:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run it in an event loop: uvloop's where it installs, else asyncio's own."""
+    """Run it in an event loop: uvloop's where it installs, else asyncio's own.
+
+    All threads that it uses are made first: later the machine may have none to give. Raises RuntimeError when
+    it has none now.
+    """
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+        return asyncio.run(_with_threads(main))
+    return uvloop.run(_with_threads(main))
+
+
+async def _with_threads(main: Coroutine[Any, Any, T]) -> T:
+    loop = asyncio.get_running_loop()
+    try:
+        loop.set_default_executor(_executor(min(32, (os.cpu_count() or 1) + 4)))
+        # uvloop has threads of its own for this, and ends the process when it cannot make them.
+        with contextlib.suppress(OSError):
+            await loop.getaddrinfo("localhost", None)
+    except BaseException:
+        main.close()
+        raise
+    return await main
+
+
+def _executor(count: int) -> ThreadPoolExecutor:
+    """One whose threads all run. Raises RuntimeError."""
+    executor, all_run = ThreadPoolExecutor(count, "worker"), threading.Barrier(count + 1)
+    try:
+        for _ in range(count):
+            executor.submit(all_run.wait)
+    except RuntimeError:
+        all_run.abort()
+        raise
+    all_run.wait()
+    return executor
 
 
 def leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:

@@ -235,13 +235,16 @@ class Compiler:
     async def _work(self, module: Path, digest: str, output: Path) -> dict[str, str]:
         """Run the worker to its end, or to its limits."""
         limits = self._limits
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "providers.wasmtime.compile_worker", str(module), digest, str(output)),
-            *(str(limits.cpu_seconds), str(limits.memory_bytes)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "providers.wasmtime.compile_worker", str(module), digest),
+                *(str(output), str(limits.cpu_seconds), str(limits.memory_bytes)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            raise ProviderError(f"the compiler cannot be run: {error}") from error
         try:
             async with asyncio.timeout(limits.seconds):
                 answer, errors = await process.communicate()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import select
@@ -16,6 +17,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 _END_SECONDS = 5.0
+_SPARE = 2
+_spare: list[int] = []
+"""Open files of no use, given up for what must be done when there are no others: to end a process."""
 
 
 def boot_id() -> str:
@@ -47,8 +51,16 @@ def open_pidfd(pid: int, start_time: int) -> int | None:
 
 
 def kill(pid: int, start_time: int) -> None:
-    """SIGKILL to exactly this process; nothing if it is gone."""
-    send(pid, start_time, signal.SIGKILL)
+    """SIGKILL to exactly this process; nothing if it is gone. Raises OSError where no file is to be had."""
+    try:
+        send(pid, start_time, signal.SIGKILL)
+    except OSError as error:
+        if error.errno != errno.EMFILE or not _spare:
+            raise
+        while _spare:
+            os.close(_spare.pop())
+        send(pid, start_time, signal.SIGKILL)
+        keep_spare_files()
     _hurry(pid)
 
 
@@ -115,6 +127,13 @@ def raise_file_limit() -> None:
     """Let this process have as many files as it may: watching takes one for each container."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def keep_spare_files() -> None:
+    """Keep as many as it takes to end a process, for when this one has no others; as far as there are any."""
+    with contextlib.suppress(OSError):
+        while len(_spare) < _SPARE:
+            _spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
 
 class Watches:

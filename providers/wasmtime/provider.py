@@ -85,6 +85,7 @@ class WasmtimeProvider:
         self._directory.open()
         self._on_exit = on_exit
         processes.raise_file_limit()
+        processes.keep_spare_files()
         try:
             # First the connection, then the scan: an end is either in the records or will be told.
             await self._launcher.connect()
@@ -373,8 +374,9 @@ class WasmtimeProvider:
             _log.error("container %s: %s", state.id, error)
             ended, lost = None, f"the container's exit record cannot be read: {error}"
         except OSError as error:
-            _log.error("how container %s ended is looked at later: %s", state.id, error)
-            container.ended = True
+            if not container.unread:
+                _log.error("how container %s ended is looked at later: %s", state.id, error)
+            container.ended = container.unread = True
             asyncio.get_running_loop().call_later(_LATER_SECONDS, self._finish, container, lost)
             return
         if ended is None:

@@ -15,6 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from providers.base import Preopen
+from providers.exhausted import lacking
 from providers.faultpoints import reached
 from vkubelet import clock, logs, telemetry, tracing
 from vkubelet.api.containers import Container
@@ -143,8 +144,9 @@ class Attempts:
             self._containers.set(name, starting=False)
             raise
         except Exception as error:
-            logger.exception("pod %s: start of container %s failed", pod.key, name)
-            text = f"defect in the node agent: {error!r}"
+            text = lacking(error) or f"defect in the node agent: {error!r}"
+            told = pod.key, name, text
+            logger.exception("pod %s: start of container %s: %s", *told, exc_info=lacking(error) is None)
             failed = clock.now()
             waiting = Waiting("CreateContainerError", text, failed, failed + DEFECT_PAUSE)
             self._containers.set(name, waiting=waiting, starting=False)

@@ -146,7 +146,10 @@ async def execute(
 
     Raises CommandError when it cannot be started.
     """
-    files = _terminal() if wanted.tty else _pipes(wanted)
+    try:
+        files = _terminal() if wanted.tty else _pipes(wanted)
+    except OSError as error:
+        raise CommandError(f"{FAILED}: {error}") from error
     started = asyncio.get_running_loop().create_future()
 
     def on_start(_pid: int) -> None:

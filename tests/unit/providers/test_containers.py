@@ -10,12 +10,13 @@ import signal
 from pathlib import Path
 
 import pytest
+from exhausted import no_files
 from waiting import until
 
 from providers.base import ExitReason, InvalidSpecError, Preopen, ProviderError
 from providers.wasmtime import files, processes
 
-from .conftest import Node, assemble, guest, log_lines
+from .conftest import Node, assemble, guest, log_lines, sleeping
 
 
 async def test_hello(node: Node) -> None:
@@ -239,3 +240,22 @@ async def until_claimed(node: Node, container_id: str) -> None:
 
 async def until_logged(path: Path) -> None:
     await until(lambda: path.exists() and path.stat().st_size > 0)
+
+
+async def test_a_process_is_ended_when_no_file_can_be_opened(node: Node) -> None:
+    state = await sleeping(node)
+    with no_files([os.getpid()]):
+        await node.provider.kill(state.id)
+        await until(lambda: is_gone(state.pid))
+    ended = (await node.next_end()).exit
+    assert ended is not None
+    assert (ended.code, ended.reason) == (137, ExitReason.KILLED)
+
+
+def is_gone(pid: int) -> bool:
+    """Told without opening anything."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False

@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 
+from providers.exhausted import lacking
 from vkubelet.pods.descriptors import readable, writable
 
 _CHUNK = 64 * 1024
@@ -109,13 +110,18 @@ _RECORDS = (21, 22)  # alert, handshake
 
 
 async def dial(host: str, port: int) -> Connection:
-    """Connect to a TCP port of an address or a name. Raises ConnectionFailedError."""
+    """Connect to a TCP port of an address or a name. Raises ConnectionFailedError.
+
+    Raises OSError where it is this node that has no more sockets: that says nothing of the other side.
+    """
     family = _family(host)
     if family is not None:
         return await _connect(family, (host, port))
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
+        if lacking(error):
+            raise
         why = "no such host" if isinstance(error, socket.gaierror) else _text(error.errno)
         raise ConnectionFailedError(f"dial tcp: lookup {host}: {why}") from error
     failure: ConnectionFailedError | None = None
@@ -141,6 +147,8 @@ async def _connect(family: int, address: tuple[object, ...]) -> Connection:
     try:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     except OSError as error:
+        if lacking(error):
+            raise
         raise ConnectionFailedError(f"dial tcp {_address(address)}: socket: {_text(error.errno)}") from error
     try:
         code = sock.connect_ex(address)

@@ -252,10 +252,8 @@ class ProbeRunner:
             seconds = asyncio.get_running_loop().time() - began
             if self._lives(probed) and outcome is not None:
                 self._note(timed, probed, outcome, seconds)
-        except Exception as error:
-            text = lacking(error) or "defect in the node agent"
-            told = probed.pod.key, timed.kind.value, text
-            logger.exception("pod %s: %s probe: %s", *told, exc_info=lacking(error) is None)
+        except Exception:
+            logger.exception("pod %s: %s probe: defect in the node agent", probed.pod.key, timed.kind.value)
         finally:
             timed.task = None
             if self._lives(probed):
@@ -266,7 +264,7 @@ class ProbeRunner:
         async with self._connections if timed.probe.exec is None else self._commands:
             for last in (False,) * (_TRIES - 1) + (True,):
                 try:
-                    outcome = await timed.check()
+                    outcome = await _checked(timed.check)
                 except ProbeError as error:
                     if last and not look and self._lives(probed):
                         self._report.error(probed.pod, probed.container, timed.kind, error)
@@ -296,6 +294,17 @@ class ProbeRunner:
             readiness.tick = max(now, probed.began_at + readiness.probe.initial_delay_seconds)
             readiness.looks.clear()
             self._put(readiness, probed)
+
+
+async def _checked(check: Check) -> Outcome:
+    """An attempt, which what this machine lacks makes no failure of who is probed. Raises ProbeError."""
+    try:
+        return await check()
+    except (OSError, RuntimeError) as error:
+        text = lacking(error)
+        if text is None:
+            raise
+        raise ProbeError(text) from error
 
 
 def _looks(probe: Probe, began_at: float, now: float, tick: float) -> list[float]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -223,6 +225,21 @@ def test_what_cannot_be_made_is_tried_three_times_told_and_counts_for_nothing() 
         assert node.times("liveness") == [10.0] * 3 + [20.0] * 3
         message = "Liveness probe errored and resulted in unknown state: no such command"
         assert node.events == [("Unhealthy", message)] * 2
+        assert node.told == []
+
+    in_time(work)
+
+
+def test_what_this_machine_lacks_is_no_failure_of_who_is_probed() -> None:
+    async def short() -> Outcome:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "/dev/null")
+
+    async def work(node: Node) -> None:
+        node.answers["liveness"] = lambda _: short()
+        node.start(liveness={"periodSeconds": 10, "failureThreshold": 1})
+        await asyncio.sleep(15)
+        message = "Liveness probe errored and resulted in unknown state: Too many open files: /dev/null"
+        assert node.events == [("Unhealthy", message)]
         assert node.told == []
 
     in_time(work)
