@@ -110,6 +110,7 @@ def node(cluster: Any, actor: str) -> Iterator[Node]:
     with contextlib.ExitStack() as ends:
         short = ends.enter_context(tempfile.TemporaryDirectory(prefix="v-"))
         scene = Scene(cluster, Path(short) / name, Namespace(cluster, name), actor)
+        scene.options = ("--node-lease-duration-seconds=8",)
         other = ends.enter_context(small_disk(scene.directory, "16m", 3000))
         root = ends.enter_context(small_disk(scene.directory / "root", "32m", 3000))
         made = Node(scene, root, other)

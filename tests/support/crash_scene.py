@@ -53,7 +53,7 @@ class Expected:
 
 @dataclass
 class CrashScene:
-    """One node and one namespace; `pods` are those that must be there."""
+    """One node and one namespace; `pods` are those that must be there, `options` more of the agent's."""
 
     cluster: Any
     directory: Path
@@ -61,6 +61,7 @@ class CrashScene:
     image: str
     pods: dict[str, Expected] = field(default_factory=dict)
     agent: subprocess.Popen[bytes] | None = None
+    options: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -97,7 +98,7 @@ class CrashScene:
         options = node_process.options(self.directory, self.cluster.ready, self.name)
         # So that the API server lets pods be resized.
         options.append("--node-labels=kubernetes.io/os=linux")
-        command = [sys.executable, "-m", "vkubelet.cli", "run", *options]
+        command = [sys.executable, "-m", "vkubelet.cli", "run", *options, *self.options]
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(VARIABLE, str(self._points))
