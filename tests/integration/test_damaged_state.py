@@ -45,6 +45,8 @@ NO_STATE = (
     "run/wasmtime/launcher.lock",
     "run/wasmtime/containers/*/rootfs/*",
     "run/wasmtime/containers/*/kernel/*",
+    "run/wasmtime/containers/*/.started",
+    "run/wasmtime/containers/*/own/.exit",
     "run/volumes/*",
     "root/pods/*",
     "pod-logs/*",
@@ -52,7 +54,7 @@ NO_STATE = (
     "root/images/*lock*",
     "root/instance",
 )
-"""Sockets, what is guests' own, and what is written again before it is read.
+"""Sockets, what is guests' own, room for records, and what is written again before it is read.
 
 Without its `instance`, a node waits for its own lease to end: see tests/unit/node/test_identity.py.
 """
