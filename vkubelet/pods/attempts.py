@@ -20,7 +20,7 @@ from providers.faultpoints import reached
 from vkubelet import clock, logs, telemetry, tracing
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
-from vkubelet.pods import podinfo, termination
+from vkubelet.pods import log_directories, podinfo, termination
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.builtin import is_builtin
 from vkubelet.pods.container_reference import container_reference
@@ -272,7 +272,7 @@ class Attempts:
         self._stopper.forget(identifier)
         path = log_file(self._services.config, pod, container.name, number)
         try:
-            for part in path.parent.glob(f"{path.name}*"):
+            for part in log_directories.up_to(path.parent, number):
                 part.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("the log of a former container is left until its pod is gone: %s", error)

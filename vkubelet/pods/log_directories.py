@@ -64,3 +64,17 @@ def remove(noted: Path) -> None:
         os.unlink(noted)
     except OSError as error:
         logger.warning("logs of a pod that is gone are left in %s: %s", logs, error)
+
+
+def up_to(directory: Path, number: int) -> list[Path]:
+    """The logs of a container's attempts up to this one, in the order in which they were written.
+
+    Those before it are what an agent left that was killed while it removed them. Raises OSError.
+    """
+    found = []
+    for path in directory.glob("*.log*"):
+        attempt, _, rest = path.name.partition(".log")
+        if attempt.isdecimal() and int(attempt) <= number:
+            # Of one attempt, the current file comes behind the rotated ones.
+            found.append((int(attempt), not rest, rest, path))
+    return [path for *_, path in sorted(found)]

@@ -67,3 +67,12 @@ async def test_those_of_pods_that_are_no_more_go_and_a_kubelets_stay(tmp_path: P
         setting.manager.synced()
         await asyncio.to_thread(eventually, lambda: not left.exists(), "the end of what was left")
     assert of_a_kubelet.is_dir()
+
+
+def test_what_was_left_of_attempts_before_goes_first_and_no_later_one(tmp_path: Path) -> None:
+    names = ("2.log", "1.log", "10.log", "1.log.20261126-101500", "0.log", "0.log.20261126-101000", "notes")
+    for name in names:
+        (tmp_path / name).touch()
+    expected = ["0.log.20261126-101000", "0.log", "1.log.20261126-101500", "1.log"]
+    assert [path.name for path in log_directories.up_to(tmp_path, 1)] == expected
+    assert log_directories.up_to(tmp_path / "none", 1) == []
