@@ -12,6 +12,7 @@ import contextlib
 import os
 import stat
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,14 +29,8 @@ def remove_tree(path: Path) -> None:
     top = os.open(path, _DIRECTORY)
     try:
         unique, moved = uuid.uuid4().hex, 0  # no name that a guest could have taken
-        found = True
-        while found:
-            found = False  # a directory that changes while it is read may not tell all at once
-            with os.scandir(top) as entries:
-                for entry in entries:
-                    found = True
-                    if not _unlinked(entry, top):
-                        moved = _empty(entry.name, top, unique, moved)
+        for entry in _directories(top):
+            moved = _empty(entry, top, unique, moved)
     finally:
         os.close(top)
     os.rmdir(path)  # noqa: PTH106  the same call as the others
@@ -55,29 +50,29 @@ def _empty(name: str, top: int, unique: str, moved: int) -> int:
     _permit(name, top)
     directory = os.open(name, _DIRECTORY, dir_fd=top)
     try:
-        found = True
-        while found:
-            found = False
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    found = True
-                    if not _unlinked(entry, directory):
-                        _permit(entry.name, directory)
-                        os.rename(entry.name, f"{unique}.{moved}", src_dir_fd=directory, dst_dir_fd=top)
-                        moved += 1
+        for entry in _directories(directory):
+            _permit(entry, directory)
+            os.rename(entry, f"{unique}.{moved}", src_dir_fd=directory, dst_dir_fd=top)
+            moved += 1
     finally:
         os.close(directory)
     os.rmdir(name, dir_fd=top)
     return moved
 
 
-def _unlinked(entry: os.DirEntry[str], parent: int) -> bool:
-    """Unlink what is no directory."""
-    if entry.is_dir(follow_symlinks=False):
-        return False
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(entry.name, dir_fd=parent)
-    return True
+def _directories(parent: int) -> Iterator[str]:
+    """Unlink all but directories, and give those, which whoever asks takes away, until nothing is left."""
+    found = True
+    while found:
+        found = False  # a directory that changes while it is read may not tell all at once
+        with os.scandir(parent) as entries:
+            for entry in entries:
+                found = True
+                if entry.is_dir(follow_symlinks=False):
+                    yield entry.name
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(entry.name, dir_fd=parent)
 
 
 def _permit(path: Path | str, parent: int | None = None) -> None:

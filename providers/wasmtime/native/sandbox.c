@@ -138,11 +138,13 @@ static int few_capabilities(const struct request *request) {
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
     if (syscall(SYS_capget, &header, data) < 0)
         return -1;
-    uint32_t kept = user == 0 ? 1U << CAP_FOWNER : 0;
-    if (user == 0 && !request->spec->has_read_only_file)
+    uint32_t kept = 1U << CAP_FOWNER;
+    if (!request->spec->has_read_only_file)
         kept |= 1U << CAP_DAC_OVERRIDE;
-    if (user == 0 && request->spec->network)
+    if (request->spec->network)
         kept |= 1U << CAP_NET_BIND_SERVICE;
+    if (user != 0)
+        kept = 0;
     for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
         uint32_t mask = i == 0 ? kept : 0;
         data[i].permitted &= mask;
