@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_scene import CrashScene, Expected, Json
+from crash_scene import PROBED, CrashScene, Expected, Json
 from namespaces import Namespace
 from small_disk import SmallDisk, small_disk
 from waiting import eventually
@@ -26,14 +26,6 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk"),
 ]
-
-PROBE = {
-    "exec": {"command": ["actor", "exit", "0"]},
-    "periodSeconds": 1,
-    "failureThreshold": 1,
-    "timeoutSeconds": 30,
-}
-PROBED = {"readinessProbe": PROBE, "livenessProbe": PROBE}
 
 
 class Scene(CrashScene):

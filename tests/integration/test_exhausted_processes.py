@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash_scene import CrashScene, Expected
+from crash_scene import PROBED, CrashScene, Expected
 from exhausted import no_files, no_processes, processes_can_be_bounded
 from guests import build_guest, push_bytes
 from namespaces import Namespace
@@ -31,13 +31,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can limit other processes"),
 ]
 
-PROBE = {
-    "exec": {"command": ["actor", "exit", "0"]},
-    "periodSeconds": 1,
-    "failureThreshold": 1,
-    "timeoutSeconds": 30,
-}
-PROBED = {"readinessProbe": PROBE, "livenessProbe": PROBE}
 Exhausted = Callable[[Iterable[int]], AbstractContextManager[None]]
 
 

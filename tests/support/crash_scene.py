@@ -34,6 +34,15 @@ from vkubelet.dev import node as node_process
 from vkubelet.dev import process
 from vkubelet.pods.volumes import removal
 
+_PROBE = {
+    "exec": {"command": ["actor", "exit", "0"]},
+    "periodSeconds": 1,
+    "failureThreshold": 1,
+    "timeoutSeconds": 30,
+}
+PROBED = {"readinessProbe": _PROBE, "livenessProbe": _PROBE}
+"""Of a container of the image that pods of a scene run: the first failure shows."""
+
 Json = dict[str, Any]
 SETTLED_SECONDS = 120.0
 
