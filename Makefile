@@ -29,8 +29,9 @@ layers: $(STAMP)
 
 # Two at a time, as CI has processors: each process of integration tests has a cluster of its own. What loads the
 # machine more than that runs by itself. The files are in a new directory, which stays when a test fails: pytest's
-# own way to remove those of earlier runs ends on the deep trees that a killed run may have left.
-PARALLEL := --numprocesses 2 --dist loadfile
+# own way to remove those of earlier runs ends on the deep trees that a killed run may have left. The first process to
+# die, as of a test that hangs (pyproject.toml), ends the run: another would do the same test again.
+PARALLEL := --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 define in_own_directory
 	directory=$$(mktemp -d) && $(BIN)/pytest $(1) --basetemp=$$directory/t && rm -rf $$directory
