@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from providers.base import Artifact, DamagedModuleError, InvalidModuleError, ModuleKind, ProviderError
+from providers.programs import output_of
 from providers.removal import remove
 from providers.wasmtime import engine
 
@@ -246,14 +247,9 @@ class Compiler:
         except OSError as error:
             raise ProviderError(f"the compiler cannot be run: {error}") from error
         try:
-            async with asyncio.timeout(limits.seconds):
-                answer, errors = await process.communicate()
-        except BaseException as error:
-            process.kill()
-            await process.wait()
-            if isinstance(error, TimeoutError):
-                raise ProviderError(f"compiling the module took more than {limits.seconds:g} s") from error
-            raise
+            answer, errors = await output_of(process, limits.seconds)
+        except TimeoutError as error:
+            raise ProviderError(f"compiling the module took more than {limits.seconds:g} s") from error
         try:
             result = json.loads(answer)
         except ValueError as error:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from providers.base import ProviderError
+from providers.programs import output_of
 from providers.wasmtime import engine, sockets
 from providers.wasmtime.connection import Connection
 
@@ -115,14 +116,9 @@ async def _run(program: Path, *arguments: str) -> str:
     except OSError as error:
         raise ProviderError(f"{program} cannot be run: {error}") from error
     try:
-        async with asyncio.timeout(_START_SECONDS):
-            output, errors = await process.communicate()
-    except BaseException as error:
-        process.kill()
-        await process.wait()
-        if isinstance(error, TimeoutError):
-            raise ProviderError(f"{program} did not start within {_START_SECONDS} s") from error
-        raise
+        output, errors = await output_of(process, _START_SECONDS)
+    except TimeoutError as error:
+        raise ProviderError(f"{program} did not start within {_START_SECONDS} s") from error
     if process.returncode != 0:
         raise ProviderError(f"{program}: {errors.decode(errors='replace').strip() or 'failed'}")
     return output.decode(errors="replace")

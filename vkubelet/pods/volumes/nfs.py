@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
+from providers.programs import output_of
 from vkubelet.api.objects import Pod
 from vkubelet.api.volumes import NFSVolumeSource, Volume
 from vkubelet.pods.volumes.errors import SetUpError, os_text
@@ -69,14 +70,9 @@ async def _run(arguments: list[str]) -> None:
     except OSError as error:
         raise SetUpError(_failed(os_text(error), arguments, "")) from error
     try:
-        async with asyncio.timeout(_TIMEOUT):
-            output, _ = await process.communicate()
+        output, _ = await output_of(process, _TIMEOUT)
     except TimeoutError:
         raise SetUpError(_failed(f"timed out after {_TIMEOUT:.0f}s", arguments, "")) from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     if process.returncode != 0:
         text = output.decode(errors="replace")
         raise SetUpError(_failed(f"exit status {process.returncode}", arguments, text))
