@@ -27,7 +27,7 @@ from vkubelet.deviceplugins.messages import (
     PreStartContainerRequest,
 )
 from vkubelet.pods.devices import DeviceError
-from vkubelet.rpc.client import OPTIONS, RpcError, call, library, rpc_error
+from vkubelet.rpc.client import RpcError, call, library, plugin_channel, rpc_error
 from vkubelet.rpc.messages import DecodeError, decode, encode
 
 CONNECT_TIMEOUT = 10.0
@@ -49,13 +49,14 @@ class DevicePlugin:
         """Find out what calls it wants. Raises DeviceError."""
         aio = await library()
         deadline = asyncio.get_running_loop().time() + CONNECT_TIMEOUT
-        async with aio.insecure_channel(f"unix:{self.socket}", options=OPTIONS) as channel:
-            try:
-                # A plugin may register a moment before it listens.
-                async with asyncio.timeout_at(deadline):
-                    await channel.channel_ready()
-            except TimeoutError:
-                raise DeviceError("failed to dial device plugin: context deadline exceeded") from None
+        try:
+            # A plugin may register a moment before it listens.
+            async with plugin_channel(aio, self.socket) as channel, asyncio.timeout_at(deadline):
+                await channel.channel_ready()
+        except TimeoutError:
+            raise DeviceError("failed to dial device plugin: context deadline exceeded") from None
+        except RpcError as error:
+            raise DeviceError(f"failed to dial device plugin: {error}") from error
         try:
             self.options = await call(self.socket, GET_OPTIONS, Empty(), timeout=CONNECT_TIMEOUT)
         except RpcError as error:
@@ -64,7 +65,7 @@ class DevicePlugin:
     async def watch(self) -> AsyncIterator[ListAndWatchResponse]:
         """All its devices, again with each change, until it is gone, which raises RpcError if it says how."""
         aio = await library()
-        async with aio.insecure_channel(f"unix:{self.socket}", options=OPTIONS) as channel:
+        async with plugin_channel(aio, self.socket) as channel:
             try:
                 async for data in channel.unary_stream(LIST_AND_WATCH.path)(encode(Empty())):
                     yield decode(data, LIST_AND_WATCH.response)

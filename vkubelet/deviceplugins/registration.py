@@ -17,7 +17,7 @@ from typing import Any
 
 from vkubelet.deviceplugins.messages import REGISTER, Empty, RegisterRequest
 from vkubelet.pods.devices import DeviceError
-from vkubelet.rpc.client import library
+from vkubelet.rpc.client import library, see_that_files_are_left
 from vkubelet.rpc.messages import DecodeError, decode, encode
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,9 @@ class RegistrationServer:
     async def _start(self) -> None:
         if self._descriptor < 0:
             self._descriptor = os.open(self._private, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        server = (await library()).server()
+        aio = await library()
+        see_that_files_are_left()
+        server = aio.server()
         grpc = importlib.import_module("grpc")
         _, service, name = REGISTER.path.split("/")
         method = grpc.unary_unary_rpc_method_handler(self._serve)

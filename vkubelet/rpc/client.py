@@ -8,9 +8,11 @@ was started anew is found at once. It must not know what is called.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import importlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +27,8 @@ OPTIONS = (
     # A connection is not kept for the next one who asks, nor is the memory of its failure.
     ("grpc.use_local_subchannel_pool", 1),
 )
+_FILES = 16
+"""More than the library was seen to open for its first channel (7)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,13 +56,34 @@ async def library() -> Any:
     return await asyncio.to_thread(importlib.import_module, "grpc.aio")
 
 
+def see_that_files_are_left() -> None:
+    """Raises OSError where this process can open few more: the library aborts it where there are none."""
+    with contextlib.ExitStack() as taken:
+        for _ in range(_FILES):
+            taken.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+
+def channel(aio: Any, target: str, options: Sequence[tuple[str, int | str]] = OPTIONS) -> Any:
+    """A channel of the library's to a server. Raises OSError where too few files are left for it."""
+    see_that_files_are_left()
+    return aio.insecure_channel(target, options=options)
+
+
+def plugin_channel(aio: Any, socket: Path) -> Any:
+    """One to a plugin. Raises RpcError."""
+    try:
+        return channel(aio, f"unix:{socket}")
+    except OSError as error:
+        raise RpcError("ResourceExhausted", os.strerror(error.errno or 0)) from error
+
+
 async def call(
     socket: Path, method: Method[Request, Response], request: Request, *, timeout: float
 ) -> Response:
     """Call once; `timeout` seconds are for all of it. Raises RpcError."""
     aio = await library()
-    async with aio.insecure_channel(f"unix:{socket}", options=OPTIONS) as channel:
-        ask = channel.unary_unary(method.path)
+    async with plugin_channel(aio, socket) as plugin:
+        ask = plugin.unary_unary(method.path)
         try:
             answer = await ask(encode(request), timeout=timeout)
         except aio.AioRpcError as error:

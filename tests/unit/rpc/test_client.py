@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
+from exhausted import no_files
 from grpc_server import RefusedError, grpc_server
 
 from vkubelet.rpc.client import Method, RpcError, call
@@ -94,3 +96,12 @@ async def test_a_plugin_that_was_started_anew_is_found(tmp_path: Path) -> None:
 def test_an_agent_that_meets_no_plugin_imports_no_grpc() -> None:
     code = "import sys, vkubelet.agent; assert not {'grpc', 'google.protobuf'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+async def test_where_no_files_are_left_it_fails_and_the_process_lives(tmp_path: Path) -> None:
+    async with grpc_server(tmp_path / "s", {ECHO: echo}):
+        await call(tmp_path / "s", ECHO, Text(text="x"), timeout=10)
+        with no_files([os.getpid()]):
+            error = await failure(tmp_path / "s", "x")
+        assert str(error) == "rpc error: code = ResourceExhausted desc = Too many open files"
+        await call(tmp_path / "s", ECHO, Text(text="x"), timeout=10)

@@ -15,7 +15,7 @@ from vkubelet.pods.probes.connection import join
 from vkubelet.pods.probes.http_request import VERSION
 from vkubelet.pods.probes.outcome import Outcome, Result
 from vkubelet.pods.text import quoted
-from vkubelet.rpc.client import OPTIONS, library
+from vkubelet.rpc.client import OPTIONS, channel, library
 from vkubelet.rpc.codes import go_code
 from vkubelet.rpc.messages import DecodeError, Message, decode, encode
 
@@ -38,17 +38,20 @@ class _Response(Message):
 
 
 async def check(host: str, port: int, service: str, timeout: int) -> Outcome:
-    """Ask the server at an address for the health of `service`; `timeout` seconds are for all of it."""
+    """Ask the server at an address for the health of `service`; `timeout` seconds are for all of it.
+
+    Raises OSError where it is this node that has no more sockets: that says nothing of the server.
+    """
     aio = await library()
     family = "ipv6" if ":" in host else "ipv4"
     deadline = asyncio.get_running_loop().time() + timeout
-    async with aio.insecure_channel(f"{family}:{join(host, port)}", options=_OPTIONS) as channel:
+    async with channel(aio, f"{family}:{join(host, port)}", _OPTIONS) as server:
         try:
             async with asyncio.timeout_at(deadline):
-                await channel.channel_ready()
+                await server.channel_ready()
         except TimeoutError:
             return Outcome(Result.FAILURE, unreachable(host, port, timeout))
-        return await _ask(aio, channel, service, timeout, deadline)
+        return await _ask(aio, server, service, timeout, deadline)
 
 
 def unreachable(host: str, port: int, timeout: int) -> str:
@@ -57,8 +60,8 @@ def unreachable(host: str, port: int, timeout: int) -> str:
     return f"timeout: failed to connect service {where} within {within}: context deadline exceeded"
 
 
-async def _ask(aio: Any, channel: Any, service: str, timeout: int, deadline: float) -> Outcome:
-    call = channel.unary_unary(_METHOD)
+async def _ask(aio: Any, server: Any, service: str, timeout: int, deadline: float) -> Outcome:
+    call = server.unary_unary(_METHOD)
     try:
         left = deadline - asyncio.get_running_loop().time()
         answer = await call(encode(_Request(service=service)), timeout=left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ import grpc
 import grpc.aio
 import msgspec
 import pytest
+from exhausted import no_files
 from probed import answers, full, serving
 
 from providers.base import ContainerState
@@ -219,3 +221,9 @@ async def test_a_server_without_health_checks() -> None:
 async def test_no_grpc_server(network: bool) -> None:
     text = 'timeout: failed to connect service "127.0.0.1:1" within 1s: context deadline exceeded'
     assert await check(network=network, grpc={"port": 1})() == Outcome(Result.FAILURE, text)
+
+
+async def test_a_node_without_files_says_nothing_of_a_grpc_server() -> None:
+    await check(grpc={"port": 1})()  # what is opened once is open now
+    with no_files([os.getpid()]), pytest.raises(OSError, match="Too many open files"):
+        await check(grpc={"port": 1})()
