@@ -32,6 +32,7 @@ SOURCES = (
     "container.c",
     "exits.c",
     "guest.c",
+    "kernel.c",
     "landlock.c",
     "library.c",
     "limits.c",

@@ -1,6 +1,7 @@
 #include "container.h"
 
 #include "attach.h"
+#include "kernel.h"
 #include "limits.h"
 #include "logs.h"
 #include "namespaces.h"
@@ -126,19 +127,6 @@ static bool is_version_2(const char *path) {
     return slash != NULL && strcmp(slash, "/cgroup.procs") == 0;
 }
 
-// Write into a file of the kernel's.
-static bool put(const char *path, const char *value) {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    size_t size = strlen(value);
-    bool written = write(fd, value, size) == (ssize_t)size;
-    int cause = errno;
-    close(fd);
-    errno = cause;
-    return written;
-}
-
 // A number in a file beside a cgroup's directory; -1 if there is none ("max").
 static long beside(const char *joined, const char *name) {
     char path[4096], text[24];
@@ -161,7 +149,7 @@ static long beside(const char *joined, const char *name) {
 // Join a cgroup. Version 1 lets any process join, whatever pids.max says (Process Number Controller): that of the pod,
 // the directory above, is looked at when this process is counted already, so that of many at once none is too many.
 static bool join(const char *path) {
-    if (!put(path, "0"))
+    if (!kernel_tell(path, "0"))
         return false;
     if (is_version_2(path))
         return true;
@@ -193,7 +181,7 @@ static bool open_records(const struct spec *spec) {
 
 // A file of /proc/self that a kernel may not have, nor let everybody write at any time.
 static bool tell_kernel(const char *path, const char *value) {
-    return put(path, value) || errno == EACCES || errno == ENOENT || errno == EAGAIN;
+    return kernel_tell(path, value) || errno == EACCES || errno == ENOENT || errno == EAGAIN;
 }
 
 // What asks for no processor time gets a tenth of what others do, where joining a cgroup that bounds it would cost more

@@ -1,12 +1,12 @@
 #include "namespaces.h"
 
 #include "children.h"
+#include "kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -14,17 +14,6 @@
 #include <unistd.h>
 
 static int files = -1, network = -1;
-
-static int put(const char *path, const char *text) {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t written = write(fd, text, strlen(text));
-    int cause = errno;
-    close(fd);
-    errno = cause;
-    return written < 0 ? -1 : 0;
-}
 
 // It stays who it is; there is nobody else.
 int namespaces_of_user(void) {
@@ -34,9 +23,9 @@ int namespaces_of_user(void) {
     if (unshare(CLONE_NEWUSER) < 0)
         return -1;
     // Whoever may leave groups could get at what these are kept from (user_namespaces(7)).
-    if (put("/proc/self/setgroups", "deny") < 0 || put("/proc/self/uid_map", users) < 0)
-        return -1;
-    return put("/proc/self/gid_map", groups);
+    bool is_told = kernel_tell("/proc/self/setgroups", "deny") && kernel_tell("/proc/self/uid_map", users) &&
+                   kernel_tell("/proc/self/gid_map", groups);
+    return is_told ? 0 : -1;
 }
 
 // A new root in the place of all that is mounted, on a directory that each system has; the old one is on top of it for

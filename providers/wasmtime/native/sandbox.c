@@ -102,13 +102,18 @@ static int its_identity(const struct request *request) {
     return setresgid(group, group, group) < 0 ? -1 : setresuid(user, user, user);
 }
 
+// Have them read into `data`, or set by it (capset(2)).
+static int capabilities(long call, struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3]) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    return (int)syscall(call, &header, data);
+}
+
 // What the agent needs to end another user's process, and to see what it listens on; what the process itself needs to
 // stay root to files.
 static bool may_have_users(void) {
     const uint32_t needed = 1U << CAP_KILL | 1U << CAP_SYS_PTRACE | 1U << CAP_SETUID;
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-    return user == 0 && syscall(SYS_capget, &header, data) == 0 && (data[0].effective & needed) == needed &&
+    return user == 0 && capabilities(SYS_capget, data) == 0 && (data[0].effective & needed) == needed &&
            (prctl(PR_GET_SECUREBITS) & SECBIT_NO_SETUID_FIXUP) != 0;
 }
 
@@ -134,9 +139,8 @@ static int own_user(const struct request *request) {
 // Of root's privileges a guest can use those over files, since it runs as root, and over ports. The first would let
 // it write to files that it was given to read.
 static int few_capabilities(const struct request *request) {
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-    if (syscall(SYS_capget, &header, data) < 0)
+    if (capabilities(SYS_capget, data) < 0)
         return -1;
     uint32_t kept = 1U << CAP_FOWNER;
     if (!request->spec->has_read_only_file)
@@ -151,7 +155,7 @@ static int few_capabilities(const struct request *request) {
         data[i].effective &= mask;
         data[i].inheritable = 0;
     }
-    return (int)syscall(SYS_capset, &header, data);
+    return capabilities(SYS_capset, data);
 }
 
 static int its_files(const struct request *request) {

@@ -24,7 +24,16 @@ from providers.wasmtime.native import build
 from .conftest import NATIVE_TESTS, VARIANTS, Node, native, sleeping
 from .test_identity import status
 
-SOURCES = ("calls.c", "children.c", "landlock.c", "namespaces.c", "records.c", "sandbox.c", "seccomp.c")
+SOURCES = (
+    "calls.c",
+    "children.c",
+    "kernel.c",
+    "landlock.c",
+    "namespaces.c",
+    "records.c",
+    "sandbox.c",
+    "seccomp.c",
+)
 OK = 0
 HIDDEN = errno.EACCES
 REFUSED = errno.EPERM
