@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 import uvloop
 from authority import Authority
+from reviewing import ANN, Cluster, Echo, Kubelet
+from serving import serving
 
+from vkubelet.api.client import ApiClient
+from vkubelet.api.credentials import Credentials
 from vkubelet.pods.directory import ContainerNotFoundError, LogSource, PodNotFoundError
+from vkubelet.server import auth_reviews
 from vkubelet.server.app import KubeletServer
 from vkubelet.server.auth import AlwaysAllow, KubeletAuth
+from vkubelet.server.auth_reviews import AccessReviewer, TokenReviewer
 from vkubelet.server.log_reader import LogReader
 from vkubelet.server.logs import LogRoutes
 
@@ -186,3 +194,45 @@ def eventually() -> Callable[[Callable[[], bool]], object]:
                 await asyncio.sleep(0.001)
 
     return wait
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth_reviews, "_FIRST_DELAY", 0.001)
+    monkeypatch.setattr(auth_reviews, "_LONGEST_DELAY", 0.001)
+
+
+@pytest.fixture
+async def start(authority, server_files, tmp_path: Path, fast_retries) -> AsyncIterator[Start]:
+    """Starts a server that asks a scripted API server; `start(anonymous=..., ttl=...)`."""
+    async with AsyncExitStack() as ends:
+
+        async def begin(*, anonymous: bool = False, ttl: float = 300.0, authorizer: Any = None) -> Kubelet:
+            cluster = Cluster(
+                {ANN: {"username": "ann", "uid": "7", "groups": ["dev"], "extra": {"k": ["v"]}}}
+            )
+            cluster.url = await ends.enter_async_context(serving(cluster.handle))
+            client = ApiClient(Credentials(cluster.url), tmp_path / "kubeconfig")
+            ends.push_async_callback(client.close)
+            reviewer = AccessReviewer(client, authorized_ttl=ttl, unauthorized_ttl=ttl)
+            tokens = TokenReviewer(client, cache_ttl=ttl)
+            auth = KubeletAuth("here", authorizer or reviewer, tokens=tokens, anonymous=anonymous)
+            echo = Echo()
+            server = KubeletServer(
+                address="127.0.0.1",
+                port=0,
+                tls=authority.server(server_files),
+                healthy=lambda: None,
+                auth=auth,
+                groups=[echo],
+            )
+            port = await server.start()
+            ends.push_async_callback(server.close)
+            connector = aiohttp.TCPConnector(ssl=authority.client(None))
+            session = await ends.enter_async_context(aiohttp.ClientSession(connector=connector))
+            return Kubelet(f"https://127.0.0.1:{port}", cluster, session, echo, authority, server)
+
+        yield begin
