@@ -28,7 +28,7 @@ from providers.base import (
     ProviderError,
 )
 from providers.copying import copy_tree
-from providers.wasmtime import cgroupfs, cgroups, hierarchies, kernelfiles, rootfs, roots
+from providers.wasmtime import adoption, cgroupfs, cgroups, hierarchies, kernelfiles, rootfs, roots
 from providers.wasmtime.cgroupfs import Limits
 from providers.wasmtime.directory import RunDirectory
 from providers.wasmtime.files import CorruptFileError
@@ -58,7 +58,7 @@ class Confinement:
         if found is None:
             name = f"vkubelet-{hashlib.sha256(os.fsencode(self._directory.path)).hexdigest()[:12]}"
             found = hierarchies.find(name)
-            self._directory.keep_cgroups(found.encode())
+            adoption.keep_cgroups(self._directory, found.encode())
         self._missing = found.missing
         self._cgroups = cgroups.Cgroups(found.hierarchies)
         self._cgroups.open()
@@ -70,7 +70,7 @@ class Confinement:
 
     def _kept(self) -> hierarchies.Found | None:
         """Where the cgroups of containers that are known are: an agent may not run where the last one ran."""
-        data = self._directory.kept_cgroups()
+        data = adoption.kept_cgroups(self._directory)
         try:
             found = None if data is None else hierarchies.Found.decode(data)
         except CorruptFileError as error:

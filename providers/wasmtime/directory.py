@@ -1,9 +1,9 @@
 """The run directory: a directory for each container, and what stands in them.
 
-It exists so that every file operation on runtime state has one place. The operations are few and small,
-and the directory is on a tmpfs or in the page cache, so they are done at once and not in threads; only
+It exists so that every file operation on a container's directory has one place. The operations are few and
+small, and the directory is on a tmpfs or in the page cache, so they are done at once and not in threads; only
 removing a container, whose root directory may hold anything, is for a thread. It must not know sockets,
-processes or asyncio.
+processes or asyncio, nor what an agent makes of what the one before left (`adoption.py`).
 
     RUN_DIR/boot-id              the boot that the containers belong to
     RUN_DIR/containers/ID/       spec, started, rootfs/; attach.sock of those with input or a terminal;
@@ -18,12 +18,11 @@ processes or asyncio.
 """
 
 # Paths are text here: at a thousand containers a second, pathlib costs more than the calls themselves.
-# ruff: noqa: PTH102, PTH104, PTH106, PTH108, PTH211
+# ruff: noqa: PTH102, PTH106, PTH108, PTH211
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import fcntl
 import logging
@@ -34,12 +33,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from providers import intact
-from providers.base import ContainerSpec, ContainerState, Exit, ExitReason, Preopen, ProviderError
-from providers.exhausted import lacking
+from providers.base import ContainerSpec, Exit, ExitReason, Preopen, ProviderError
 from providers.faultpoints import reached
 from providers.removal import remove_tree
-from providers.wasmtime import files, rootfs, specs
-from providers.wasmtime.files import CorruptFileError, Started
+from providers.wasmtime import files, rootfs, specs, statefiles
+from providers.wasmtime.files import Started
 from providers.wasmtime.roots import Roots
 
 _SPECS = 128
@@ -49,36 +47,6 @@ _RECORD, _CLAIM = 4096, 64
 """Bytes that are kept for records: a page, into which all but the longest messages fit, and part of one."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Found:
-    """A container that the directory knows. `exit` is None if it may still run."""
-
-    spec: ContainerSpec
-    started: Started
-    exit: Exit | None
-
-    def state(self) -> ContainerState | None:
-        """The same in the provider's terms; None for an instance of `run`, which is no container."""
-        if self.spec.log_path is None:
-            return None
-        return ContainerState(
-            id=self.spec.id,
-            labels=self.spec.labels,
-            log_path=self.spec.log_path,
-            pid=self.started.pid,
-            started_at=self.started.started_at,
-            exit=self.exit,
-        )
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Unknown:
-    """A container that cannot be managed: what is known of its process, which must not go on."""
-
-    started: Started | None
-    log_path: Path | None
 
 
 class RunDirectory:
@@ -129,7 +97,7 @@ class RunDirectory:
 
     def read_spec(self, container_id: str) -> ContainerSpec:
         """The spec of a container. Raises FileNotFoundError if there is none, CorruptFileError."""
-        return specs.decode(container_id, _read(self.container(container_id) / "spec"))
+        return specs.decode(container_id, statefiles.read(self.container(container_id) / "spec"))
 
     def spec(self, container_id: str) -> ContainerSpec:
         """The same of one that is asked for again and again; until it is told that it was rewritten."""
@@ -144,6 +112,14 @@ class RunDirectory:
     def forget_spec(self, container_id: str) -> None:
         """It was rewritten, or nobody will ask for it again. For the thread that asks."""
         self._specs.pop(container_id, None)
+
+    def all(self) -> Iterator[Path]:
+        """All directories of containers: each has its container's id as its name. Raises OSError."""
+        return self._containers.iterdir()
+
+    def set_aside(self, container_id: str) -> Path:
+        """Keep for people what cannot be understood; where it is now. Raises OSError."""
+        return intact.set_aside(self.container(container_id), self._corrupt)
 
     def owner(self, spec: ContainerSpec) -> str:
         """The container whose root directory it has: another one for an instance in it, else itself."""
@@ -197,7 +173,7 @@ class RunDirectory:
                     rootfs.make_directory(str(stop))
             if born_in is not None:
                 os.symlink(born_in, f"{directory}/cgroup")
-            _write(f"{directory}/spec", encoded)
+            statefiles.write(f"{directory}/spec", encoded)
             reached("container-spec-written")
         except FileExistsError as error:
             raise ProviderError(f"container {spec.id} exists already") from error
@@ -211,7 +187,7 @@ class RunDirectory:
         """Keep another spec for the instances that are still to come. Raises ProviderError."""
         encoded = specs.encode(spec, self.stop_directory(self.owner(spec)), cgroups)
         try:
-            _write(f"{self._containers}/{spec.id}/spec", encoded)
+            statefiles.write(f"{self._containers}/{spec.id}/spec", encoded)
         except OSError as error:
             raise ProviderError(f"rewriting the container's spec: {error}") from error
 
@@ -236,7 +212,7 @@ class RunDirectory:
     def write_memory_limit(self, container_id: str, limit: int | None) -> None:
         """Leave a new limit for the container's process, which may be another user's. Raises OSError."""
         text = "-" if limit is None else str(limit)
-        _write(f"{self._containers}/{container_id}/memory-limit", f"{text}\0".encode(), 0o644)
+        statefiles.write(f"{self._containers}/{container_id}/memory-limit", f"{text}\0".encode(), 0o644)
 
     def remove(self, container_id: str) -> Path | None:
         """Remove a container's directory; what may take its time is taken out of the way and returned.
@@ -293,28 +269,32 @@ class RunDirectory:
         """Make sure that a container that has not begun never will; None if so, and else its claim."""
         directory = self.container(container_id)
         claim = directory / f".withdrawn.{os.getpid()}"
-        _write(str(claim), files.encode_started(Started(0, 0, 0)))
+        statefiles.write(str(claim), files.encode_started(Started(0, 0, 0)))
         try:
             os.link(claim, directory / "started")
         except FileExistsError:
-            return files.decode_started(_read(directory / "started"))
+            return self.read_started(container_id)
         finally:
             claim.unlink()
         return None
+
+    def read_started(self, container_id: str) -> Started:
+        """The claim of a container's process. Raises FileNotFoundError if there is none, CorruptFileError."""
+        return files.decode_started(statefiles.read(self.container(container_id) / "started"))
 
     def read_exit(self, container_id: str) -> Exit | None:
         """The exit record, None if there is none. Raises CorruptFileError."""
         for name in ("exit", "own/exit"):
             try:
                 path = Path(f"{self._containers}/{container_id}/{name}")
-                return files.decode_exit(_read(path, EXIT_FILE_MAX, owned=name == "exit"))
+                return files.decode_exit(statefiles.read(path, EXIT_FILE_MAX, owned=name == "exit"))
             except FileNotFoundError:
                 continue
         return None
 
     def record(self, container_id: str, ended: Exit) -> None:
         """Record an end of which more is known than its process could record. Raises OSError."""
-        _write(f"{self._containers}/{container_id}/exit", files.encode_exit(ended))
+        statefiles.write(f"{self._containers}/{container_id}/exit", files.encode_exit(ended))
 
     def record_lost(self, container_id: str, started_at: int, message: str) -> Exit:
         """Record the end of a container that nobody saw: it left no record, and its process is gone.
@@ -325,97 +305,11 @@ class RunDirectory:
         directory = self.container(container_id)
         if directory.exists():
             try:
-                _write(f"{directory}/exit", files.encode_exit(ended))
+                statefiles.write(f"{directory}/exit", files.encode_exit(ended))
             except OSError as error:
                 _log.error("how container %s ended cannot be recorded: %s", container_id, error)
                 ended = lost(started_at, f"the process ended, and how could not be recorded: {error}")
         return ended
-
-    def scan(self) -> Iterator[tuple[str, Found | Unknown]]:
-        """All containers that were begun. What never was is removed, what is corrupt is set aside.
-
-        Raises OSError when the machine lacks what it takes to read them, or to take one back.
-        """
-        for directory in sorted(self._containers.iterdir()):
-            found: Found | Unknown | None
-            try:
-                found = self._found(directory)
-            except (CorruptFileError, OSError) as error:
-                if lacking(error):
-                    raise
-                found = self._unknown(directory)
-                aside = intact.set_aside(directory, self._corrupt)
-                _log.error("container %s is set aside as %s: %s", directory.name, aside, error)
-            if found is None:
-                found = self._unknown(directory)
-                self.discard(directory.name)
-            yield directory.name, found
-
-    def _found(self, directory: Path) -> Found | None:
-        try:
-            spec = self.read_spec(directory.name)
-        except FileNotFoundError:
-            return None
-        started: Started | None
-        try:
-            started = files.decode_started(_read(directory / "started"))
-        except FileNotFoundError:
-            started = self.withdraw(directory.name)
-        if started is None or started.pid == 0:
-            return None
-        return Found(spec, started, self.read_exit(directory.name))
-
-    def _unknown(self, directory: Path) -> Unknown:
-        """What can be told of its process, should it turn out that the container cannot be managed."""
-        started: Started | None = None
-        log: Path | None = None
-        with contextlib.suppress(CorruptFileError, OSError):
-            started = files.decode_started(_read(directory / "started"))
-            started = started if started.pid else None
-        with contextlib.suppress(CorruptFileError, OSError):
-            log = self.read_spec(directory.name).log_path
-        return Unknown(started, log)
-
-    def begin_boot(self, boot_id: str) -> bool:
-        """Is this the boot that the containers belong to? If not, none of them runs.
-
-        Where nothing tells, a container is the process of its number and start time.
-        """
-        path = self.path / "boot-id"
-        try:
-            return str(uuid.UUID(_read(path).decode())) == boot_id
-        except FileNotFoundError:
-            _log.log(
-                logging.ERROR if any(self._containers.iterdir()) else logging.DEBUG,
-                "%s is missing: containers are taken for those of this boot",
-                path,
-            )
-        except ValueError as error:  # CorruptFileError is one too
-            _log.error("%s: %s: set aside as %s", path, error, intact.set_aside(path))
-        return True
-
-    def kept_cgroups(self) -> bytes | None:
-        """What an earlier agent kept of where the cgroups are. Raises OSError."""
-        path = self.path / "cgroups"
-        try:
-            return _read(path)
-        except FileNotFoundError:
-            return None
-        except CorruptFileError as error:
-            _log.error("%s: %s: set aside as %s", path, error, intact.set_aside(path))
-            return None
-
-    def keep_cgroups(self, data: bytes) -> None:
-        """Let later agents know where the cgroups are. Raises OSError."""
-        _write(f"{self.path}/cgroups", data)
-
-    def finish_boot(self, boot_id: str) -> None:
-        """From now on the containers belong to this boot. Raises OSError."""
-        path = self.path / "boot-id"
-        with contextlib.suppress(FileNotFoundError, CorruptFileError):
-            if _read(path) == boot_id.encode():
-                return  # an agent that takes over from another needs no room on the disk
-        _write(str(path), boot_id.encode())
 
 
 def lost(started_at: int, message: str) -> Exit:
@@ -433,25 +327,3 @@ def _reserve(directory: str) -> None:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{directory}/{name}")
         finally:
             os.close(fd)
-
-
-def _read(path: Path, most: int | None = None, *, owned: bool = True) -> bytes:
-    """See intact.read. Raises CorruptFileError that names the file."""
-    try:
-        return intact.read(path, most, owned=owned)
-    except intact.DamagedError as error:
-        raise CorruptFileError(f"{path.name}: {error}") from error
-
-
-def _write(path: str, data: bytes, mode: int = 0o600) -> None:
-    """Write a file whole. Runtime state belongs to one boot: nothing is synced."""
-    temporary = f"{path}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    try:
-        if mode != 0o600:
-            os.fchmod(fd, mode)  # whatever the umask
-        while data:
-            data = data[os.write(fd, data) :]
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from providers.base import ContainerSpec, Exit, InvalidSpecError, ProviderError, Streams
 from providers.wasmtime import processes
+from providers.wasmtime.adoption import Found
 from providers.wasmtime.confinement import Confinement
 from providers.wasmtime.connection import Connection, Process
-from providers.wasmtime.directory import Found, RunDirectory, lost
+from providers.wasmtime.directory import RunDirectory, lost
 from providers.wasmtime.files import CorruptFileError
 
 _log = logging.getLogger(__name__)

@@ -33,12 +33,13 @@ from providers.base import (
 )
 from providers.exhausted import lacking
 from providers.faultpoints import reached
-from providers.wasmtime import asking, launcher, processes
+from providers.wasmtime import adoption, asking, launcher, processes
+from providers.wasmtime.adoption import Unknown
 from providers.wasmtime.compile import Compiler
 from providers.wasmtime.confinement import Confinement
 from providers.wasmtime.connection import Connection, LauncherGoneError, Process
 from providers.wasmtime.container import Container
-from providers.wasmtime.directory import RunDirectory, Unknown
+from providers.wasmtime.directory import RunDirectory
 from providers.wasmtime.files import CorruptFileError
 from providers.wasmtime.instances import Ask, Instances
 from providers.wasmtime.roots import used
@@ -91,8 +92,8 @@ class WasmtimeProvider:
             await self._launcher.connect()
             self._sandbox = await launcher.sandbox(self._program)
             boot = processes.boot_id()
-            same_boot = self._directory.begin_boot(boot)
-            scanned = await asyncio.to_thread(lambda: list(self._directory.scan()))
+            same_boot = adoption.begin_boot(self._directory, boot)
+            scanned = await asyncio.to_thread(lambda: list(adoption.scan(self._directory)))
             reached("adoption-scanned")
             await asyncio.to_thread(
                 _end_unknown, [found for _, found in scanned if isinstance(found, Unknown)]
@@ -119,7 +120,7 @@ class WasmtimeProvider:
             running = {name for name, container in self._containers.items() if not container.ended}
             await asyncio.to_thread(self._confinement.sweep, running)
             reached("adoption-swept")
-            self._directory.finish_boot(boot)
+            adoption.finish_boot(self._directory, boot)
         except BaseException as error:
             await self.close()
             if isinstance(error, OSError) and lacking(error):

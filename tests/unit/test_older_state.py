@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from providers.base import ContainerState, Exit, ExitReason, Identity
-from providers.wasmtime.directory import Found, RunDirectory
+from providers.wasmtime.adoption import Found, scan
+from providers.wasmtime.directory import RunDirectory
 from providers.wasmtime.provider import WasmtimeProvider
 from vkubelet.deviceplugins.checkpoint import CheckpointFile
 from vkubelet.node.identity import instance_id
@@ -44,7 +45,7 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_containers_are_read(state: Path) -> None:
     directory = RunDirectory(state / "run" / "wasmtime", state / "roots")
     directory.open()
-    found = {name: each for name, each in directory.scan() if isinstance(each, Found)}
+    found = {name: each for name, each in scan(directory) if isinstance(each, Found)}
     directory.close()
     assert found.keys() == {RUNS, ENDED}
     runs, ended = found[RUNS], found[ENDED]

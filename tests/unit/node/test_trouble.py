@@ -29,7 +29,7 @@ def record(name: str, text: object, level: int = logging.WARNING) -> logging.Log
             logging.ERROR,
             "LauncherFailed",
         ),
-        ("providers.wasmtime.directory", "container %s is set aside as %s", logging.ERROR, "CorruptState"),
+        ("providers.wasmtime.adoption", "container %s is set aside as %s", logging.ERROR, "CorruptState"),
         ("oci.store", "image store: %s is corrupt: %s", logging.WARNING, "CorruptState"),
         ("oci.store", "image store: %s is corrupt: %s", logging.INFO, None),
         ("ocio.store", "image store: %s is corrupt: %s", logging.WARNING, None),
