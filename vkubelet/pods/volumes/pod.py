@@ -162,6 +162,8 @@ class PodVolumes:
             if self._over or not volumes:
                 return None
             failed = await self._set_up(pod, volumes)
+        if self._over:
+            return None  # whoever renews would keep all of the pod until then
         for message in failed:
             self._node.recorder.event(pod_reference(pod), "Warning", "FailedMount", message)
         if failed:

@@ -13,6 +13,7 @@ import pytest
 from fake_node import RoomyNode
 from object_server import ObjectServer, object_server
 
+from vkubelet import clock
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient
 from vkubelet.api.containers import Container
@@ -23,7 +24,7 @@ from vkubelet.api.volumes import Volume
 from vkubelet.config import Config
 from vkubelet.pods.start_error import StartError
 from vkubelet.pods.volumes.errors import VolumeError
-from vkubelet.pods.volumes.kinds import Prepared
+from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.manager import VolumeManager
 
 
@@ -166,6 +167,38 @@ async def test_a_mount_that_is_cancelled_ends(manager: VolumeManager) -> None:
     mounting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await mounting
+
+
+class Token:
+    """A kind that shows a token, and whose next one does not come."""
+
+    renewed = True
+
+    def __init__(self, path: Path) -> None:
+        self.again = asyncio.Event()
+        self._step = Prepared(lambda: Mounted(path, read_only=True), clock.now() + 3600)
+        self._asked = 0
+
+    async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
+        self._asked += 1
+        if self._asked > 1:
+            self.again.set()
+            await asyncio.get_running_loop().create_future()
+        return self._step
+
+
+async def test_what_was_renewed_when_its_pod_ended_is_renewed_no_more(
+    manager: VolumeManager, tmp_path: Path
+) -> None:
+    token = Token(tmp_path)
+    cast("dict[str, Any]", manager._node.kinds)["projected"] = token
+    wanted = pod({"name": "token", "projected": {}})
+    volumes = manager.pod(wanted, nothing)
+    await volumes.mount(wanted)
+    renewing = asyncio.create_task(volumes.renew())
+    await token.again.wait()
+    await volumes.unmount()
+    assert await renewing is None
 
 
 @dataclasses.dataclass
