@@ -131,7 +131,7 @@ class RunDirectory:
         return spec.id
 
     def remove_instance(self, instance_id: str) -> Path | None:
-        """The same of an instance in the root directory of a container."""
+        """As `remove`, of an instance in the root directory of a container."""
         directory = f"{self._containers}/{instance_id}"
         try:
             for name in ("spec", "started", "own/exit"):
