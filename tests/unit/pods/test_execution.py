@@ -74,7 +74,7 @@ async def running(
     async with execute(cast("Provider", instances), SPEC, wanted, ends or asyncio.Event()) as execution:
         yield execution
     assert instances.running == 0
-    assert open_files() == before
+    assert open_files() <= before  # what others had open may have been closed meanwhile
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -238,7 +238,7 @@ async def test_what_cannot_be_started_says_so_and_leaves_nothing(wanted: Wanted)
     with pytest.raises(CommandError, match="unable to start container process: no launcher"):
         async with execute(cast("Provider", Refuses()), SPEC, wanted, asyncio.Event()):
             raise AssertionError("it has not been started")
-    assert open_files() == before
+    assert open_files() <= before  # what others had open may have been closed meanwhile
 
 
 async def test_an_instance_that_never_ran_is_a_command_that_failed() -> None:

@@ -57,7 +57,7 @@ def test_a_tree_deeper_than_any_stack(tree: Path) -> None:
     before = descriptors()
     remove_tree(tree)
     assert not tree.exists()
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_a_tree_with_paths_longer_than_a_path_can_be(tree: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_removal_that_was_cut_off_is_done_by_the_next(tree: Path, monkeypatch:
         patch.setattr(os, "rmdir", stop)
         with pytest.raises(KeyboardInterrupt):
             remove_tree(tree)
-    assert descriptors() == before
+    assert descriptors() <= before
     remove_tree(tree)
     assert not tree.exists()
 

@@ -190,7 +190,7 @@ def test_a_deep_tree_is_counted_to_its_end_and_takes_few_descriptors(deep: Path)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert found is not None
     assert found.inodes == 1 + 3 * 2000
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_going_up_counts_towards_the_end_of_a_walk(deep: Path) -> None:
