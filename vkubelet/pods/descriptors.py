@@ -9,11 +9,15 @@ that waits for one has been ended.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Callable
 
 CHUNK = 64 * 1024
+ROOM = 1024 * 1024
+"""Bytes that a pipe holds through which more passes than it holds by itself."""
 _AT_ONCE = 2
 """Chunks that are read of one before others have their turn."""
 
@@ -48,13 +52,17 @@ async def read(descriptor: int) -> bytes:
     """The next bytes, at most CHUNK; empty at the end, which for a terminal is that nobody has it open."""
     while True:
         try:
-            return os.read(descriptor, CHUNK)
+            data = os.read(descriptor, CHUNK)
         except BlockingIOError:
             await readable(descriptor)
         except OSError as error:
             if error.errno == errno.EIO:
                 return b""
             raise
+        else:
+            if len(data) == CHUNK:
+                _widen(descriptor)
+            return data
 
 
 async def read_all(descriptors: tuple[int, int], most: int) -> tuple[bytes, bytes]:
@@ -107,4 +115,15 @@ async def write(descriptor: int, data: bytes) -> None:
         try:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
+            _widen(descriptor)
             await writable(descriptor)
+
+
+def _widen(descriptor: int) -> None:
+    """Give a pipe that was found full more room: each side then works for longer before the other must.
+
+    Where it has that already, is no pipe, or its user has too many such, nothing changes (pipe(7)).
+    """
+    with contextlib.suppress(OSError):
+        if fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ) < ROOM:
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, ROOM)

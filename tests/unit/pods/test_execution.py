@@ -8,11 +8,12 @@ import struct
 import termios
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from fcntl import ioctl
+from fcntl import F_GETPIPE_SZ, fcntl, ioctl
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from waiting import eventually
 
 from providers.base import (
     Artifact,
@@ -24,6 +25,7 @@ from providers.base import (
     ProviderError,
     Streams,
 )
+from vkubelet.pods.descriptors import CHUNK, ROOM
 from vkubelet.pods.execution import Execution, execute
 from vkubelet.pods.interaction import CommandError, Wanted
 
@@ -98,8 +100,8 @@ async def test_input_reaches_it_and_both_outputs_come_back() -> None:
         assert await execution.read_stderr() == b""
 
 
-async def test_a_megabyte_goes_through_in_order_while_both_sides_wait_for_each_other() -> None:
-    data = os.urandom(1 << 20)
+async def test_more_than_pipes_hold_goes_through_in_order_while_both_sides_wait_for_each_other() -> None:
+    data = os.urandom(4 * ROOM)
 
     async def guest(streams: Streams) -> int:
         def copy() -> None:
@@ -122,6 +124,28 @@ async def test_a_megabyte_goes_through_in_order_while_both_sides_wait_for_each_o
             received += block
         await feeding
         assert bytes(received) == data
+        assert await execution.wait() == 0
+
+
+def size(pipe: int) -> int:
+    return fcntl(pipe, F_GETPIPE_SZ)
+
+
+async def test_a_pipe_that_was_full_holds_more_and_others_what_they_do() -> None:
+    async def guest(streams: Streams) -> int:
+        await in_thread(lambda: os.write(streams.stdout, bytes(CHUNK)))
+        await in_thread(lambda: os.write(streams.stderr, b"few"))
+        await in_thread(lambda: eventually(lambda: size(streams.stdin) == ROOM, "more room for input"))
+        assert [size(stream) for stream in (streams.stdout, streams.stderr)] == [ROOM, CHUNK]
+        left = 2 * CHUNK
+        while left > 0:
+            left -= len(await in_thread(lambda: os.read(streams.stdin, CHUNK)))
+        return 0
+
+    async with running(guest) as execution:
+        assert len(await execution.read_stdout()) == CHUNK
+        assert await execution.read_stderr() == b"few"
+        await execution.write_stdin(bytes(2 * CHUNK))
         assert await execution.wait() == 0
 
 
