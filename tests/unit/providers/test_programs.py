@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,9 @@ KEEPS_OUTPUT_OPEN = "#!/bin/sh\nsleep 30 &\necho $! > {0}/child\n"
 """It has ended, and what it wrote has not."""
 
 
-def in_loop(factory: Callable[[], Any], work: Awaitable[None]) -> None:
-    async def run() -> None:
-        await work
-
+def in_loop(factory: Callable[[], Any], work: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(run())
+        runner.run(work)
 
 
 async def start(*command: str) -> asyncio.subprocess.Process:
