@@ -10,21 +10,17 @@ import aiohttp
 import pytest
 
 from vkubelet.server.auth import AlwaysAllow
-from vkubelet.server.tls import harden
 
 
 async def test_another_ca_ends_handshakes_that_began_under_the_former(
     start, stranger, server_files, eventually
 ):
     kubelet = await start(authorizer=AlwaysAllow())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*server_files)
-    context.load_verify_locations(cadata=stranger.pem)
     ours = kubelet.authority.client(kubelet.authority.issue("ann"))
     port = int(kubelet.url.rpartition(":")[2])
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     await eventually(lambda: kubelet.server.connections == 1)
-    kubelet.server.use_tls(harden(context))
+    kubelet.server.use_tls(stranger.server(server_files))
     with pytest.raises((ConnectionError, ssl.SSLError)):
         async with asyncio.timeout(30):
             await writer.start_tls(ours, server_hostname="127.0.0.1")
@@ -34,9 +30,6 @@ async def test_another_ca_ends_handshakes_that_began_under_the_former(
 
 async def test_another_ca_leaves_nobody_waiting_who_has_just_come(start, stranger, server_files, eventually):
     kubelet = await start(authorizer=AlwaysAllow())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*server_files)
-    context.load_verify_locations(cadata=stranger.pem)
     theirs = kubelet.authority.client(stranger.issue("ben"))
     port = int(kubelet.url.rpartition(":")[2])
     for turns in range(4):
@@ -46,7 +39,7 @@ async def test_another_ca_leaves_nobody_waiting_who_has_just_come(start, strange
             await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
-        kubelet.server.use_tls(harden(context))
+        kubelet.server.use_tls(stranger.server(server_files))
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             async with asyncio.timeout(10):
                 await writer.start_tls(theirs, server_hostname="127.0.0.1")
@@ -57,9 +50,6 @@ async def test_another_ca_leaves_nobody_waiting_who_has_just_come(start, strange
 async def test_another_ca_ends_idle_connections_and_spares_streams(start, stranger, server_files, eventually):
     kubelet = await start(authorizer=AlwaysAllow())
     ours = kubelet.authority.client(kubelet.authority.issue("ann"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*server_files)
-    context.load_verify_locations(cadata=stranger.pem)
     theirs = kubelet.authority.client(stranger.issue("ben"))
     url = f"{kubelet.url}/exec/default/web/main"
     connector = aiohttp.TCPConnector(ssl=ours)
@@ -71,7 +61,7 @@ async def test_another_ca_ends_idle_connections_and_spares_streams(start, strang
         async with session.get(f"{kubelet.url}/healthz") as response:
             assert response.status == 200
         assert kubelet.server.connections == 3
-        kubelet.server.use_tls(harden(context))
+        kubelet.server.use_tls(stranger.server(server_files))
         await eventually(lambda: kubelet.server.connections == 2)
         for each in (stream, other):
             await each.send_bytes(b"still")
