@@ -23,7 +23,7 @@ from guests import push_guest
 from namespaces import Namespace, pod_spec
 from processes import native
 
-from providers.wasmtime import files
+from providers.wasmtime import files, processes
 from tests.chaos.checks import Counted
 from vkubelet.dev import cluster as control_plane
 from vkubelet.dev import kubectl, process
@@ -90,7 +90,7 @@ class World:
         for identifier, started in self._claims().items():
             spec = self.containers / identifier / "spec"
             ours = spec.exists() and self._uids[name].encode() in spec.read_bytes()
-            if ours and not (self.containers / identifier / "exit").exists() and self._kill(started.pid):
+            if ours and not (self.containers / identifier / "exit").exists() and _killed_now(started):
                 self.kills[name] += 1
                 self._killed("container", f"{identifier} of {name}")
 
@@ -221,6 +221,24 @@ class World:
         with contextlib.suppress(DevError):
             control_plane.stop(self._directory / "cluster")
         removal.remove(self._node / "run" / "volumes")
+
+
+def _killed_now(started: files.Started) -> bool:
+    """Kill what runs, and wait for its end.
+
+    With agent and launcher away nobody writes how a killed process ended, or reaps it: one that had ended
+    before is not killed once more.
+    """
+    pidfd = processes.open_pidfd(started.pid, started.start_time)
+    if pidfd is None:
+        return False
+    try:
+        if process.first_ready([pidfd], 0.0):
+            return False
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        return bool(process.first_ready([pidfd], process.KILL_TIMEOUT))
+    finally:
+        os.close(pidfd)
 
 
 def _children(pid: int) -> list[int]:
