@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from typing import NoReturn, Protocol
 
 from vkubelet import clock
@@ -34,6 +34,7 @@ class Renewal:
     def __init__(self) -> None:
         self._queue: deque[Renewable] = deque()
         self._waiting: set[Renewable] = set()
+        self._renewing: Counter[Renewable] = Counter()
         self._alarms: dict[Renewable, asyncio.TimerHandle] = {}
         self._some = asyncio.Event()
 
@@ -53,8 +54,9 @@ class Renewal:
             self._alarms[volumes] = loop.call_later(max(when - clock.now(), 0.0), self.now, volumes)
 
     def forget(self, volumes: Renewable) -> None:
-        """Renew them no more."""
+        """Renew them no more, once what is under way is done."""
         self._cancel(volumes)
+        del self._renewing[volumes]
         if volumes in self._waiting:
             self._waiting.discard(volumes)
             self._queue.remove(volumes)
@@ -71,17 +73,25 @@ class Renewal:
             while not self._queue:
                 self._some.clear()
                 await self._some.wait()
-            volumes = self._queue.popleft()
-            self._waiting.discard(volumes)
-            try:
-                when = await volumes.renew()
-            except Exception:
-                # A defect of ours costs these volumes a pause, and no others anything.
-                logger.exception("volumes are not renewed")
-                when = clock.now() + DEFECT_PAUSE
-            # What was told meanwhile comes first.
-            if when is not None and volumes not in self._waiting and volumes not in self._alarms:
-                self.at(volumes, when)
+            await self._renew_next()
+
+    async def _renew_next(self) -> None:
+        """Apart from the loop, which would keep all of a pod until the next one comes."""
+        volumes = self._queue.popleft()
+        self._waiting.discard(volumes)
+        self._renewing[volumes] += 1
+        try:
+            when = await volumes.renew()
+        except Exception:
+            # A defect of ours costs these volumes a pause, and no others anything.
+            logger.exception("volumes are not renewed")
+            when = clock.now() + DEFECT_PAUSE
+        if volumes not in self._renewing:
+            return  # forgotten
+        self._renewing -= Counter((volumes,))
+        # What was told meanwhile comes first.
+        if when is not None and volumes not in self._waiting and volumes not in self._alarms:
+            self.at(volumes, when)
 
     def _cancel(self, volumes: Renewable) -> None:
         alarm = self._alarms.pop(volumes, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 
 import pytest
 
@@ -68,6 +69,25 @@ async def test_what_is_due_comes_by_itself(renewal: Renewal) -> None:
     await due.times(3)
     renewal.forget(due)
     assert never.renewed == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_is_forgotten_meanwhile_does_not_come_again_and_is_not_kept(renewal: Renewal) -> None:
+    due, other = Volumes(again=time.time()), Volumes()
+    kept = weakref.ref(due)
+    due.go.clear()
+    renewal.now(due)
+    task = asyncio.create_task(renewal.run())
+    await due.times(1)
+    renewal.forget(due)
+    due.go.set()
+    for _ in range(AT_ONCE):
+        renewal.now(other)
+        await other.times(other.renewed + 1)
+    assert due.renewed == 1
+    del due
+    assert kept() is None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
