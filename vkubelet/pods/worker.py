@@ -11,7 +11,8 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Iterable
+import weakref
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import assert_never
 
@@ -66,18 +67,18 @@ class PodWorker:
         self._services = services
         self._news = Signal()
         self.stopped = Signal()
-        self._allocation = services.allocations.pod(pod, self._granted)
-        pod = self._allocation.pod
+        allocation = self._allocation = services.allocations.pod(pod, _weakly(self._granted))
+        pod = allocation.pod
         self.containers = PodContainers(
             pod,
             found,
             services.provider,
             Path(services.config.run_dir),
             self._news.set,
-            lambda name, number: log_file(services.config, self.pod, name, number),
+            lambda name, number: log_file(services.config, allocation.pod, name, number),
         )
         self._stopper = Stopper(services.provider, services.hooks, services.recorder, self.containers)
-        self._pod_volumes = services.volumes.pod(pod, self.retry)
+        self._pod_volumes = services.volumes.pod(pod, _weakly(self.retry))
         self._volumes = VolumesView(mounted=not pod.spec.volumes)
         self._attempts = Attempts(
             services, self.containers, self._allocation, self._pod_volumes, self._stopper
@@ -408,6 +409,22 @@ class PodWorker:
             return
         message = f"Back-off restarting failed container {name} in pod {pod_text(self.pod)}"
         event(reference, "Warning", "BackOff", message)
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """A worker's method for what the worker owns, which keeps no worker.
+
+    So one that has ended goes at once, with all that the API says of its pod, and not when the collector
+    of cycles comes by: hundreds wait for that on a busy node, between objects that stay.
+    """
+    known = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = known()
+        if found is not None:
+            found()
+
+    return call
 
 
 def _on_disk(volume: Volume) -> bool:

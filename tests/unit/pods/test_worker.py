@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+import gc
+import weakref
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,13 @@ async def setting(tmp_path: Path) -> AsyncIterator[Setting]:
         yield made
 
 
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
 def pod(policy: str = "Always", image: str = "img", **metadata: Any) -> Pod:
     document = {
         "metadata": {"name": "p", "namespace": "ns", "uid": "u", **metadata},
@@ -42,6 +51,22 @@ async def test_a_pod_is_started_and_deleted(setting: Setting, tmp_path: Path) ->
     assert setting.phase() == "Failed"
     for reason in ("Pulled", "Created", "Started", "Killing"):
         assert reason in [found for found, _ in setting.told.events]
+
+
+async def test_a_pod_that_is_gone_waits_for_no_collector_of_cycles(
+    setting: Setting, without_collector: None
+) -> None:
+    setting.manager.on_change(pod())
+    await setting.told.until(lambda: setting.phase() == "Running")
+    found = setting.manager.find("ns", "p", None)
+    assert found is not None
+    worker = weakref.ref(found)
+    del found
+    setting.manager.on_change(pod(deletionTimestamp="2026-01-01T00:00:00Z"))
+    async with asyncio.timeout(10):
+        while worker() is not None:  # noqa: ASYNC110  an object's end is what is waited for
+            await asyncio.sleep(0.01)
+    assert setting.told.finished
 
 
 async def test_an_ordinary_start_is_reported_once(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:

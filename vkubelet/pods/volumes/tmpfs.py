@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 from pathlib import Path
 
@@ -62,9 +63,14 @@ def _mount(directory: Path, options: str) -> None:
     )
 
 
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """Once: it is a class of its own each time, which only the collector of cycles removes."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _call(function: str, directory: Path, *arguments: object) -> None:
     """A function of the C library that returns 0, or says by errno why not."""
-    library = ctypes.CDLL(None, use_errno=True)
-    if getattr(library, function)(*arguments) != 0:
+    if getattr(_library(), function)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(directory))
