@@ -48,3 +48,40 @@ def test_what_the_start_left_is_looked_at_no_more() -> None:
         assert gc.get_freeze_count() > 1000
     finally:
         gc.unfreeze()
+
+
+REMAINS = """
+import asyncio, ctypes, pathlib, resource
+from vkubelet import footprint
+footprint.QUIET = 0.05
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = (ctypes.c_void_p,)
+def resident():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+taken = [libc.malloc(1000) for _ in range(60_000)]
+for place in taken:
+    ctypes.memset(place, 1, 1000)
+for number, place in enumerate(taken):
+    if number % 1_000:
+        libc.free(place)
+async def main():
+    remains = footprint.Remains()
+    full = resident()
+    remains.later()
+    remains.close()
+    await asyncio.sleep(0.2)
+    kept = resident()
+    remains.later()
+    remains.later()
+    async with asyncio.timeout(10):
+        while resident() > kept - 40_000_000:
+            await asyncio.sleep(0.01)
+    print(full - kept < 1_000_000)
+asyncio.run(main())
+"""
+
+
+def test_what_a_burst_has_left_goes_back_once_it_is_over() -> None:
+    done = subprocess.run([sys.executable, "-c", REMAINS], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

@@ -8,6 +8,7 @@ kubelet API. It must not know what a pod spec means.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NoReturn
 
 from providers.base import ContainerState, ProviderError
 from providers.faultpoints import reached
-from vkubelet import logs
+from vkubelet import footprint, logs
 from vkubelet.api.objects import Pod
 from vkubelet.logs import Subject
 from vkubelet.pods import etc_files, log_directories, podinfo, termination
@@ -51,6 +52,7 @@ class PodManager:
         self._all_known = asyncio.Event()
         self._orphans: asyncio.Queue[Record] = asyncio.Queue()
         self._group: asyncio.TaskGroup | None = None
+        self._remains = footprint.Remains()
 
     def adopt(self, states: Iterable[ContainerState]) -> None:
         """Take note of what an earlier agent left; called once, before the informer starts."""
@@ -112,10 +114,11 @@ class PodManager:
 
     async def run(self) -> NoReturn:
         """Own the workers, until cancelled; containers outlive this."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            group.create_task(self._end_orphans(), name="orphans")
-            group.create_task(self._sweep(), name="leftovers")
+        with contextlib.closing(self._remains):
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(self._end_orphans(), name="orphans")
+                group.create_task(self._sweep(), name="leftovers")
         raise AssertionError("the orphans' task never ends")
 
     async def drain(self, timeout: float) -> None:
@@ -197,6 +200,7 @@ class PodManager:
         if self._by_name.get(name) == uid:
             del self._by_name[name]
         self.ended(worker.pod)
+        self._remains.later()
 
     async def _end_orphans(self) -> NoReturn:
         """Kill what runs for no pod; when it has ended, it comes back here and is removed."""

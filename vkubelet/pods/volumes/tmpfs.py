@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import functools
 import os
 from pathlib import Path
 
+# Once: it is a class of its own each time, which only the collector of cycles removes.
+_libc = ctypes.CDLL(None, use_errno=True)
 _MAGICS = frozenset({0x01021994, 0x858458F6})
 """f_type of tmpfs and ramfs (statfs(2))."""
 _NOSUID_NODEV_NOEXEC = 2 | 4 | 8
@@ -63,14 +64,8 @@ def _mount(directory: Path, options: str) -> None:
     )
 
 
-@functools.cache
-def _library() -> ctypes.CDLL:
-    """Once: it is a class of its own each time, which only the collector of cycles removes."""
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _call(function: str, directory: Path, *arguments: object) -> None:
     """A function of the C library that returns 0, or says by errno why not."""
-    if getattr(_library(), function)(*arguments) != 0:
+    if getattr(_libc, function)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(directory))
