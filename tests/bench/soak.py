@@ -4,11 +4,11 @@
 
 A control plane and a node of its own run on this machine; pods with limits, a token, a config map and two
 emptyDirs, one of them in memory, are created and deleted in waves. What the node has is looked at after the
-first 4,000 pods, when all that it loads once is loaded, its heaps are as large as a wave makes them and it keeps
-as much of events as it ever does (4,096 of a kind, as a kubelet), and after the last: memory, descriptors,
-threads, tasks, processes, directories, mounts, cgroups, and the network namespaces of the machine. Before each
-look the node has been at rest for as long as it waits until it gives memory back. The exit code is 1 if anything
-but memory is more than before, or memory by more than an allocator explains.
+first 4,000 pods, when all that it loads once is loaded, its heaps are as large as a wave makes them and it
+keeps as much of events as it ever does (4,096 of a kind, as a kubelet), and after the last: memory,
+descriptors, threads, tasks, processes, directories, mounts, cgroups, and the network namespaces of the
+machine. Before each look the node has been at rest for as long as it waits until it gives memory back. The
+exit code is 1 if anything but memory is more than before, or memory by more than an allocator explains.
 """
 
 from __future__ import annotations
