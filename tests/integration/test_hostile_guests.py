@@ -36,7 +36,8 @@ Json = dict[str, Any]
 
 LISTENING, RUNNING = 40, 10
 """Good pods that are probed by TCP, and by a command."""
-PATIENCE = 10
+PATIENCE = 3
+"""Seconds that a probe waits. With one, too, none fails on two processors that do nothing else."""
 MIB = 1024 * 1024
 LOG_MAX = 2 * MIB
 LOG_FILES = 3
@@ -125,10 +126,7 @@ def limits(**amounts: str) -> Json:
 
 
 def good_pods(tcp: str, actor: str) -> Iterator[tuple[str, Json]]:
-    """Pods that ask for little and are probed every second, and end with the first failure.
-
-    Their probes' patience is that of tests of a machine that others use, too.
-    """
+    """Pods that ask for little and are probed every second, and end with the first failure."""
 
     def probed(probe: Json, cpu: str) -> Json:
         probe = {**probe, "periodSeconds": 1, "timeoutSeconds": PATIENCE, "failureThreshold": 1}
