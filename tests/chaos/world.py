@@ -237,6 +237,8 @@ def _killed_now(started: files.Started) -> bool:
             return False
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         return bool(process.first_ready([pidfd], process.KILL_TIMEOUT))
+    except ProcessLookupError:  # it ended, and was reaped, just now
+        return False
     finally:
         os.close(pidfd)
 
