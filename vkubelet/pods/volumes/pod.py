@@ -163,7 +163,7 @@ class PodVolumes:
                 return None
             failed = await self._set_up(pod, volumes)
         if self._over:
-            return None  # whoever renews would keep all of the pod until then
+            return None  # the pod has ended meanwhile: nobody is to be told, and nothing comes again
         for message in failed:
             self._node.recorder.event(pod_reference(pod), "Warning", "FailedMount", message)
         if failed:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+import weakref
+from collections import deque
 from typing import NoReturn, Protocol
 
 from vkubelet import clock
@@ -34,7 +35,7 @@ class Renewal:
     def __init__(self) -> None:
         self._queue: deque[Renewable] = deque()
         self._waiting: set[Renewable] = set()
-        self._renewing: Counter[Renewable] = Counter()
+        self._forgotten: weakref.WeakSet[Renewable] = weakref.WeakSet()
         self._alarms: dict[Renewable, asyncio.TimerHandle] = {}
         self._some = asyncio.Event()
 
@@ -49,14 +50,14 @@ class Renewal:
     def at(self, volumes: Renewable, when: float | None) -> None:
         """Renew at `when`, by `vkubelet.clock`, instead of at an earlier one's time; None: not at all."""
         self._cancel(volumes)
-        if when is not None:
+        if when is not None and volumes not in self._forgotten:
             loop = asyncio.get_running_loop()
             self._alarms[volumes] = loop.call_later(max(when - clock.now(), 0.0), self.now, volumes)
 
     def forget(self, volumes: Renewable) -> None:
-        """Renew them no more, once what is under way is done."""
+        """Renew them no more, for good; what is under way is not asked for again."""
         self._cancel(volumes)
-        del self._renewing[volumes]
+        self._forgotten.add(volumes)
         if volumes in self._waiting:
             self._waiting.discard(volumes)
             self._queue.remove(volumes)
@@ -79,16 +80,12 @@ class Renewal:
         """Apart from the loop, which would keep all of a pod until the next one comes."""
         volumes = self._queue.popleft()
         self._waiting.discard(volumes)
-        self._renewing[volumes] += 1
         try:
             when = await volumes.renew()
         except Exception:
             # A defect of ours costs these volumes a pause, and no others anything.
             logger.exception("volumes are not renewed")
             when = clock.now() + DEFECT_PAUSE
-        if volumes not in self._renewing:
-            return  # forgotten
-        self._renewing -= Counter((volumes,))
         # What was told meanwhile comes first.
         if when is not None and volumes not in self._waiting and volumes not in self._alarms:
             self.at(volumes, when)
