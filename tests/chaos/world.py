@@ -235,10 +235,8 @@ def _killed_now(started: files.Started) -> bool:
     try:
         if process.first_ready([pidfd], 0.0):
             return False
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        return bool(process.first_ready([pidfd], process.KILL_TIMEOUT))
-    except ProcessLookupError:  # it ended, and was reaped, just now
-        return False
+        processes.end(started.pid, started.start_time)
+        return True
     finally:
         os.close(pidfd)
 
