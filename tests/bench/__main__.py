@@ -25,7 +25,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "probes": ([], ["3"]),
     "hostile": ([], ["--pods", "10", "--rounds", "1"]),
     "deletion": ([], ["--pods", "60"]),
-    "soak": ([], ["--pods", "400"]),
+    "soak": ([], ["--pods", "400", "--first", "1200"]),
 }
 """Benchmarks with a program of their own, with their arguments: as they are, and for a quick look."""
 INTERRUPTED = 130

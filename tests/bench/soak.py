@@ -1,6 +1,6 @@
 """Pods that come and go, and whether anything of them stays.
 
-    python -m tests.bench.soak [--pods N] [--wave N]
+    python -m tests.bench.soak [--pods N] [--wave N] [--first N]
 
 A control plane and a node of its own run on this machine; pods with limits, a token, a config map and two
 emptyDirs, one of them in memory, are created and deleted in waves. What the node has is looked at after the
@@ -153,13 +153,13 @@ async def wave(client: PodClient, names: Sequence[str]) -> None:
     await client.delete_all()
 
 
-async def soak(cluster: Cluster, node: Vkubelet, pods: int, size: int) -> int:
+async def soak(cluster: Cluster, node: Vkubelet, pods: int, size: int, begin_after: int) -> int:
     """Print what was found; how many kinds of things are left."""
     watched = Watched(node, cluster.directory / "node")
     async with watching(cluster.ready.kubeconfig, node.node, cluster.image) as client:
         await prepare(client.api)
         client.mounts = MOUNTS
-        for first in range(0, FIRST, size):
+        for first in range(0, begin_after, size):
             await wave(client, [f"first-{number}" for number in range(first, first + size)])
         await rest(client)
         before, begin = await watched.look(), time.perf_counter()
@@ -193,6 +193,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pods", type=int, default=PODS, help="pods in all")
     parser.add_argument("--wave", type=int, default=WAVE, help="pods at once")
+    parser.add_argument("--first", type=int, default=FIRST, help="pods before the first look")
     options = parser.parse_args()
     # Ended like interrupted: everything that was started is ended on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -200,7 +201,7 @@ def main() -> int:
         fresh(cluster_binary(default_cache(), Report())) as cluster,
         running(cluster.ready, cluster.directory) as node,
     ):
-        return min(uvloop.run(soak(cluster, node, options.pods, options.wave)), 1)
+        return min(uvloop.run(soak(cluster, node, options.pods, options.wave, options.first)), 1)
 
 
 if __name__ == "__main__":
