@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from fake_node import pods_of_a_node
+from fake_node import Setting, pods_of_a_node
 
 from providers.base import Preopen
 from vkubelet.api.containers import Container
@@ -147,11 +147,8 @@ async def test_equipment_and_health_reach_the_guest_and_the_status(tmp_path: Pat
         devices.health_of = {"a": [_status("Unhealthy")]}
         setting.allocations.wake("u")
         setting.allocations.wake("nobody")
-        await setting.told.until(lambda: len(setting.told.reports) > 1)
-        (shown,) = setting.told.statuses["u"].container_statuses or ()
-        assert msgspec.to_builtins(shown)["allocatedResourcesStatus"] == [
-            {"name": R, "resources": [{"resourceID": "7", "health": "Unhealthy"}]}
-        ]
+        told = [{"name": R, "resources": [{"resourceID": "7", "health": "Unhealthy"}]}]
+        await setting.told.until(lambda: _told_of_resources(setting) == told)
         devices.health_of = {}
         setting.manager.on_change(pod(deletionTimestamp="2026-01-01T00:00:00Z"))
         await setting.told.until(lambda: setting.told.finished)
@@ -182,6 +179,11 @@ async def test_a_pod_whose_plugin_hangs_keeps_no_other_waiting(tmp_path: Path) -
         setting.manager.on_change(pod(uid="v", name="q"))
         await setting.told.until(lambda: setting.phase("v") == "Running")
         assert setting.phase() == ""
+
+
+def _told_of_resources(setting: Setting) -> Any:
+    (shown,) = setting.told.statuses["u"].container_statuses or ()
+    return msgspec.to_builtins(shown)["allocatedResourcesStatus"]
 
 
 def _status(health: str) -> ResourceStatus:
