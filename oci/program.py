@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from oci.errors import printable
+from oci.flights import ended
 
 _TOLD = 300
 
@@ -45,18 +46,7 @@ async def ask(
     Otherwise, or cancelled, it is killed with the processes of its group. Raises ProgramError.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(environment),  # uvloop takes no other mapping
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise ProgramError(f"{command[0]}: cannot be started: {error.strerror or error}") from error
-    try:
-        async with asyncio.timeout(deadline):
+        async with asyncio.timeout(deadline), _running(command, environment) as process:
             output, errors, _ = await asyncio.gather(
                 _read(process, process.stdout, limit),
                 _read(process, process.stderr, limit),
@@ -65,14 +55,40 @@ async def ask(
             status = await process.wait()
     except TimeoutError as error:
         raise ProgramError(f"{command[0]}: no answer within {deadline:g} s") from error
-    finally:
-        _kill(process)
-        # Who has left its group may hold the pipes' other ends, and `wait` waits for these, too.
-        cast("Any", process)._transport.close()
-        await process.wait()
     if len(output) > limit or len(errors) > limit:
         raise ProgramError(f"{command[0]}: wrote more than {limit} bytes")
     return Answer(status, output, errors)
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process, of which nothing stays. Raises ProgramError."""
+    creating = asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=dict(environment),  # uvloop takes no other mapping
+        start_new_session=True,
+    )
+    creation = asyncio.ensure_future(creating)
+    try:
+        try:
+            process = await asyncio.shield(creation)
+        except OSError as error:
+            raise ProgramError(f"{command[0]}: cannot be started: {error.strerror or error}") from error
+        yield process
+    finally:
+        # A creation takes no time, and one that was cancelled would leave what it has made.
+        await ended(creation)
+        if creation.exception() is None:
+            process = creation.result()
+            _kill(process)
+            # Who has left its group may hold the pipes' other ends, and `wait` waits for these, too.
+            cast("Any", process)._transport.close()
+            await process.wait()
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

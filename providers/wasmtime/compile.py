@@ -26,8 +26,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from providers import programs
 from providers.base import Artifact, DamagedModuleError, InvalidModuleError, ModuleKind, ProviderError
-from providers.programs import output_of
 from providers.removal import remove
 from providers.wasmtime import engine
 
@@ -236,26 +236,25 @@ class Compiler:
     async def _work(self, module: Path, digest: str, output: Path) -> dict[str, str]:
         """Run the worker to its end, or to its limits."""
         limits = self._limits
+        creating = asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "providers.wasmtime.compile_worker", str(module), digest),
+            *(str(output), str(limits.cpu_seconds), str(limits.memory_bytes)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "providers.wasmtime.compile_worker", str(module), digest),
-                *(str(output), str(limits.cpu_seconds), str(limits.memory_bytes)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-            )
+            ended = await programs.run(creating, limits.seconds)
+        except TimeoutError as error:
+            raise ProviderError(f"compiling the module took more than {limits.seconds:g} s") from error
         except OSError as error:
             raise ProviderError(f"the compiler cannot be run: {error}") from error
         try:
-            answer, errors = await output_of(process, limits.seconds)
-        except TimeoutError as error:
-            raise ProviderError(f"compiling the module took more than {limits.seconds:g} s") from error
-        try:
-            result = json.loads(answer)
+            result = json.loads(ended.output)
         except ValueError as error:
-            last = errors.decode(errors="replace").strip().splitlines()[-1:]
+            last = ended.errors.decode(errors="replace").strip().splitlines()[-1:]
             detail = f": {last[0]}" if last else ""
-            raise ProviderError(f"the compiler ended with code {process.returncode}{detail}") from error
+            raise ProviderError(f"the compiler ended with code {ended.code}{detail}") from error
         return {str(key): str(value) for key, value in result.items()}
 
 

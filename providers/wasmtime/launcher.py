@@ -13,8 +13,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from providers import programs
 from providers.base import ProviderError
-from providers.programs import output_of
 from providers.wasmtime import engine, sockets
 from providers.wasmtime.connection import Connection
 
@@ -102,23 +102,22 @@ async def sandbox(program: Path) -> dict[str, str]:
 
 async def _run(program: Path, *arguments: str) -> str:
     """Run the program until it returns, which it does at once: what serves is detached."""
+    creating = asyncio.create_subprocess_exec(
+        program,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+    )
     try:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-        )
+        ended = await programs.run(creating, _START_SECONDS)
+    except TimeoutError as error:
+        raise ProviderError(f"{program} did not start within {_START_SECONDS} s") from error
     except FileNotFoundError as error:
         raise ProviderError(f"{program} does not exist; {_REBUILD}") from error
     except OSError as error:
         raise ProviderError(f"{program} cannot be run: {error}") from error
-    try:
-        output, errors = await output_of(process, _START_SECONDS)
-    except TimeoutError as error:
-        raise ProviderError(f"{program} did not start within {_START_SECONDS} s") from error
-    if process.returncode != 0:
-        raise ProviderError(f"{program}: {errors.decode(errors='replace').strip() or 'failed'}")
-    return output.decode(errors="replace")
+    if ended.code != 0:
+        raise ProviderError(f"{program}: {ended.errors.decode(errors='replace').strip() or 'failed'}")
+    return ended.output.decode(errors="replace")

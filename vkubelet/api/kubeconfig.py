@@ -8,9 +8,6 @@ no request and make no TLS context. `kubeconfig_loader` is the other side of the
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 import yaml
+
+from providers import programs
 
 _LOAD_TIMEOUT = 60.0
 """Seconds that a kubeconfig may take to load, an exec plugin's run included."""
@@ -57,7 +56,7 @@ async def resolve(path: Path, directory: str) -> Resolved:
     Certificates and keys that stand in the kubeconfig itself are written to files in `directory`, which the
     caller removes.
     """
-    process = await asyncio.create_subprocess_exec(
+    creating = asyncio.create_subprocess_exec(
         # -P: the directory that the agent was started from is no place to import from.
         *(sys.executable, "-P", "-m", "vkubelet.api.kubeconfig_loader", str(path), directory),
         stdin=asyncio.subprocess.DEVNULL,
@@ -66,21 +65,15 @@ async def resolve(path: Path, directory: str) -> Resolved:
         start_new_session=True,
     )
     try:
-        async with asyncio.timeout(_LOAD_TIMEOUT):
-            answer, errors = await process.communicate()
-    except BaseException as error:
-        # The whole group: a plugin that hangs is the loader's child.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        if isinstance(error, TimeoutError):
-            raise KubeconfigError(f"kubeconfig {path}: not loaded within {_LOAD_TIMEOUT:.0f} s") from error
-        raise
+        # With its group: a plugin that hangs is the loader's child.
+        ended = await programs.run(creating, _LOAD_TIMEOUT, leads_group=True)
+    except TimeoutError as error:
+        raise KubeconfigError(f"kubeconfig {path}: not loaded within {_LOAD_TIMEOUT:.0f} s") from error
     try:
-        resolved = _decoder.decode(answer)
+        resolved = _decoder.decode(ended.output)
     except msgspec.DecodeError as error:
-        last = one_line(errors.decode(errors="replace").strip().rpartition("\n")[2])
-        text = f"its loader ended with code {process.returncode}: {last}"
+        last = one_line(ended.errors.decode(errors="replace").strip().rpartition("\n")[2])
+        text = f"its loader ended with code {ended.code}: {last}"
         raise KubeconfigError(f"kubeconfig {path}: {text}") from error
     if resolved.error:
         raise KubeconfigError(f"kubeconfig {path}: {resolved.error}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,26 @@ import pytest
 import uvloop
 from waiting import until
 
-from providers.programs import output_of
+from oci import program
+from providers import programs
 from providers.wasmtime import launcher
 
 LOOPS = pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
 KEEPS_OUTPUT_OPEN = "#!/bin/sh\nsleep 30 &\necho $! > {0}/child\n"
 """It has ended, and what it wrote has not."""
+
+NOTES = "echo $$ >> {0}/pids; {1}"
+"""It notes that it runs, and goes on."""
+
+
+def assert_none_left(directory: Path) -> None:
+    """Of those that have noted that they run, nor of their groups: none but what nobody has reaped yet."""
+    noted = set(map(int, (directory / "pids").read_text().split()))
+    assert noted
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            state, _, group, *_ = stat.read_text().rpartition(") ")[2].split()
+            assert int(group) not in noted or state == "Z"
 
 
 def in_loop(factory: Callable[[], Any], work: Coroutine[Any, Any, None]) -> None:
@@ -26,28 +42,64 @@ def in_loop(factory: Callable[[], Any], work: Coroutine[Any, Any, None]) -> None
         runner.run(work)
 
 
-async def start(*command: str) -> asyncio.subprocess.Process:
+def creation(*command: str, **options: Any) -> Coroutine[Any, Any, asyncio.subprocess.Process]:
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    return asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, **options)
 
 
 @LOOPS
 def test_what_it_wrote(factory: Callable[[], Any]) -> None:
     async def work() -> None:
-        process = await start("sh", "-c", "echo out; echo err >&2; exit 3")
-        assert await output_of(process, 30) == (b"out\n", b"err\n")
-        assert process.returncode == 3
+        ended = await programs.run(creation("sh", "-c", "echo out; echo err >&2; exit 3"), 30)
+        assert ended == programs.Ended(3, b"out\n", b"err\n")
 
     in_loop(factory, work())
 
 
 @LOOPS
-def test_one_that_takes_too_long(factory: Callable[[], Any]) -> None:
+def test_one_that_is_not_there(factory: Callable[[], Any]) -> None:
     async def work() -> None:
-        process = await start("sleep", "1000")
+        with pytest.raises(FileNotFoundError):
+            await programs.run(creation("/nowhere/at-all"), 30)
+
+    in_loop(factory, work())
+
+
+@LOOPS
+def test_one_that_takes_too_long(tmp_path: Path, factory: Callable[[], Any]) -> None:
+    async def work() -> None:
         with pytest.raises(TimeoutError):
-            await output_of(process, 0.1)
-        assert process.returncode == -signal.SIGKILL
+            await programs.run(creation("sh", "-c", NOTES.format(tmp_path, "exec sleep 1000")), 0.5)
+        assert_none_left(tmp_path)
+
+    in_loop(factory, work())
+
+
+def run(command: list[str]) -> Coroutine[Any, Any, object]:
+    return programs.run(creation(*command, start_new_session=True), 30, leads_group=True)
+
+
+def ask(command: list[str]) -> Coroutine[Any, Any, object]:
+    return program.ask(command, b"?", environment=os.environ, deadline=30, limit=100)
+
+
+@LOOPS
+@pytest.mark.parametrize("begin", [run, ask])
+def test_one_that_is_given_up_while_it_is_created_is_not_left_behind(
+    tmp_path: Path, factory: Callable[[], Any], begin: Callable[[list[str]], Coroutine[Any, Any, object]]
+) -> None:
+    async def work() -> None:
+        for turns in range(1, 10):
+            asked = asyncio.create_task(begin(["sh", "-c", NOTES.format(tmp_path, "sleep 1000; exit")]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            time.sleep(0.05)  # noqa: ASYNC251  the program goes on, and the loop does not
+            asked.cancel()
+            done, _ = await asyncio.wait([asked], timeout=10)
+            assert done
+            assert asked.cancelled()
+        await asyncio.sleep(0.2)
+        assert_none_left(tmp_path)
 
     in_loop(factory, work())
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-from providers.programs import output_of
+from providers import programs
 from vkubelet.api.objects import Pod
 from vkubelet.api.volumes import NFSVolumeSource, Volume
 from vkubelet.pods.volumes.errors import SetUpError, os_text
@@ -59,23 +59,22 @@ def _is_mounted(where: Path) -> bool:
 
 async def _run(arguments: list[str]) -> None:
     """Run the machine's mount program, which is ended when nobody waits for it any more."""
+    creating = asyncio.create_subprocess_exec(
+        "mount",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
     try:
-        process = await asyncio.create_subprocess_exec(
-            "mount",
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-    except OSError as error:
-        raise SetUpError(_failed(os_text(error), arguments, "")) from error
-    try:
-        output, _ = await output_of(process, _TIMEOUT)
+        ended = await programs.run(creating, _TIMEOUT)
     except TimeoutError:
         raise SetUpError(_failed(f"timed out after {_TIMEOUT:.0f}s", arguments, "")) from None
-    if process.returncode != 0:
-        text = output.decode(errors="replace")
-        raise SetUpError(_failed(f"exit status {process.returncode}", arguments, text))
+    except OSError as error:
+        raise SetUpError(_failed(os_text(error), arguments, "")) from error
+    if ended.code != 0:
+        text = ended.output.decode(errors="replace")
+        raise SetUpError(_failed(f"exit status {ended.code}", arguments, text))
 
 
 def _failed(cause: str, arguments: list[str], output: str) -> str:
