@@ -85,14 +85,13 @@ class Registration:
                 socket.task.cancel()
             if socket.driver is not None:
                 logger.info("storage driver %s is gone from %s", socket.driver.name, path)
-                self._drivers.remove(socket.driver)
-                group.create_task(self._tell_gone(socket.driver.name), name=f"end of {socket.driver.name}")
+                self._discard(socket, group)
         first, attempts = not self._sockets, []
         for path, identity in found.items():
             if path not in self._sockets:
                 socket = self._sockets[path] = _Socket(identity)
                 attempts.append(attempt := asyncio.Event())
-                registering = self._register_surely(path, socket, attempt)
+                registering = self._register_surely(path, socket, attempt, group)
                 socket.task = group.create_task(registering, name=f"registration at {path}")
         if first and not self._drivers.looked.is_set():
             group.create_task(self._looked(attempts), name="first registrations")
@@ -102,11 +101,13 @@ class Registration:
             await attempt.wait()
         self._drivers.looked.set()
 
-    async def _register_surely(self, path: Path, socket: _Socket, tried: asyncio.Event) -> None:
+    async def _register_surely(
+        self, path: Path, socket: _Socket, tried: asyncio.Event, group: asyncio.TaskGroup
+    ) -> None:
         pauses = Backoff(RETRY_FIRST, RETRY_LIMIT)
         while True:
             try:
-                await self._register(path, socket)
+                await self._register(path, socket, group)
             except (RegistrationError, RpcError) as error:
                 logger.warning("the plugin at %s is not registered: %s", path, error)
             except Exception:
@@ -118,7 +119,7 @@ class Registration:
                 tried.set()
             await asyncio.sleep(pauses.delay())
 
-    async def _register(self, path: Path, socket: _Socket) -> None:
+    async def _register(self, path: Path, socket: _Socket, group: asyncio.TaskGroup) -> None:
         """Take the plugin, and tell it. Raises RegistrationError and RpcError."""
         info = await call(path, GET_INFO, Empty(), timeout=INFO_TIMEOUT)
         try:
@@ -127,13 +128,13 @@ class Registration:
             self._drivers.add(driver)
             await self._install(driver)
         except RegistrationError as error:
-            await self._discard(socket)
+            self._discard(socket, group)
             await call(path, NOTIFY, RegistrationStatus(error=str(error)), timeout=NOTIFY_TIMEOUT)
             raise
         try:
             await call(path, NOTIFY, RegistrationStatus(plugin_registered=True), timeout=NOTIFY_TIMEOUT)
         except RpcError:
-            await self._discard(socket)
+            self._discard(socket, group)
             raise
         logger.info("storage driver %s is registered, at %s", driver.name, driver.endpoint)
 
@@ -149,12 +150,14 @@ class Registration:
                 f"RegisterPlugin error -- plugin registration failed with err: {error}"
             ) from error
 
-    async def _discard(self, socket: _Socket) -> None:
-        """The driver, if it was taken, is to be found no more."""
+    def _discard(self, socket: _Socket, group: asyncio.TaskGroup) -> None:
+        """The driver, if it was taken, is to be found no more. The cluster is told whatever becomes of the
+        socket meanwhile.
+        """
         driver, socket.driver = socket.driver, None
         if driver is not None:
             self._drivers.remove(driver)
-            await self._tell_gone(driver.name)
+            group.create_task(self._tell_gone(driver.name), name=f"end of {driver.name}")
 
     async def _tell_gone(self, name: str) -> None:
         """Tell the cluster, unless the driver is back by then."""

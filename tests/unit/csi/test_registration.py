@@ -13,6 +13,7 @@ import pytest
 from csi_driver import NAME, FakeDriver
 from grpc_server import RefusedError, grpc_server
 from storage_api import CSI_NODE, StorageApi, storage_api
+from waiting import until
 
 from vkubelet.api.client import ApiClient
 from vkubelet.api.credentials import Credentials
@@ -42,6 +43,7 @@ class Node:
     def __init__(self) -> None:
         self.came = asyncio.Event()
         self.drivers = Drivers(self.came.set)
+        self.sockets: dict[Path, Identity] = {}
 
     async def gone(self, name: str) -> None:
         async with asyncio.timeout(10):
@@ -70,6 +72,7 @@ async def running(root: Path, info: NodeInfo) -> AsyncIterator[Node]:
 
     async def look(sockets: dict[Path, Identity]) -> None:
         taking.follow(sockets)
+        made.sockets = sockets
 
     watching = PluginDirectory(root / "plugins_registry", look)
     tasks = [asyncio.create_task(part) for part in (taking.run(), watching.run())]
@@ -95,6 +98,29 @@ async def test_a_driver_that_comes_is_known_to_node_and_cluster(
         (entry,) = api.objects[CSI_NODE]["spec"]["drivers"]
         assert entry["nodeID"] == "node-1"
     await node.gone(NAME)
+    await api.until(lambda: not api.objects[CSI_NODE]["spec"]["drivers"])
+
+
+async def test_one_that_goes_while_it_is_taken_back_does_not_stay_in_the_cluster(
+    root: Path, node: Node, info: NodeInfo, api: StorageApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, gone, taken_back = FakeDriver(root), asyncio.Event(), asyncio.Event()
+    uninstall = info.uninstall
+
+    async def held_up(name: str) -> None:
+        taken_back.set()
+        await gone.wait()
+        await uninstall(name)
+
+    async def refusing(status: object) -> Empty:
+        raise RefusedError("INTERNAL", "no")
+
+    monkeypatch.setattr(info, "uninstall", held_up)
+    monkeypatch.setattr(driver, "_told", refusing)
+    async with driver.serving():
+        await taken_back.wait()
+    await until(lambda: not node.sockets)
+    gone.set()
     await api.until(lambda: not api.objects[CSI_NODE]["spec"]["drivers"])
 
 
