@@ -1,8 +1,7 @@
 """Asking the API server for what a pod of this node may have.
 
-It exists because the server's node authorizer learns of a pod's references by a watch of its own, perhaps
-after the node learned of the pod: its refusal is believed only when it lasts. It must not know what is asked
-for.
+It exists because two parts of the server learn of a pod by watches of their own, perhaps after the node did:
+what they say against it is believed only when it lasts. It must not know what is asked for.
 """
 
 from __future__ import annotations
@@ -14,20 +13,29 @@ from collections.abc import Awaitable, Callable
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiError
 
-_RELATION_LAG = 2.0
+_LAG = 2.0
 """Seconds for which a refusal is asked again."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
 
 
 async def patiently(ask: Callable[[], Awaitable[bytes]]) -> bytes:
     """What `ask` gives.
 
-    Raises what it raises, ApiError of status 403 only when it has gone on for a while.
+    Raises what it raises, and a refusal that may be a server's that lags only when it has gone on for a
+    while.
     """
-    began, pauses = time.monotonic(), Backoff(0.02, 0.5)
+    began, pauses = time.monotonic(), Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
     while True:
         try:
             return await ask()
         except ApiError as error:
-            if error.status != 403 or time.monotonic() > began + _RELATION_LAG:
+            if not _may_lag(error) or time.monotonic() > began + _LAG:
                 raise
         await asyncio.sleep(pauses.delay())
+
+
+def _may_lag(error: ApiError) -> bool:
+    """Whether it may be said by who does not know the pod yet: the node authorizer, which forbids, or the
+    NodeRestriction plugin, whose `pod` is that of its own copy. Who has looked into etcd speaks of `pods`.
+    """
+    return error.status == 403 or (error.status == 404 and error.message.startswith('pod "'))

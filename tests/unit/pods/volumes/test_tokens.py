@@ -141,14 +141,18 @@ async def test_an_old_token_does_while_there_is_no_new_one_and_it_lives(
     assert (await tokens.get(pod(), HOUR, None)).text.startswith("token")
 
 
-async def test_a_refusal_names_its_cause(issuer: Issuer, tokens: Tokens) -> None:
-    issuer.failure = (404, 'serviceaccounts "robot" not found')
-    with pytest.raises(SetUpError, match='failed to fetch token: serviceaccounts "robot" not found'):
+@pytest.mark.parametrize("missing", ['serviceaccounts "robot"', 'pods "p"'])
+async def test_a_refusal_names_its_cause(issuer: Issuer, tokens: Tokens, missing: str) -> None:
+    issuer.failure = (404, f"{missing} not found")
+    with pytest.raises(SetUpError, match=f"failed to fetch token: {missing} not found"):
         await tokens.get(pod(), HOUR, None)
 
 
-async def test_a_server_that_learns_of_the_pod_later_is_asked_again(issuer: Issuer, tokens: Tokens) -> None:
-    issuer.failure = (403, "no relationship found")
+@pytest.mark.parametrize("failure", [(403, "no relationship found"), (404, 'pod "p" not found')])
+async def test_a_server_that_learns_of_the_pod_later_is_asked_again(
+    issuer: Issuer, tokens: Tokens, failure: tuple[int, str]
+) -> None:
+    issuer.failure = failure
     asked = asyncio.create_task(tokens.get(pod(), HOUR, None))
     async with asyncio.timeout(10):
         await issuer.again.wait()
