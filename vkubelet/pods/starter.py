@@ -7,6 +7,7 @@ sequence. It must not know when a container should start or what follows from a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -173,6 +174,15 @@ class Starter:
         self._event(pod, container, "Normal", "Started", "Container started")
         return state
 
+    def make_ready(self, pod: Pod) -> None:
+        """Make what takes a disk its time and needs none of the pod's volumes, while those are waited for.
+
+        Each start makes what it lacks of it, and tells what cannot be made.
+        """
+        with contextlib.suppress(OSError):
+            for container in pod.spec.all_containers():
+                self._log_file(pod, container, 0)
+
     def forget(self, pod: Pod) -> None:
         """Nothing of the pod will start any more."""
         self._environments.forget(pod)
@@ -226,15 +236,13 @@ class Starter:
         user = joined(user, mounted.groups, self._own)
         preopens = (*mounted.preopens, *beside(mounted.preopens))
         config = image.config
-        log_path = log_file(self._config, pod, container.name, number)
-        log_directories.make(log_directories.link(self._config.root_dir, pod.metadata.uid), log_path.parent)
         return ContainerSpec(
             id=secrets.token_hex(32),
             labels=records.labels(pod, container, number, life, image_id(image), backoff, user or self._own),
             artifact=artifact,
             args=runs.words,
             env=with_terminal(env.variables) if container.tty else env.variables,
-            log_path=log_path,
+            log_path=self._log_file(pod, container, number),
             working_dir=container.working_dir or config.working_dir or "/",
             template=image.files.root if image.files else None,
             preopens=preopens,
@@ -254,6 +262,12 @@ class Starter:
             group=group,
             oom_score_adj=oom_score_adj(pod, container, node.memory),
         )
+
+    def _log_file(self, pod: Pod, container: Container, number: int) -> Path:
+        """Where attempt `number` of the container logs to; its directory is there. Raises OSError."""
+        path = log_file(self._config, pod, container.name, number)
+        log_directories.make(log_directories.link(self._config.root_dir, pod.metadata.uid), path.parent)
+        return path
 
     async def _run(self, spec: ContainerSpec) -> ContainerState:
         """Ask for the process. Once asked for it is waited for, so that no container is lost to a

@@ -202,6 +202,8 @@ class PodWorker:
             async with asyncio.TaskGroup() as group:
                 if not self._synced:
                     tracing.begin("pod start", traced(self.pod))
+                    if self.pod.spec.volumes:
+                        await _let_requests_out()
                     await self._admit()
                 self._attempts.resume(self.pod)
                 while not await self._sync_safely(group):
@@ -325,6 +327,7 @@ class PodWorker:
     async def _mount(self) -> None:
         """Set the pod's volumes up, and note what came of it; owned by the worker's task group."""
         try:
+            self._services.starter.make_ready(self.pod)
             with tracing.span("volumes"):
                 await self._pod_volumes.mount(self.pod)
             # Meanwhile an ephemeral container may have come that mounts another.
@@ -409,6 +412,14 @@ class PodWorker:
             return
         message = f"Back-off restarting failed container {name} in pod {pod_text(self.pod)}"
         event(reference, "Warning", "BackOff", message)
+
+
+async def _let_requests_out() -> None:
+    """Let the requests be sent that a pod's volumes have begun with: for a token, which takes longest of all
+    that a start waits for. That takes a turn for the task that asks and one for what it writes.
+    """
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:
