@@ -294,11 +294,13 @@ class ObjectReferences:
                     raise ReferenceNotFoundError(kind, name) from None
                 if error.status != 403:
                     raise ReferenceUnavailableError(kind, str(error)) from error
-                if time.monotonic() > began + min(_RELATION_LAG, self._deadline):
+                # What is said is what counts: no question follows that would have no time to be answered.
+                pause = pauses.delay()
+                if time.monotonic() + pause > began + min(_RELATION_LAG, self._deadline / 2):
                     raise ReferenceForbiddenError(error.message) from error
             except (ApiUnavailableError, msgspec.DecodeError) as error:
                 raise ReferenceUnavailableError(kind, str(error)) from error
-            await asyncio.sleep(pauses.delay())
+            await asyncio.sleep(pause)
 
 
 def _can_exist(name: str) -> bool:

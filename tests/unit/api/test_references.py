@@ -237,7 +237,7 @@ async def test_a_refusal_is_asked_again_while_the_authorizer_may_not_know_the_po
 
 async def test_a_refusal_that_stays_has_the_servers_words(server: ObjectServer) -> None:
     server.failure = (403, "Forbidden")
-    async with running(server.url, deadline=0.2) as references:
+    async with running(server.url, deadline=2.0) as references:
         with pytest.raises(ReferenceForbiddenError, match=r"^said Forbidden$"):
             await references.get(*SETTINGS)
 
