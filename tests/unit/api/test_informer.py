@@ -183,7 +183,7 @@ async def test_a_silent_watch_is_abandoned(api: Script, client: ApiClient, pod: 
         api.watch(event("ADDED", pod("a", "11")), end="hang"),
         api.watch(event("MODIFIED", pod("a", "12")), end="hang"),
     )
-    async with running(client, seen, idle_timeout=0.2):
+    async with running(client, seen, idle_timeout=1.0):
         await seen.until("a@11", "a@12")
 
 
