@@ -98,6 +98,11 @@ class Alone:
         _, text = self.get("/pods")
         return {pod["metadata"]["name"]: pod for pod in json.loads(text)["items"]}
 
+    def says(self, name: str, text: str) -> None:
+        """The pod's container has written this, and nothing else; one that runs may be about to."""
+        path = f"/containerLogs/default/{name}/main"
+        eventually(lambda: self.get(path) == (200, text), f"{text!r} of {name}")
+
     def running(self, name: str) -> str:
         """The id of the pod's container, once it runs."""
 
@@ -156,13 +161,13 @@ def test_files_are_pods_that_the_socket_shows(alone: Alone, guest: str) -> None:
     shown = alone.pods()["web-alone"]
     assert shown["status"]["phase"] == "Running"
     assert {"Ready", "PodScheduled"} <= {condition["type"] for condition in shown["status"]["conditions"]}
-    assert alone.get("/containerLogs/default/web-alone/main") == (200, "hello\n")
+    alone.says("web-alone", "hello\n")
     assert "web-alone" in alone.get("/runningpods/")[1]
     assert 'container="main"' in alone.get("/metrics/cadvisor")[1]
     assert "Pod default/web-alone spec.containers{main}: Started: Container started" in alone.log
     alone.write("web", guest, "print", "changed", "sleep", "1000")
     eventually(lambda: alone.running("web-alone") != first, "another container")
-    assert alone.get("/containerLogs/default/web-alone/main") == (200, "changed\n")
+    alone.says("web-alone", "changed\n")
     (alone.manifests / "web.yaml").unlink()
     eventually(lambda: alone.pods() == {}, "the end of the pod")
     assert not list((alone.directory / "logs").iterdir())
