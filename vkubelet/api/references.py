@@ -19,6 +19,7 @@ from typing import Literal, NoReturn, Protocol, TypeAlias, overload
 import msgspec
 
 from oci.flights import SingleFlight
+from vkubelet.api.asking import LAG, patiently
 from vkubelet.api.backoff import Backoff
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.configuration import ConfigMap, Secret
@@ -35,10 +36,6 @@ _SINGULAR: dict[Kind, str] = {"configmaps": "configmap", "secrets": "secret"}
 
 _DEADLINE = 10.0
 """Seconds from the question to the answer."""
-
-_RELATION_LAG = 2.0
-"""Seconds for which a refusal is asked again: the API server's node authorizer learns of a pod's
-references by a watch of its own, perhaps after the node learned of the pod."""
 
 _WATCH_SECONDS = (1800, 3600)
 """As the kubelet's: there may be many of these watches, so they are renewed less often than others."""
@@ -282,25 +279,23 @@ class ObjectReferences:
                 on_change()
 
     async def _fetch(self, kind: Kind, namespace: str, name: str) -> ConfigMap | Secret:
-        began = time.monotonic()
-        pauses = Backoff(0.02, 0.5)
+        until = time.monotonic() + self._deadline
         path = f"/api/v1/namespaces/{namespace}/{kind}/{name}"
-        while True:
-            try:
-                answer = await self._client.get(path, timeout=began + self._deadline - time.monotonic())
-                return msgspec.json.decode(answer, type=_TYPES[kind])
-            except ApiError as error:
-                if error.status == 404:
-                    raise ReferenceNotFoundError(kind, name) from None
-                if error.status != 403:
-                    raise ReferenceUnavailableError(kind, str(error)) from error
-                # What is said is what counts: no question follows that would have no time to be answered.
-                pause = pauses.delay()
-                if time.monotonic() + pause > began + min(_RELATION_LAG, self._deadline / 2):
-                    raise ReferenceForbiddenError(error.message) from error
-            except (ApiUnavailableError, msgspec.DecodeError) as error:
-                raise ReferenceUnavailableError(kind, str(error)) from error
-            await asyncio.sleep(pause)
+        try:
+            # What is said is what counts: no question follows that would have no time to be answered.
+            answer = await patiently(
+                lambda: self._client.get(path, timeout=until - time.monotonic()),
+                lag=min(LAG, self._deadline / 2),
+            )
+            return msgspec.json.decode(answer, type=_TYPES[kind])
+        except ApiError as error:
+            if error.status == 404:
+                raise ReferenceNotFoundError(kind, name) from None
+            if error.status == 403:
+                raise ReferenceForbiddenError(error.message) from error
+            raise ReferenceUnavailableError(kind, str(error)) from error
+        except (ApiUnavailableError, msgspec.DecodeError) as error:
+            raise ReferenceUnavailableError(kind, str(error)) from error
 
 
 def _can_exist(name: str) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
+from vkubelet.api.asking import patiently
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import ObjectMeta, Pod
 from vkubelet.api.struct import Struct
 from vkubelet.api.volumes import ServiceAccountTokenProjection
 from vkubelet.pods.images.credential_providers import Account, ProviderFailedError
-from vkubelet.pods.volumes.asking import patiently
 from vkubelet.pods.volumes.errors import SetUpError
 from vkubelet.pods.volumes.tokens import Tokens
 

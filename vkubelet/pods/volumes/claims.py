@@ -11,13 +11,13 @@ from typing import TypeVar
 
 import msgspec
 
+from vkubelet.api.asking import patiently
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import Pod
 from vkubelet.api.storage import PersistentVolume, PersistentVolumeClaim
 from vkubelet.api.volumes import Volume
 from vkubelet.pods.affinity import selected
 from vkubelet.pods.allocations import NodeSource
-from vkubelet.pods.volumes.asking import patiently
 from vkubelet.pods.volumes.errors import UNPROCESSED, SetUpError
 
 _PROTECTION = "kubernetes.io/pvc-protection"

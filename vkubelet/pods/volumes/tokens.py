@@ -18,11 +18,11 @@ import msgspec
 from oci.flights import SingleFlight
 from vkubelet import clock
 from vkubelet.api import times
+from vkubelet.api.asking import patiently
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.objects import Pod
 from vkubelet.api.struct import Struct
 from vkubelet.api.volumes import ServiceAccountTokenProjection
-from vkubelet.pods.volumes.asking import patiently
 from vkubelet.pods.volumes.errors import SetUpError
 
 logger = logging.getLogger(__name__)

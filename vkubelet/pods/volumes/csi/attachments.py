@@ -10,9 +10,9 @@ import asyncio
 
 import msgspec
 
+from vkubelet.api.asking import patiently
 from vkubelet.api.client import ApiClient, ApiError, ApiUnavailableError
 from vkubelet.api.drivers import VolumeAttachment
-from vkubelet.pods.volumes.asking import patiently
 from vkubelet.pods.volumes.attaching import AttachingNode
 from vkubelet.pods.volumes.csi.wanted import Wanted, attachment_name, unique_name
 from vkubelet.pods.volumes.errors import UNATTACHED, SetUpError
