@@ -376,5 +376,8 @@ class Provider(Protocol):
         ...
 
     async def remove(self, container_id: str) -> None:
-        """Forget an ended container and remove its directory (its log stays). Unknown ids: nothing."""
+        """Forget an ended container and remove its directory (its log stays). Unknown ids: nothing.
+
+        Cancelled, it is done nevertheless.
+        """
         ...

@@ -313,14 +313,14 @@ class WasmtimeProvider:
         return dataclasses.replace(self._confinement.capabilities(), sandbox=self._sandbox)
 
     async def remove(self, container_id: str) -> None:
-        """See Provider.remove. Raises ProviderError if it still runs."""
+        """See Provider.remove. Raises ProviderError if it still runs. Cancelled, it is done nevertheless."""
         container = self._containers.get(container_id)
         if container is None:
             return
         if container.state.exit is None:
             raise ProviderError(f"container {container_id} still runs")
         del self._containers[container_id]
-        await self._discard(container)
+        await asyncio.shield(self._spawn(self._discard(container)))
 
     async def usage(self, container_ids: Iterable[str]) -> dict[str, Usage]:
         """See Provider.usage."""

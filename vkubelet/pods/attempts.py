@@ -266,8 +266,17 @@ class Attempts:
 
     async def _discard(self, pod: Pod, container: Container, identifier: str, number: int) -> None:
         """Forget an attempt that is neither the latest nor the one before, with its log and message."""
-        await self._services.provider.remove(identifier)
+        try:
+            await self._services.provider.remove(identifier)
+        except asyncio.CancelledError:
+            # The pod begins anew, or ends, while this start does; the container is removed nevertheless.
+            self._forget(pod, container, identifier, number)
+            raise
         reached("previous-attempt-removed")
+        self._forget(pod, container, identifier, number)
+
+    def _forget(self, pod: Pod, container: Container, identifier: str, number: int) -> None:
+        """The container of this attempt is removed: so is what was beside it."""
         self._containers.forget(identifier)
         self._stopper.forget(identifier)
         path = log_file(self._services.config, pod, container.name, number)

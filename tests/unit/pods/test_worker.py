@@ -14,8 +14,10 @@ import msgspec
 import pytest
 from fake_node import Setting, pods_of_a_node
 from set_clock import SetClock
+from waiting import until
 
 from providers.base import ContainerSpec, Preopen, ProviderError
+from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods import worker as module
 from vkubelet.pods.directory import ContainerNotFoundError, ContainerNotReadyError
@@ -319,3 +321,32 @@ async def test_a_container_that_ends_while_it_is_adopted_is_still_its_pods(
     assert not setting.provider.removed.is_set()
     again = setting.provider.started[1]
     assert again.labels["io.kubernetes.container.restartCount"] == "1"
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_of_former_attempts(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("vkubelet.pods.backoff.INITIAL", 0.0)
+    removed: list[str] = []
+
+    async def remove(identifier: str) -> None:
+        """It takes so long that the pod has begun anew meanwhile."""
+        removed.append(identifier)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(setting.provider, "remove", remove)
+    again = pod("Never")
+    rule = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}
+    containers = [{"name": "a", "image": "img", "restartPolicy": "Never", "restartPolicyRules": [rule]}]
+    again.spec.containers = msgspec.convert(containers, list[Container])
+    setting.provider.ends_at_once = 42
+    setting.manager.on_change(again)
+    await until(lambda: len(removed) > 2)
+    worker = setting.manager.find("ns", "p", None)
+    assert worker is not None
+    # The last one is being removed.
+    assert set(removed[:-1]).isdisjoint(worker.containers.identifiers())
+    messages = {place.name for place in (tmp_path / "run" / "termination" / "u").iterdir()}
+    assert messages
+    assert "a-0" not in messages
+    setting.provider.ends_at_once = None

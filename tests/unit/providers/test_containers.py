@@ -7,6 +7,8 @@ import dataclasses
 import os
 import re
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -217,6 +219,24 @@ async def test_a_cancelled_start_leaves_nothing(node: Node) -> None:
     assert ended.reason is ExitReason.COMPLETED
     await until(lambda: not node.container(spec.id).exists())
     assert node.ended.empty()
+
+
+async def test_a_cancelled_removal_is_done_nevertheless(node: Node) -> None:
+    state = await node.start(guest("hello"))
+    await node.ended.get()
+    (node.container(state.id) / "more").mkdir()  # it goes by way of the trash, in a thread
+    threads, may_go = ThreadPoolExecutor(1), threading.Event()
+    asyncio.get_running_loop().set_default_executor(threads)
+    threads.submit(may_go.wait)
+    try:
+        removing = asyncio.ensure_future(node.provider.remove(state.id))
+        await until(lambda: not node.container(state.id).exists())
+        removing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await removing
+    finally:
+        may_go.set()
+    await until(lambda: not list((node.run_dir / "trash").iterdir()))
 
 
 async def test_what_cannot_be_asked_for(node: Node, tmp_path: Path) -> None:
