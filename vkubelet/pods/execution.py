@@ -171,8 +171,10 @@ async def execute(
         watching.cancel()
         running.cancel()
         started.cancel()
-        await asyncio.wait([running, watching])
-        files.close()
+        try:
+            await asyncio.wait([running, watching])
+        finally:  # who leaves may be cancelled meanwhile: a second time, or as late as this
+            files.close()
 
 
 async def _end_with(container: asyncio.Event, running: asyncio.Task[Exit]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from waiting import eventually
+from waiting import eventually, until
 
 from providers.base import (
     Artifact,
@@ -215,6 +215,32 @@ async def test_leaving_ends_what_runs() -> None:
 
     async with running(guest):
         pass
+
+
+async def test_who_is_cancelled_while_an_instance_ends_leaves_nothing_open() -> None:
+    ending, may_end = asyncio.Event(), asyncio.Event()
+
+    async def guest(streams: Streams) -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await may_end.wait()
+        return 0
+
+    async def leave() -> None:
+        async with execute(cast("Provider", instances), SPEC, ALL, asyncio.Event()):
+            pass
+
+    instances, before = Instances(guest), open_files()
+    leaving = asyncio.create_task(leave())
+    await ending.wait()
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    may_end.set()
+    await until(lambda: instances.running == 0)
+    assert open_files() <= before
 
 
 async def test_the_containers_end_is_the_instances() -> None:
