@@ -10,6 +10,7 @@ runs beside the containers, for `kubectl exec`, has a caller and ends with it.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 import socket
@@ -290,8 +291,12 @@ class Provider(Protocol):
         """Remove what was compiled of the module of `digest`, which nothing runs. Raises ProviderError."""
         ...
 
-    async def start(self, spec: ContainerSpec) -> ContainerState:
-        """Start a container and return when its process exists. Raises ProviderError."""
+    async def start(self, spec: ContainerSpec, go: asyncio.Event | None = None) -> ContainerState:
+        """Start a container and return when its process exists. Raises ProviderError.
+
+        All else that a container has is made before `go` is set, which is when its process may be: until then
+        what it mounts may lack files, and cancelled, it leaves nothing.
+        """
         ...
 
     async def run(

@@ -14,7 +14,7 @@ import dataclasses
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -170,7 +170,7 @@ class WasmtimeProvider:
         """See Provider.discard."""
         await self._compiler.discard(digest)
 
-    async def start(self, spec: ContainerSpec) -> ContainerState:
+    async def start(self, spec: ContainerSpec, go: asyncio.Event | None = None) -> ContainerState:
         """See Provider.start. Cancelled, it leaves no container: one that was begun is ended and removed."""
         self._confinement.check(spec)
         if spec.log_path is None:
@@ -179,22 +179,26 @@ class WasmtimeProvider:
         container = Container(ContainerState(spec.id, spec.labels, spec.log_path, pid=0, started_at=0))
         container.has_cgroup = self._confinement.has_cgroup(spec)
         self._containers[spec.id] = container
-        launch = self._spawn(self._launch(container, spec))
+        launch = self._spawn(self._launch(container, spec, go))
         try:
             await asyncio.shield(launch)
         except asyncio.CancelledError:
             container.abandoned = True
+            if go is not None:
+                go.set()
             await self.kill(spec.id)
             raise
         return container.state
 
-    async def _launch(self, container: Container, spec: ContainerSpec) -> None:
+    async def _launch(self, container: Container, spec: ContainerSpec, go: asyncio.Event | None) -> None:
         """Bring the container to life, or raise ProviderError and leave nothing of it."""
 
-        def ask(connection: Connection) -> Awaitable[Process]:
+        async def ask(connection: Connection) -> Process:
+            if go is not None:
+                await go.wait()
             if container.abandoned:
                 raise ProviderError("it was cancelled")
-            return connection.start(spec.id, attachable=spec.stdin or spec.tty)
+            return await connection.start(spec.id, attachable=spec.stdin or spec.tty)
 
         try:
             process = await self._process(spec, ask)

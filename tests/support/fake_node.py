@@ -53,6 +53,7 @@ class Provider:
 
     def __init__(self) -> None:
         self.on_exit: ExitListener = lambda state: None
+        self.asked: list[ContainerSpec] = []
         self.started: list[ContainerSpec] = []
         self.ran: list[ContainerSpec] = []
         self.prepared: list[tuple[Path, str]] = []
@@ -78,7 +79,10 @@ class Provider:
             raise DamagedModuleError("it is damaged")
         return Artifact(module, ModuleKind.MODULE)
 
-    async def start(self, spec: ContainerSpec) -> ContainerState:
+    async def start(self, spec: ContainerSpec, go: asyncio.Event | None = None) -> ContainerState:
+        self.asked.append(spec)
+        if go is not None:
+            await go.wait()
         waited = self.before_start(spec)
         if waited is not None:
             await waited

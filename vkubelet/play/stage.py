@@ -126,9 +126,9 @@ class _Watched(InstrumentedProvider):
 
         return await super().open(ended)
 
-    async def start(self, spec: ContainerSpec) -> ContainerState:
+    async def start(self, spec: ContainerSpec, go: asyncio.Event | None = None) -> ContainerState:
         """See Provider."""
-        state = await super().start(spec)
+        state = await super().start(spec, go)
         self._started(spec, state)
         return state
 

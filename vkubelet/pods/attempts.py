@@ -34,7 +34,7 @@ from vkubelet.pods.restarts import should_restart
 from vkubelet.pods.running import RunningContainer
 from vkubelet.pods.services import HookError, Services
 from vkubelet.pods.sharing import group as pod_group
-from vkubelet.pods.start_error import StartError
+from vkubelet.pods.start_error import NotMountedError, StartError
 from vkubelet.pods.starter import log_file
 from vkubelet.pods.stopper import Stopper
 from vkubelet.pods.volumes.pod import PodVolumes
@@ -140,6 +140,8 @@ class Attempts:
             waiting = Waiting(error.reason, str(error), failed, due, container.image)
             self._containers.set(name, waiting=waiting, starting=False)
             telemetry.STARTED_CONTAINER_ERRORS.inc(self._containers.kind(name), error.reason)
+        except NotMountedError:
+            self._containers.set(name, starting=False)
         except asyncio.CancelledError:
             self._containers.set(name, starting=False)
             raise

@@ -5,6 +5,7 @@ It exists so that neither who asks nor who answers knows of counting. It must no
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import time
@@ -51,10 +52,10 @@ class InstrumentedProvider:
         with _operation("remove_image"):
             await self._provider.discard(digest)
 
-    async def start(self, spec: ContainerSpec) -> ContainerState:
-        """See Provider."""
+    async def start(self, spec: ContainerSpec, go: asyncio.Event | None = None) -> ContainerState:
+        """See Provider. Also the time for which it is held is counted."""
         with _operation("start_container"):
-            return await self._provider.start(spec)
+            return await self._provider.start(spec, go)
 
     async def run(
         self, spec: ContainerSpec, streams: Streams, on_start: Callable[[int], None] | None = None

@@ -149,10 +149,15 @@ class ResizeView:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VolumesView:
-    """What is known of the pod's volumes. `retry_at` is when mounts that failed are tried again."""
+    """What is known of the pod's volumes. `retry_at` is when mounts that failed are tried again.
+
+    `coming` is said while they are mounted, when there is nothing left to wait for but tokens: containers
+    are made ready to start meanwhile.
+    """
 
     mounted: bool = True
     mounting: bool = False
+    coming: bool = False
     retry_at: float = 0.0
 
 

@@ -26,12 +26,12 @@ _NOT_SEEN = ContainerView()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mount:
-    """Make the pod's volumes ready; no container starts before."""
+    """Make the pod's volumes ready; no container runs before."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Start:
-    """Start attempt `number` of a container."""
+    """Start attempt `number` of a container: once the volumes are there, if they are still coming."""
 
     container: Container
     number: int
@@ -264,7 +264,7 @@ class _Turn:
 
     def _start_or_wait(self, container: Container, view: ContainerView) -> None:
         """A container that should run and is not being started: now, or when its back-off is over."""
-        if not self.observed.volumes.mounted:
+        if not self.observed.volumes.mounted and not self.observed.volumes.coming:
             return
         due = retry_at(container, view)
         if due <= self.now:

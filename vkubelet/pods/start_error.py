@@ -6,6 +6,10 @@ It exists apart from what starts containers because every step of a start may fa
 from __future__ import annotations
 
 
+class NotMountedError(Exception):
+    """The volumes that a start was made ready for did not come: nothing is wrong with the start itself."""
+
+
 class StartError(Exception):
     """A start that failed: `reason` and the text are those of the container's waiting state.
 

@@ -7,7 +7,6 @@ sequence. It must not know when a container should start or what follows from a 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import Protocol
 
 import msgspec
 
+from oci.flights import ended
 from oci.images import Image
 from providers.base import (
     Artifact,
@@ -66,6 +66,10 @@ class PodMounts(Protocol):
         """The image volumes that the container mounts."""
         ...
 
+    async def complete(self, pod: Pod) -> None:
+        """Wait for what is still to come into them. Raises NotMountedError: it did not."""
+        ...
+
     async def show(self, volume: str, found: Image) -> None:
         """An image volume's image is here. Raises StartError."""
         ...
@@ -114,7 +118,8 @@ class Starter:
     ) -> ContainerState:
         """Start attempt `number` of a container, in the pod's `life`. Raises StartError.
 
-        It sees what it mounts of `volumes`, and what `beside` gives for that, which may raise StartError too,
+        All is made ready while `volumes` are coming, if they are; NotMountedError is raised when they do not.
+        It sees what it mounts of them, and what `beside` gives for that, which may raise StartError too,
         and is in `group`. After a failure, `available` is called when what its environment lacks may be
         there.
 
@@ -122,6 +127,8 @@ class Starter:
         the container exists.
         """
         try:
+            if any(mount.sub_path or mount.sub_path_expr for mount in container.volume_mounts or ()):
+                await volumes.complete(pod)
             name = self._hostname(pod)
             for volume in volumes.images(pod, container):
                 source = volume.image or ImageVolumeSource()
@@ -161,9 +168,8 @@ class Starter:
                 runs,
                 artifact,
             )
-            self._event(pod, container, "Normal", "Created", "Container created")
             with tracing.span("start"):
-                state = await self._run(spec)
+                state = await self._run(pod, container, spec, volumes)
         except (StartError, OSError, RuntimeError) as error:
             failure = error if isinstance(error, StartError) else _exhausted(error)
             if failure.reason != "ContainerCreating":
@@ -173,15 +179,6 @@ class Starter:
             raise failure from error
         self._event(pod, container, "Normal", "Started", "Container started")
         return state
-
-    def make_ready(self, pod: Pod) -> None:
-        """Make what takes a disk its time and needs none of the pod's volumes, while those are waited for.
-
-        Each start makes what it lacks of it, and tells what cannot be made.
-        """
-        with contextlib.suppress(OSError):
-            for container in pod.spec.all_containers():
-                self._log_file(pod, container, 0)
 
     def forget(self, pod: Pod) -> None:
         """Nothing of the pod will start any more."""
@@ -269,11 +266,22 @@ class Starter:
         log_directories.make(log_directories.link(self._config.root_dir, pod.metadata.uid), path.parent)
         return path
 
-    async def _run(self, spec: ContainerSpec) -> ContainerState:
-        """Ask for the process. Once asked for it is waited for, so that no container is lost to a
-        cancellation: what is not wanted any more is then ended like any other container.
+    async def _run(
+        self, pod: Pod, container: Container, spec: ContainerSpec, volumes: PodMounts
+    ) -> ContainerState:
+        """Have everything made, and the process once the volumes are there. From then on it is waited for, so
+        that no container is lost to a cancellation: what is not wanted any more is then ended like any other.
         """
-        asked = asyncio.ensure_future(self._provider.start(spec))
+        go = asyncio.Event()
+        asked = asyncio.ensure_future(self._provider.start(spec, go))
+        try:
+            await volumes.complete(pod)
+        except BaseException:
+            asked.cancel()
+            await ended(asked)
+            raise
+        self._event(pod, container, "Normal", "Created", "Container created")
+        go.set()
         try:
             try:
                 return await asyncio.shield(asked)

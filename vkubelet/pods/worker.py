@@ -327,9 +327,8 @@ class PodWorker:
     async def _mount(self) -> None:
         """Set the pod's volumes up, and note what came of it; owned by the worker's task group."""
         try:
-            self._services.starter.make_ready(self.pod)
             with tracing.span("volumes"):
-                await self._pod_volumes.mount(self.pod)
+                await self._pod_volumes.mount(self.pod, self._coming)
             # Meanwhile an ephemeral container may have come that mounts another.
             self._volumes = VolumesView(mounted=self._pod_volumes.has_all(self.pod))
         except VolumeError as error:
@@ -341,6 +340,11 @@ class PodWorker:
             logger.exception("pod %s: its volumes: %s", self.pod.key, text, exc_info=lacking(error) is None)
             self._services.recorder.event(pod_reference(self.pod), "Warning", "FailedMount", text)
             self._volumes = VolumesView(mounted=False, retry_at=clock.now() + DEFECT_PAUSE)
+        self._news.set()
+
+    def _coming(self) -> None:
+        """The volumes lack nothing but tokens."""
+        self._volumes = dataclasses.replace(self._volumes, coming=True)
         self._news.set()
 
     def _report(self, decided: Plan, now: float) -> None:

@@ -148,7 +148,7 @@ class Life(RuleBasedStateMachine):
     def start(self, action: Start) -> None:
         name, view = action.container.name, self.views[action.container.name]
         assert not self.deleted, "nothing starts in a deleted pod"
-        assert self.volumes.mounted, "nothing starts before its volumes are there"
+        assert self.volumes.mounted or self.volumes.coming, "nothing starts before its volumes are there"
         assert view.running is None, "no container runs twice"
         assert not view.starting
         assert action.number == (0 if view.latest is None else view.latest.number + 1), "no restart is lost"
@@ -212,9 +212,7 @@ class Life(RuleBasedStateMachine):
     def progress(self) -> None:
         if self.volumes.mounting:
             self.volumes = VolumesView()
-        for name in self.cancelled:
-            self.change(name, starting=False)
-        self.cancelled.clear()
+        self.starts_are_given_up()
         for action in self.made.actions if self.made is not None else ():
             if isinstance(action, Kill) and self.views[action.container].running:
                 self.end(action.container, 137)
@@ -230,14 +228,26 @@ class Life(RuleBasedStateMachine):
     # What happens
 
     @precondition(lambda self: self.volumes.mounting)
+    @rule()
+    def coming(self) -> None:
+        self.volumes = VolumesView(mounted=False, mounting=True, coming=True)
+
+    @precondition(lambda self: self.volumes.mounting)
     @rule(success=st.booleans())
     def mounted(self, success: bool) -> None:
-        self.volumes = VolumesView() if success else VolumesView(mounted=False, retry_at=self.now + 1)
+        if success:
+            self.volumes = VolumesView()
+            return
+        self.volumes = VolumesView(mounted=False, retry_at=self.now + 1)
+        # What was made ready for them is given up.
+        self.cancelled |= {name for name, view in self.views.items() if view.starting and not view.running}
 
     @rule(name=names, outcome=st.sampled_from(["runs", "runs", "runs", "fails"]))
     def started(self, name: str, outcome: str) -> None:
         view = self.views.get(name)
         if view is None or not view.starting or view.running is not None:
+            return
+        if outcome == "runs" and not self.volumes.mounted:
             return
         if outcome == "fails":
             waiting = Waiting("ErrImagePull", "no", self.now, self.now + 10)

@@ -189,6 +189,8 @@ def test_nothing_starts_before_the_volumes_are_mounted() -> None:
 
     assert at(VolumesView(mounted=False)).actions == (Mount(),)
     assert at(VolumesView(mounted=False, mounting=True)).actions == ()
+    # It is made ready.
+    assert starts(at(VolumesView(mounted=False, mounting=True, coming=True))) == [("main", 0)]
     later = at(VolumesView(mounted=False, retry_at=NOW + 2))
     assert (later.actions, later.wake_at, later.ended) == ((), NOW + 2, False)
     assert starts(at(VolumesView())) == [("main", 0)]

@@ -221,6 +221,37 @@ async def test_a_cancelled_start_leaves_nothing(node: Node) -> None:
     assert node.ended.empty()
 
 
+async def test_a_start_that_is_held_makes_all_but_the_process(node: Node, tmp_path: Path) -> None:
+    late, go = tmp_path / "late", asyncio.Event()
+    late.mkdir()
+    mounted = (Preopen(late, "/late", read_only=True),)
+    spec = await node.spec(guest("files"), "read", "/late/file", preopens=mounted)
+    starting = asyncio.ensure_future(node.provider.start(spec, go))
+    await until(lambda: node.container(spec.id).exists())
+    done, _ = await asyncio.wait([starting], timeout=0.2)
+    assert not done
+    assert not (node.container(spec.id) / "started").exists()
+    assert node.provider._containers[spec.id].process is None
+    (late / "file").write_text("it came late\n")
+    go.set()
+    state = await starting
+    ended = await node.ended.get()
+    assert (ended.id, ended.exit and ended.exit.code) == (spec.id, 0)
+    assert "it came late" in state.log_path.read_text()
+
+
+async def test_a_start_that_is_cancelled_while_it_is_held_leaves_nothing(node: Node) -> None:
+    spec = await node.spec(guest("nap"))
+    starting = asyncio.ensure_future(node.provider.start(spec, asyncio.Event()))
+    await until(lambda: node.container(spec.id).exists())
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    await until(lambda: not node.container(spec.id).exists())
+    assert spec.id not in node.provider._containers
+    assert node.ended.empty()
+
+
 async def test_a_cancelled_removal_is_done_nevertheless(node: Node) -> None:
     state = await node.start(guest("hello"))
     await node.ended.get()

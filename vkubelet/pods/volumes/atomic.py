@@ -58,6 +58,11 @@ def write(volume: Path, payload: Payload, own: Callable[[str], None] | None = No
     return changed
 
 
+def is_written(volume: Path) -> bool:
+    """Whether the directory shows files, be there none in it."""
+    return _current(str(volume)) is not None
+
+
 def _publish(where: str, payload: Payload, own: Callable[[str], None] | None) -> str:
     name = time.strftime("..%Y_%m_%d_%H_%M_%S.", time.gmtime()) + str(secrets.randbelow(1 << 32))
     fresh = f"{where}/{name}"

@@ -111,25 +111,29 @@ class Collector:
             shown = volume.downward_api
             defaults = Defaults(shown.default_mode, shown.default_user)
             return Content(checked(self._downward(pod, shown.items or (), defaults).items()))
+        return await (await self.all_but_tokens(pod, volume, kept))()
+
+    async def all_but_tokens(self, pod: Pod, volume: Volume, kept: Kept) -> Callable[[], Awaitable[Content]]:
+        """Collect what needs no token of a projected volume: what is returned waits for the tokens, and gives
+        the volume's content. Both raise SetUpError.
+        """
         if volume.projected is None:
             raise SetUpError(f"{volume.kind} is no volume of files")
         defaults = Defaults(volume.projected.default_mode, volume.projected.default_user)
-        return await self._projected(pod, volume.projected.sources or (), defaults, kept)
+        sources = volume.projected.sources or ()
 
-    async def _projected(
-        self, pod: Pod, sources: Sequence[VolumeProjection], defaults: Defaults, kept: Kept
-    ) -> Content:
-        parts = await asyncio.gather(
-            *(_or_error(self._part(pod, source, defaults, kept)) for source in sources)
-        )
-        failures = list(dict.fromkeys(str(part) for part in parts if isinstance(part, SetUpError)))
-        if failures:
-            # As Go's errors in sum are told: one as it is, several in brackets.
-            raise SetUpError(failures[0] if len(failures) == 1 else f"[{', '.join(failures)}]")
-        found = [part for part in parts if isinstance(part, Content)]
-        renewals = [part.renew_at for part in found if part.renew_at is not None]
-        files = checked(item for part in found for item in part.payload.items())
-        return Content(files, min(renewals, default=None))
+        def part(source: VolumeProjection) -> Awaitable[Content | SetUpError]:
+            return _or_error(self._part(pod, source, defaults, kept))
+
+        others = await asyncio.gather(*(part(source) for source in sources if not _is_token(source)))
+
+        async def complete() -> Content:
+            known = iter(others)
+            return _joined([await part(one) if _is_token(one) else next(known) for one in sources])
+
+        if any(isinstance(other, SetUpError) for other in others):
+            await complete()  # it fails, and tells of the tokens too
+        return complete
 
     async def _part(self, pod: Pod, source: VolumeProjection, defaults: Defaults, kept: Kept) -> Content:
         if source.config_map is not None:
@@ -180,6 +184,28 @@ class Collector:
 
     async def _anchors(self, pod: Pod, wanted: ClusterTrustBundleProjection, defaults: Defaults) -> Content:
         return Content({wanted.path: _given(pod, await self._trust.anchors(wanted), defaults, wanted.user)})
+
+
+def has_tokens(volume: Volume) -> bool:
+    """Whether part of the volume is asked of the API server each time."""
+    sources = volume.projected.sources if volume.projected is not None else None
+    return any(map(_is_token, sources or ()))
+
+
+def _joined(parts: Sequence[Content | SetUpError]) -> Content:
+    """The content of a volume of several parts. Raises SetUpError if one failed, with all that did."""
+    failures = list(dict.fromkeys(str(part) for part in parts if isinstance(part, SetUpError)))
+    if failures:
+        # As Go's errors in sum are told: one as it is, several in brackets.
+        raise SetUpError(failures[0] if len(failures) == 1 else f"[{', '.join(failures)}]")
+    found = [part for part in parts if isinstance(part, Content)]
+    renewals = [part.renew_at for part in found if part.renew_at is not None]
+    files = checked(item for part in found for item in part.payload.items())
+    return Content(files, min(renewals, default=None))
+
+
+def _is_token(source: VolumeProjection) -> bool:
+    return source.service_account_token is not None
 
 
 def _given(pod: Pod, data: bytes, defaults: Defaults, user: int | None) -> File:

@@ -48,7 +48,7 @@ class EmptyDir:
         uid, group = pod.metadata.uid, ownership.fs_group(pod)
         if source.medium == "":
             where = self._layout.on_disk(uid, _PLUGIN, volume.name)
-            return Prepared(lambda: _make(where, source, group, None))
+            return Prepared(lambda: _make(where, source, group, None), at_once=True)
         if source.medium == "Memory":
             where = self._layout.in_memory(uid, _PLUGIN, volume.name)
             size = memory_size(source, pod, self._allocatable()["memory"])

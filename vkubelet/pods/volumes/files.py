@@ -13,7 +13,7 @@ from pathlib import Path
 from vkubelet.api.objects import Pod
 from vkubelet.api.volumes import Volume
 from vkubelet.pods.volumes import atomic, ownership
-from vkubelet.pods.volumes.content import Collector
+from vkubelet.pods.volumes.content import Collector, Content, Kept, has_tokens
 from vkubelet.pods.volumes.errors import SetUpError
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.layout import Layout, make_private
@@ -29,6 +29,8 @@ PLUGINS = {
 }
 _DIRECTORY_MODE = 0o777
 _OWNER_ONLY = 0o700
+_AT_ONCE = 64 * 1024
+"""Bytes that a thread would not write to memory sooner than it is there."""
 
 
 class Files:
@@ -46,37 +48,58 @@ class Files:
     async def begin(self, pod: Pod, volume: Volume) -> None:
         """Ask for what takes a while, before the volume is prepared; fails later if it must."""
         where = self._layout.in_memory(pod.metadata.uid, self._plugin, volume.name)
-        await self._collector.begin(pod, volume, lambda path: _kept(where, path))
+        await self._collector.begin(pod, volume, _kept_in(where))
 
     async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
         """See Kind."""
         where = self._layout.in_memory(pod.metadata.uid, self._plugin, volume.name)
-        content = await self._collector.collect(pod, volume, lambda path: _kept(where, path))
         group = ownership.fs_group(pod) if ownership.may_change_owners() else None
+        kept = _kept_in(where)
+        if not has_tokens(volume) or atomic.is_written(where):
+            return self._whole(where, group, await self._collector.collect(pod, volume, kept))
+        complete = await self._collector.all_but_tokens(pod, volume, kept)
+
+        async def rest() -> Prepared:
+            return self._whole(where, group, await complete())
+
+        return Prepared(lambda: _make(where, group), at_once=self._memory.is_certain, rest=rest)
+
+    def _whole(self, where: Path, group: int | None, content: Content) -> Prepared:
         payload = content.payload if ownership.may_change_owners() else _own(content.payload)
         payload = _narrowed(payload) if self._memory.narrowed else payload
-        return Prepared(lambda: _write(where, payload, group), content.renew_at)
+        at_once = self._memory.is_certain and sum(len(file.data) for file in payload.values()) <= _AT_ONCE
+        return Prepared(lambda: _write(where, payload, group), content.renew_at, at_once)
 
 
-def _write(where: Path, payload: Payload, group: int | None) -> Mounted:
+def _make(where: Path, group: int | None) -> Mounted:
     make_private(where.parent)
     where.mkdir(exist_ok=True)
     where.chmod(_DIRECTORY_MODE)
-    if group is None:
-        atomic.write(where, payload)
-    else:
+    if group is not None:
         os.chown(where, -1, group)
-        atomic.write(where, payload, lambda fresh: ownership.give(fresh, group, read_only=True))
     return Mounted(where, read_only=True)
 
 
-def _kept(where: Path, path: str) -> bytes | None:
-    """What an earlier agent wrote at a path of the volume."""
-    try:
-        (clean,) = checked([(path, File(b"", 0))])
-        return (where / atomic.DATA / clean).read_bytes()
-    except (SetUpError, OSError):
-        return None
+def _write(where: Path, payload: Payload, group: int | None) -> Mounted:
+    made = _make(where, group)
+    if group is None:
+        atomic.write(where, payload)
+    else:
+        atomic.write(where, payload, lambda fresh: ownership.give(fresh, group, read_only=True))
+    return made
+
+
+def _kept_in(where: Path) -> Kept:
+    """What an earlier agent wrote in the volume."""
+
+    def kept(path: str) -> bytes | None:
+        try:
+            (clean,) = checked([(path, File(b"", 0))])
+            return (where / atomic.DATA / clean).read_bytes()
+        except (SetUpError, OSError):
+            return None
+
+    return kept if atomic.is_written(where) else lambda path: None
 
 
 def _own(payload: Payload) -> Payload:

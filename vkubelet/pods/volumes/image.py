@@ -38,7 +38,7 @@ class ImageVolumes:
     async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
         """See Kind."""
         where = self._layout.on_disk(pod.metadata.uid, PLUGIN, volume.name)
-        return Prepared(lambda: Mounted(where, read_only=True))
+        return Prepared(lambda: Mounted(where, read_only=True), at_once=True)
 
 
 def show(where: Path, image: Image) -> Mounted:

@@ -7,7 +7,7 @@ is one for all kinds. It must not know any kind.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -31,12 +31,18 @@ class Mounted:
 class Prepared:
     """What is left to do once all is fetched.
 
-    `apply` makes the volume or brings it up to date: it blocks, and raises SetUpError and OSError. `renew_at`
-    is when the volume must be prepared again at the latest, seconds since the epoch; None for never.
+    `apply` makes the volume or brings it up to date: it blocks, and raises SetUpError and OSError. `at_once`
+    tells that it takes less than handing it to a thread would. `renew_at` is when the volume must be prepared
+    again at the latest, seconds since the epoch; None for never.
+
+    With `rest`, that is the volume's directory only, where something takes longer that belongs into it: what
+    is left to do for all of it comes from `rest`, which raises SetUpError.
     """
 
     apply: Callable[[], Mounted]
     renew_at: float | None = None
+    at_once: bool = False
+    rest: Callable[[], Awaitable[Prepared]] | None = None
 
 
 class Kind(Protocol):

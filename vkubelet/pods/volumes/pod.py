@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from oci.flights import ended
 from oci.images import Image
@@ -20,7 +21,7 @@ from vkubelet.api.backoff import Backoff
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod, pod_reference
 from vkubelet.api.volumes import Volume
-from vkubelet.pods.start_error import StartError
+from vkubelet.pods.start_error import NotMountedError, StartError
 from vkubelet.pods.volumes import content, emptydir, image
 from vkubelet.pods.volumes.errors import SetUpError, VolumeError, os_text
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 RETRY_FIRST, RETRY_LIMIT = 0.5, 122.0
 
 Result = TypeVar("Result")
+_Preparing: TypeAlias = Callable[[], Awaitable[Prepared]]
 
 
 class PodVolumes:
@@ -45,6 +47,8 @@ class PodVolumes:
         self._node = node
         self._available = available
         self._mounted: dict[str, Mounted] = {}
+        self._coming: dict[str, Mounted] = {}
+        self._completed: asyncio.Future[None] | None = None
         self._renewals: dict[str, float] = {}
         self._one_at_a_time = asyncio.Lock()
         self._preparing: set[asyncio.Task[Prepared | SetUpError]] = set()
@@ -69,12 +73,15 @@ class PodVolumes:
             if self._over:
                 self._node.tokens.forget(pod.metadata.uid)
 
-    async def mount(self, pod: Pod) -> None:
+    async def mount(self, pod: Pod, coming: Callable[[], None] = lambda: None) -> None:
         """Set up every volume that a container mounts and that is not there yet.
 
         One try; what is there stays. Raises VolumeError with a kubelet's events for the rest, and when to try
         again; `available`, which `VolumeManager.pod` was given, is called if there is a reason to sooner.
         Once `unmount` has been called, nothing is mounted any more.
+
+        `coming` is called when all volumes have their directories, and only tokens are waited for: what needs
+        no file of such a volume can be done meanwhile, and `complete` tells when they are there.
         """
         async with self._one_at_a_time:
             self._pod = pod
@@ -89,9 +96,13 @@ class PodVolumes:
             absent = [volume for volume in used if volume.name not in self._mounted]
             self._mounting = True
             try:
-                failed = await self._set_up(pod, absent)
+                failed = await self._set_up(pod, absent, coming)
             finally:
                 self._mounting = False
+                self._coming.clear()
+                if self._completed is not None:
+                    self._completed.set_result(None)
+                    self._completed = None
             reached("volumes-mounted")
             self._incomplete = bool(failed)
             if not self._over:
@@ -101,6 +112,13 @@ class PodVolumes:
         if failed:
             raise VolumeError(failed, retry_after=self._delay())
         self._backoff = None
+
+    async def complete(self, pod: Pod) -> None:
+        """Wait for the volumes that are coming, if any are. Raises NotMountedError: they did not come."""
+        if self._completed is not None:
+            await asyncio.shield(self._completed)
+        if not self.has_all(pod):
+            raise NotMountedError
 
     def has_all(self, pod: Pod) -> bool:
         """Whether `mount` has nothing to do: an ephemeral container may mount what no other does."""
@@ -113,7 +131,7 @@ class PodVolumes:
         Raises StartError (CreateContainerConfigError).
         """
         try:
-            return mounts(container, self._mounted, env)
+            return mounts(container, self._mounted | self._coming, env)
         except MountError as error:
             raise StartError("CreateContainerConfigError", str(error)) from error
 
@@ -230,48 +248,71 @@ class PodVolumes:
         for path in self._node.layout.of_pod(self._pod.metadata.uid):
             remove(path)
 
-    async def _set_up(self, pod: Pod, volumes: list[Volume]) -> list[str]:
+    async def _set_up(
+        self, pod: Pod, volumes: list[Volume], coming: Callable[[], None] | None = None
+    ) -> list[str]:
         """Set these up, or bring them up to date; the messages of those that failed."""
-        preparing = {asyncio.create_task(self._prepare(pod, volume)): volume for volume in volumes}
+        rests, failed = await self._each({one.name: partial(self._prepare, pod, one) for one in volumes})
+        if rests and not self._over:
+            if coming is not None and not failed:
+                self._completed = asyncio.get_running_loop().create_future()
+                coming()
+            _, late = await self._each(rests)
+            failed |= late
+        return [failed[volume.name] for volume in volumes if volume.name in failed]
+
+    async def _each(self, volumes: Mapping[str, _Preparing]) -> tuple[dict[str, _Preparing], dict[str, str]]:
+        """Set up what is prepared so, by name: what is to follow for it, and the messages of what failed."""
+        preparing = {asyncio.create_task(_or_error(prepare())): name for name, prepare in volumes.items()}
         self._preparing = pending = set(preparing)
+        rests: dict[str, _Preparing] = {}
         failed: dict[str, str] = {}
         try:
             while pending:
-                # What needs nobody is written while others, a token above all, are waited for.
+                # What needs nobody is written while others are waited for.
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                steps = {preparing[task].name: task.result() for task in done if not task.cancelled()}
+                steps = {preparing[task]: task.result() for task in done if not task.cancelled()}
                 failed |= await self._apply(steps)
+                for name, step in steps.items():
+                    if isinstance(step, Prepared) and step.rest is not None and name not in failed:
+                        rests[name] = step.rest
         finally:
             self._preparing = set()
             for task in pending:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
-        return [failed[volume.name] for volume in volumes if volume.name in failed]
+        return rests, failed
 
     async def _apply(self, steps: dict[str, Prepared | SetUpError]) -> dict[str, str]:
         """Do what is left to do for the volumes of these names; the messages of those that failed."""
-        if not steps:
-            return {}
-        outcomes = await to_its_end(lambda: {name: _apply(step) for name, step in steps.items()})
+        slow = {name: step for name, step in steps.items() if isinstance(step, Prepared) and not step.at_once}
+        outcomes = {name: _apply(step) for name, step in steps.items() if name not in slow}
+        if slow:
+            outcomes |= await to_its_end(lambda: {name: _apply(step) for name, step in slow.items()})
         failed = {}
         for name, outcome in outcomes.items():
             step = steps[name]
             if isinstance(outcome, SetUpError):
                 failed[name] = outcome.message(name)
                 continue
-            self._mounted[name] = outcome
+            whole = isinstance(step, Prepared) and step.rest is None
+            (self._mounted if whole else self._coming)[name] = outcome
             if isinstance(step, Prepared) and step.renew_at is not None:
                 self._renewals[name] = step.renew_at
         return failed
 
-    async def _prepare(self, pod: Pod, volume: Volume) -> Prepared | SetUpError:
+    async def _prepare(self, pod: Pod, volume: Volume) -> Prepared:
         kind = self._node.kinds.get(volume.kind)
         if kind is None:
-            return SetUpError("no volume plugin matched", step="MountVolume.FindPluginBySpec failed")
-        try:
-            return await kind.prepare(pod, volume)
-        except SetUpError as error:
-            return error
+            raise SetUpError("no volume plugin matched", step="MountVolume.FindPluginBySpec failed")
+        return await kind.prepare(pod, volume)
+
+
+async def _or_error(step: Awaitable[Prepared]) -> Prepared | SetUpError:
+    try:
+        return await step
+    except SetUpError as error:
+        return error
 
 
 def _apply(step: Prepared | SetUpError) -> Mounted | SetUpError:

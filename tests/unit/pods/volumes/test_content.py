@@ -207,3 +207,25 @@ async def test_files_are_narrowed_where_they_are_on_a_disk(
     assert mounted.read_only
     assert (mounted.path / "key").stat().st_mode & 0o777 == 0o600
     assert (mounted.path / "key").read_bytes() == b"hunter2"
+
+
+async def test_a_volume_of_tokens_is_a_directory_until_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    kind = Files("projected", collector(), Layout.of(tmp_path, tmp_path), Memory(tmp_path))
+    wanted = volume(**projected({"serviceAccountToken": {"path": "t"}}, {"configMap": {"name": "there"}}))
+    prepared = await kind.prepare(pod(), wanted)
+    mounted = prepared.apply()
+    assert list(mounted.path.iterdir()) == []
+    assert prepared.rest is not None
+    assert (await prepared.rest()).apply() == mounted
+    assert {path.name for path in mounted.path.iterdir() if path.name[0] != "."} == {"t", "a", "b"}
+    assert (await kind.prepare(pod(), wanted)).rest is None, "what is written is brought up to date at once"
+
+
+async def test_what_is_wrong_with_a_volume_of_tokens_is_told_at_once(tmp_path: Path) -> None:
+    kind = Files("projected", collector(), Layout.of(tmp_path, tmp_path), Memory(tmp_path))
+    wanted = volume(**projected({"serviceAccountToken": {"path": "t"}}, {"configMap": {"name": "no"}}))
+    with pytest.raises(SetUpError, match='configmap "no" not found'):
+        await kind.prepare(pod(), wanted)

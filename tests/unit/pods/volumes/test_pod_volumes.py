@@ -22,7 +22,7 @@ from vkubelet.api.objects import Pod
 from vkubelet.api.references import NoReferences, ObjectReferences
 from vkubelet.api.volumes import Volume
 from vkubelet.config import Config
-from vkubelet.pods.start_error import StartError
+from vkubelet.pods.start_error import NotMountedError, StartError
 from vkubelet.pods.volumes.errors import VolumeError
 from vkubelet.pods.volumes.kinds import Mounted, Prepared
 from vkubelet.pods.volumes.manager import VolumeManager
@@ -199,6 +199,87 @@ async def test_what_was_renewed_when_its_pod_ended_is_renewed_no_more(
     await token.again.wait()
     await volumes.unmount()
     assert await renewing is None
+
+
+class Coming:
+    """A kind whose volumes are complete when `there` is set."""
+
+    renewed = False
+
+    def __init__(self, path: Path) -> None:
+        self.there = asyncio.Event()
+        self._path = path
+
+    async def prepare(self, pod: Pod, volume: Volume) -> Prepared:
+        async def rest() -> Prepared:
+            await self.there.wait()
+            return Prepared(lambda: Mounted(self._path))
+
+        return Prepared(lambda: Mounted(self._path), at_once=True, rest=rest)
+
+
+async def test_what_comes_later_is_told_of_once_all_else_is_there(
+    manager: VolumeManager, tmp_path: Path
+) -> None:
+    late, told = Coming(tmp_path), asyncio.Event()
+    cast("dict[str, Any]", manager._node.kinds)["projected"] = late
+    wanted = pod({"name": "token", "projected": {}}, {"name": "data", "emptyDir": {}})
+    volumes, container = manager.pod(wanted, nothing), (wanted.spec.containers or ())[0]
+    mounting = asyncio.create_task(volumes.mount(wanted, told.set))
+    async with asyncio.timeout(10):
+        await told.wait()
+        assert [mount.guest for mount in volumes.mounts(wanted, container, {}).preopens] == [
+            "/mnt/token",
+            "/mnt/data",
+        ]
+        assert not volumes.has_all(wanted)
+        completing = asyncio.create_task(volumes.complete(wanted))
+        await asyncio.sleep(0)
+        assert not completing.done()
+        late.there.set()
+        await mounting
+        await completing
+    assert volumes.has_all(wanted)
+
+
+async def test_nobody_makes_anything_ready_for_volumes_of_which_one_has_failed(
+    manager: VolumeManager, tmp_path: Path
+) -> None:
+    late = Coming(tmp_path)
+    late.there.set()
+    cast("dict[str, Any]", manager._node.kinds)["projected"] = late
+    wanted = pod({"name": "token", "projected": {}}, {"name": "huge", "emptyDir": {"medium": "HugePages"}})
+    volumes, told = manager.pod(wanted, nothing), asyncio.Event()
+    with pytest.raises(VolumeError):
+        await volumes.mount(wanted, told.set)
+    assert not told.is_set()
+    assert volumes.host_path("token") is not None
+    with pytest.raises(NotMountedError):
+        await volumes.complete(wanted)
+
+
+@pytest.mark.parametrize("how", ["unmounted", "cancelled"])
+async def test_who_waits_for_volumes_that_come_no_more_is_told(
+    manager: VolumeManager, tmp_path: Path, how: str
+) -> None:
+    cast("dict[str, Any]", manager._node.kinds)["projected"] = Coming(tmp_path)
+    wanted, told = pod({"name": "token", "projected": {}}), asyncio.Event()
+    volumes = manager.pod(wanted, nothing)
+    mounting = asyncio.create_task(volumes.mount(wanted, told.set))
+    async with asyncio.timeout(10):
+        await told.wait()
+        completing = asyncio.create_task(volumes.complete(wanted))
+        await asyncio.sleep(0)
+        if how == "cancelled":
+            mounting.cancel()
+        else:
+            await volumes.unmount()
+        await asyncio.wait([mounting])
+        with pytest.raises(NotMountedError):
+            await completing
+        container = (wanted.spec.containers or ())[0]
+        with pytest.raises(StartError, match="cannot find volume"):
+            volumes.mounts(wanted, container, {})
 
 
 @dataclasses.dataclass
