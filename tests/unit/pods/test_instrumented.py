@@ -53,7 +53,7 @@ def counted(kind: str) -> tuple[float, float, float]:
 OPERATIONS = [
     ("open", "list_containers", (print,)),
     ("prepare", "create_container", ("path", "digest")),
-    ("start", "start_container", ("spec",)),
+    ("start", "start_container", ("spec", "go")),
     ("run", "exec_sync", ("spec", "streams", print)),
     ("attach", "attach", ("id",)),
     ("usage", "list_container_stats", (["id"],)),
