@@ -26,6 +26,7 @@ SCRIPTS: dict[str, tuple[list[str], list[str]]] = {
     "hostile": ([], ["--pods", "10", "--rounds", "1"]),
     "deletion": ([], ["--pods", "60"]),
     "soak": ([], ["--pods", "400", "--first", "1200"]),
+    "soak_use": ([], ["--rounds", "5", "--first", "20"]),
 }
 """Benchmarks with a program of their own, with their arguments: as they are, and for a quick look."""
 INTERRUPTED = 130

@@ -203,6 +203,16 @@ def manifest(image: str) -> str:
     )
 
 
+def reached(config: Path) -> tuple[int, ssl.SSLContext]:
+    """The node's port, and TLS as the API server speaks it there. Blocks. Raises DevError."""
+    path = "{.status.daemonEndpoints.kubeletEndpoint.Port}"
+    number = kubectl.run(config, ["get", "node", Vkubelet.node, "-o", f"jsonpath={path}"])
+    pki = config.parent / "pki"
+    tls = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    tls.load_cert_chain(pki / "apiserver-kubelet-client.crt", pki / "apiserver-kubelet-client.key")
+    return int(number), tls
+
+
 async def bench(cluster: Cluster, runs: int, size: int) -> None:
     """Start a pod, and talk to its node."""
     config = cluster.ready.kubeconfig
@@ -211,11 +221,7 @@ async def bench(cluster: Cluster, runs: int, size: int) -> None:
     await asyncio.to_thread(kubectl.run, config, ["apply", "-f", "-"], stdin=manifest(image))
     running = "--for=jsonpath={.status.phase}=Running"
     await asyncio.to_thread(kubectl.run, config, ["wait", f"pod/{POD}", running, "--timeout=60s"])
-    path = "{.status.daemonEndpoints.kubeletEndpoint.Port}"
-    number = kubectl.run(config, ["get", "node", Vkubelet.node, "-o", f"jsonpath={path}"])
-    pki = Path(config).parent / "pki"
-    tls = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    tls.load_cert_chain(pki / "apiserver-kubelet-client.crt", pki / "apiserver-kubelet-client.key")
+    number, tls = reached(config)
     connector = aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=60)
     async with aiohttp.ClientSession(connector=connector) as session:
         await measure(Port(session, f"https://127.0.0.1:{number}"), cluster, runs, size)

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vkubelet.dev import node, process
@@ -24,8 +24,13 @@ class Vkubelet:
     name = "vkubelet"
     node = "bench-vkubelet"
 
-    def __init__(self, ready: Ready, directory: Path) -> None:
+    def __init__(
+        self, ready: Ready, directory: Path, program: str = "vkubelet.cli", more: Sequence[str] = ()
+    ) -> None:
+        """`program` is the module that is run, `more` are flags of its own."""
         self._ready = ready
+        self._program = program
+        self._more = more
         self._directory = directory / "node"
         self._run = Path(
             tempfile.mkdtemp(prefix="vkubelet-bench-", dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None)
@@ -46,7 +51,8 @@ class Vkubelet:
             for option in node.options(self._directory, self._ready, self.node)
             if not option.startswith("--run-dir=")
         ]
-        command = [sys.executable, "-m", "vkubelet.cli", "run", *options, f"--run-dir={self._run}"]
+        options += [f"--run-dir={self._run}", *self._more]
+        command = [sys.executable, "-m", self._program, "run", *options]
         self._pid = process.spawn(command, self.log).pid
         node.wait_ready(self._pid, self.node, self._ready.kubeconfig, self.log)
 
@@ -88,9 +94,11 @@ class Vkubelet:
 
 
 @contextlib.contextmanager
-def running(ready: Ready, directory: Path) -> Iterator[Vkubelet]:
+def running(
+    ready: Ready, directory: Path, program: str = "vkubelet.cli", more: Sequence[str] = ()
+) -> Iterator[Vkubelet]:
     """A node that is Ready, which ends with the block. Raises DevError."""
-    node = Vkubelet(ready, directory)
+    node = Vkubelet(ready, directory, program, more)
     try:
         node.start()
         yield node

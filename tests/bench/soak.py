@@ -6,7 +6,7 @@ A control plane and a node of its own run on this machine; pods with limits, a t
 emptyDirs, one of them in memory, are created and deleted in waves. What the node has is looked at after the
 first 4,000 pods, when all that it loads once is loaded, its heaps are as large as a wave makes them and it
 keeps as much of events as it ever does (4,096 of a kind, as a kubelet), and after the last: memory,
-descriptors, threads, tasks, processes, directories, mounts, cgroups, and the network namespaces of the
+descriptors, threads, tasks, processes, files, directories, mounts, cgroups, and the network namespaces of the
 machine. Before each look the node has been at rest for as long as it waits until it gives memory back. The
 exit code is 1 if anything but memory is more than before, or memory by more than an allocator explains.
 """
@@ -14,34 +14,24 @@ exit code is 1 if anything but memory is more than before, or memory by more tha
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
-import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 import uvloop
 
-from providers.wasmtime.hierarchies import Found
 from tests.bench.client import Mounts, PodClient, watching
 from tests.bench.cluster import Cluster, fresh
 from tests.bench.node import Vkubelet, running
+from tests.bench.watched import Watched, rest, settled, show
 from vkubelet.api.client import ApiClient
 from vkubelet.dev.build import cluster_binary
 from vkubelet.dev.layout import default_cache
 from vkubelet.dev.report import Report
-from vkubelet.footprint import QUIET
 
 PODS, WAVE, FIRST = 20_000, 200, 4_000
-MOST_MEMORY = 8_000_000
-"""Bytes that the agent, or the launcher, may hold more at the end: freed memory that is not given back."""
-SETTLED_SECONDS = 60.0
-"""Within which everything of deleted pods must be gone."""
 MOUNTS = Mounts(
     token=True,
     volumes=(
@@ -51,100 +41,6 @@ MOUNTS = Mounts(
     ),
     limits={"cpu": "100m", "memory": "32Mi"},
 )
-Looks = dict[str, int]
-
-
-class Watched:
-    """What a node has of this machine."""
-
-    def __init__(self, node: Vkubelet, directory: Path) -> None:
-        self._node = node
-        self._directory = directory
-
-    async def look(self) -> Looks:
-        """Everything once. Counts, but for the memory, which is in bytes."""
-        pids = self._node.processes()
-        tasks = await self._tasks(pids["agent"])
-        return {"tasks of the agent": tasks, **_of_processes(pids), **await asyncio.to_thread(self._places)}
-
-    def _places(self) -> Looks:
-        """What is there of containers and volumes. Blocks."""
-        run = self._node.run_dir
-        hierarchies = Found.decode((run / "wasmtime" / "cgroups").read_bytes()).hierarchies
-        return {
-            "containers' processes": len(self._node.containers()),
-            "containers": _entries(run / "wasmtime" / "containers"),
-            "trash": _entries(run / "wasmtime" / "trash"),
-            "volumes in memory": _entries(run / "volumes"),
-            "volumes": _entries(self._directory / "root" / "pods"),
-            "log directories": _entries(self._directory / "pod-logs"),
-            "mounts": Path("/proc/self/mounts").read_text().count(str(run)),
-            "cgroups": sum(len(list(each.base.glob("**/"))) for each in hierarchies),
-            "network namespaces": _network_namespaces(),
-        }
-
-    async def _tasks(self, agent: int) -> int:
-        """How many the agent has; it is asked by a signal and answers in a file."""
-        file = self._node.run_dir / "state.json"
-        file.unlink(missing_ok=True)
-        os.kill(agent, signal.SIGUSR1)
-        async with asyncio.timeout(SETTLED_SECONDS):
-            while not file.exists():  # noqa: ASYNC110  a file tells nobody
-                await asyncio.sleep(0.05)
-        return len(msgspec.json.decode(file.read_bytes(), type=dict[str, Any])["tasks"])
-
-
-def _of_processes(pids: Mapping[str, int]) -> Looks:
-    found = {}
-    for name, pid in pids.items():
-        found[f"memory of the {name}"] = _status(pid, "VmRSS") * 1024
-        found[f"descriptors of the {name}"] = _entries(Path(f"/proc/{pid}/fd"))
-        found[f"threads of the {name}"] = _status(pid, "Threads")
-    return found
-
-
-def _status(pid: int, field: str) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1])
-    raise ValueError(f"process {pid} has no {field}")
-
-
-def _network_namespaces() -> int:
-    found = set()
-    for path in Path("/proc").glob("[0-9]*/ns/net"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-            found.add(path.readlink())
-    return len(found)
-
-
-def _entries(directory: Path) -> int:
-    return sum(1 for _ in directory.iterdir()) if directory.exists() else 0
-
-
-def left(before: Looks, after: Looks) -> list[str]:
-    """What is more than it was, or more than it may be."""
-    return [
-        name
-        for name, count in after.items()
-        if count > before[name] + (MOST_MEMORY if name.startswith("memory") else 0)
-    ]
-
-
-async def settled(watched: Watched, before: Looks) -> Looks:
-    """The last look: as soon as nothing is left, or after a while."""
-    deadline = time.monotonic() + SETTLED_SECONDS
-    while True:
-        after = await watched.look()
-        if not left(before, after) or time.monotonic() > deadline:
-            return after
-        await asyncio.sleep(1)
-
-
-async def rest(client: PodClient) -> None:
-    """Until the node has reported all, and has given back what it has freed."""
-    await client.settled()
-    await asyncio.sleep(2 * QUIET)
 
 
 async def wave(client: PodClient, names: Sequence[str]) -> None:
@@ -169,17 +65,9 @@ async def soak(cluster: Cluster, node: Vkubelet, pods: int, size: int, begin_aft
                 print(f"\r  {min(first + size, pods)} pods", end="\r", flush=True)
         took = time.perf_counter() - begin
         await rest(client)
-        after = await settled(watched, before)
+        after = await settled(watched.look, before)
     print(f"  {pods} pods in waves of {size}: {took:.0f} s, {pods / took:.0f} pods/s")
-    wrong = left(before, after)
-    for name, count in before.items():
-        mark = "  LEFT" if name in wrong else ""
-        if name.startswith("memory"):
-            grown = (after[name] - count) / 1e6
-            print(f"  {name:28} {count / 1e6:8.1f} {after[name] / 1e6:8.1f} {grown:+8.1f} MB{mark}")
-        else:
-            print(f"  {name:28} {count:8} {after[name]:8} {after[name] - count:+8}{mark}")
-    return len(wrong)
+    return show(before, after)
 
 
 async def prepare(api: ApiClient) -> None:
