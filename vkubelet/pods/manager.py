@@ -71,6 +71,7 @@ class PodManager:
         except ForeignContainerError as error:
             logger.warning("container ended that is no pod's: %s", error)
             return
+        self._remains.later()
         worker = self._workers.get(found.uid)
         if worker is not None:
             worker.exited(state)

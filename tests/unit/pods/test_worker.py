@@ -17,6 +17,7 @@ from set_clock import SetClock
 from waiting import until
 
 from providers.base import ContainerSpec, Preopen, ProviderError
+from vkubelet import footprint
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod
 from vkubelet.pods import worker as module
@@ -100,6 +101,21 @@ async def test_an_end_that_comes_before_its_start_was_noted_is_not_lost(setting:
     setting.manager.on_change(pod("Never"))
     await setting.told.until(lambda: setting.phase() == "Succeeded")
     assert len(setting.provider.started) == 1
+
+
+async def test_what_a_container_has_left_goes_back_when_it_has_ended(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = asyncio.Event()
+    monkeypatch.setattr(footprint, "QUIET", 0.01)
+    monkeypatch.setattr(footprint, "_trim", given.set)
+    setting.manager.on_change(pod())
+    await setting.told.until(lambda: setting.phase() == "Running")
+    assert not given.is_set()
+    (spec,) = setting.provider.started
+    setting.provider.end(spec.id, 1)
+    async with asyncio.timeout(10):
+        await given.wait()
 
 
 async def test_a_crashing_container_is_started_twice_and_then_backs_off(setting: Setting) -> None:

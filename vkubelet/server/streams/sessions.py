@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
+from vkubelet.footprint import Remains
+
 IDLE_TIMEOUT = 4 * 3600.0
 """Seconds after which a connection on which nothing moves is ended (streamingConnectionIdleTimeout)."""
 CREATION_TIMEOUT = 30.0
@@ -21,6 +23,7 @@ class StreamSessions:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[object]] = set()
+        self._remains = Remains()
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
@@ -32,8 +35,10 @@ class StreamSessions:
             yield
         finally:
             self._tasks.discard(task)
+            self._remains.later()
 
     def end(self) -> None:
         """End them all."""
         for task in self._tasks:
             task.cancel()
+        self._remains.close()
