@@ -65,12 +65,18 @@ class Namespace:
         result: dict[str, Any] = self.status(pod)["containerStatuses"][0]["state"][state]
         return result
 
-    def wait_event(self, pod: str, reason: str) -> str:
+    def wait_event(self, pod: str, reason: str, timeout: int = 60) -> str:
         """Wait until there is an event of that reason about the pod; returns its message."""
         selector = f"involvedObject.name={pod},reason={reason}"
         command = ["get", "events", f"--field-selector={selector}", "--watch", "--output-watch-events"]
         with subprocess.Popen(
-            [kubectl.binary(), "--namespace", self.name, *command, "--output=json"],
+            [
+                kubectl.binary(),
+                f"--namespace={self.name}",
+                f"--request-timeout={timeout}s",
+                *command,
+                "--output=json",
+            ],
             env=kubectl.environment(self.cluster.kubeconfig),
             stdout=subprocess.PIPE,
             text=True,
@@ -86,7 +92,7 @@ class Namespace:
                 watching.terminate()
                 message: str = event["object"]["message"]
                 return message
-        raise AssertionError(f"no event {reason} of pod {pod}")
+        raise AssertionError(f"no event {reason} of pod {pod} in {timeout} s")
 
 
 def encoded(text: str) -> str:

@@ -122,10 +122,13 @@ class Allocations:
         """Why a pod that is not counted yet must not run here; None if it may, also as room was made.
 
         If it may, its containers have their devices: as with a kubelet, they are chosen before all else.
+        A pod that is to end already has none, and no room is made for it.
         """
         found = self._refuse(pod)
         if found is not None:
             return found
+        if pod.metadata.deletion_timestamp is not None:
+            return await self._check_fit(pod)
         try:
             await self.devices.allocate(pod)
         except DeviceError as error:
@@ -149,7 +152,7 @@ class Allocations:
                 misfits = failures(pod, (await self._node.refresh()).at_least(taken), self._used)
             if not misfits:
                 return None
-            if not is_critical(pod):
+            if pod.metadata.deletion_timestamp is not None or not is_critical(pod):
                 return misfits[0].rejection
             others = [misfit for misfit in misfits if not isinstance(misfit, Insufficient)]
             if others:

@@ -49,9 +49,10 @@ class PodAllocation:
         self._progress = known.get(IN_PROGRESS)
 
     async def admit(self) -> Rejection | None:
-        """Take the pod on, or tell why not."""
-        rejection = await self._node.check_new(self.pod)
-        if rejection is None:
+        """Take the pod on, or tell why not. One that is to end already takes nothing."""
+        pod = self.pod
+        rejection = await self._node.check_new(pod)
+        if rejection is None and pod.metadata.deletion_timestamp is None:
             self.hold()
         return rejection
 

@@ -283,18 +283,25 @@ class PodWorker:
         )
 
     async def _admit(self) -> None:
-        if self.pod.status.phase in TERMINAL_PHASES or self.pod.metadata.deletion_timestamp:
+        """Take the pod on, or tell why not.
+
+        People are told also of one that is to end already, as by a kubelet: what it was deleted for may be
+        why it cannot run here, a taint for instance.
+        """
+        ends = self.pod.metadata.deletion_timestamp is not None
+        was_taken = ends and self.pod.status.start_time is not None
+        if self.pod.status.phase in TERMINAL_PHASES or was_taken:
             return
         host = self._services.provider.capabilities()
         rejection = self._rejection = admit(self.pod, host, own_identity()) or await self._allocation.admit()
-        self._active = rejection is None
+        self._active = rejection is None and not ends
         if rejection is not None:
             tracing.finish(rejection.reason)
             self.containers.unlisted = True
             telemetry.ADMISSION_REJECTIONS.inc(rejection.reason)
             reference = pod_reference(self.pod)
             self._services.recorder.event(reference, "Warning", rejection.reason, rejection.message)
-        elif unheard := signals_in_vain(self.pod):
+        elif not ends and (unheard := signals_in_vain(self.pod)):
             message = (
                 f"a wasm guest can be sent no signal: the stopSignal of {', '.join(unheard)} will not be. "
                 f'Annotate the pod {STOP_FILE}: "true": its guests find /.vkubelet/stop at their end'

@@ -397,3 +397,17 @@ async def test_room_that_others_take_is_made_again_and_not_for_ever(world: World
     rejection = await world.pod(make_pod("critical", "2", priority=CRITICAL)).admit()
     assert rejection is not None
     assert (rejection.reason, len(world.evicted)) == ("OutOfcpu", 3)
+
+
+async def test_a_pod_that_is_to_end_takes_nothing_and_no_room_is_made_for_it(world: World) -> None:
+    leaving = make_pod("leaving", "2")
+    leaving.metadata.deletion_timestamp = "2026-01-01T00:00:00Z"
+    allocation = world.pod(leaving)
+    assert await allocation.admit() is None
+    assert not allocation.is_counted
+    await world.admitted("big", "2")
+    critical = make_pod("critical", "2", priority=CRITICAL)
+    critical.metadata.deletion_timestamp = "2026-01-01T00:00:00Z"
+    rejection = await world.pod(critical).admit()
+    assert rejection is not None
+    assert (rejection.reason, world.evicted) == ("OutOfcpu", [])

@@ -224,6 +224,30 @@ async def test_a_pod_that_was_refused_has_no_containers_with_logs(setting: Setti
         setting.manager.log_file("ns", "p", "b", uid=None, previous=False)
 
 
+@pytest.mark.parametrize("at_first", [True, False], ids=["from the start", "before its first turn"])
+async def test_a_pod_that_is_deleted_before_it_was_looked_at_is_refused_too(
+    setting: Setting, at_first: bool
+) -> None:
+    elsewhere = [pod(), pod(deletionTimestamp="2026-01-01T00:00:00Z")]
+    for version in elsewhere:
+        version.spec.node_selector = {"zone": "elsewhere"}
+    for version in elsewhere[at_first:]:
+        setting.manager.on_change(version)
+    await setting.told.until(lambda: setting.told.finished)
+    text = "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+    assert setting.told.events == [("NodeAffinity", text)]
+    assert setting.phase() == "Failed"
+
+
+async def test_a_pod_that_an_agent_took_is_not_refused_when_it_is_to_end(setting: Setting) -> None:
+    taken = pod(deletionTimestamp="2026-01-01T00:00:00Z")
+    taken.spec.node_selector = {"zone": "elsewhere"}
+    taken.status.start_time = "2026-01-01T00:00:00Z"
+    setting.manager.on_change(taken)
+    await setting.told.until(lambda: setting.told.finished)
+    assert setting.told.events == []
+
+
 async def test_a_pod_that_vanishes_is_ended_and_reported_no_more(setting: Setting) -> None:
     setting.manager.on_change(pod())
     await setting.told.until(lambda: setting.phase() == "Running")
