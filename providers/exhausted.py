@@ -24,9 +24,12 @@ _NUMBERS = frozenset(
 
 
 def lacking(error: BaseException) -> str | None:
-    """What the machine lacks, in its own words, and for which file; None if the error is of another kind."""
+    """What the machine lacks, and for which file; None if the error is of another kind.
+
+    It says so in its own words, or in those of whoever knows what there is too little of.
+    """
     if isinstance(error, OSError) and error.errno in _NUMBERS:
-        text = os.strerror(error.errno)
+        text = error.strerror or os.strerror(error.errno)
         return text if error.filename is None else f"{text}: {os.fsdecode(error.filename)}"
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         return f"{os.strerror(errno.EAGAIN)}: {error}"

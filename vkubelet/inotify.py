@@ -56,7 +56,7 @@ class Watch:
         """From now on a change wakes `wait`, however long before it; False if there is no directory.
 
         What changed before must be looked at after this. Raises OSError, as when the system's limit of
-        watches is reached.
+        instances or of watches is reached.
         """
         if self._descriptor is None:
             self._changed.clear()
@@ -87,20 +87,24 @@ class Watch:
 
 
 class DirectoryWatcher:
-    """The shared inotify instance. It belongs to the event loop that runs when it is made."""
+    """The shared inotify instance. It belongs to the event loop that runs when it is made.
+
+    The instance is the first armed watch's to open: a user has few of them, and until then none is needed.
+    """
 
     def __init__(self, changes: int = WRITTEN) -> None:
-        """`changes` are what wakes waiters. Raises OSError: the limit of inotify instances is reached."""
+        """`changes` are what wakes waiters."""
         self._mask = changes | IN_ONLYDIR | IN_ONESHOT
-        self._inotify = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify")
+        self._inotify: int | None = None
         self._armed: dict[int, set[Watch]] = {}
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._inotify, self._read)
 
     def close(self) -> None:
         """Let go of the instance. Watches never fire again."""
-        self._loop.remove_reader(self._inotify)
-        os.close(self._inotify)
+        if self._inotify is not None:
+            self._loop.remove_reader(self._inotify)
+            os.close(self._inotify)
+            self._inotify = None
         self._armed.clear()
 
     def watch(self, directory: Path) -> Watch:
@@ -114,6 +118,9 @@ class DirectoryWatcher:
 
     def add(self, directory: Path, watch: Watch) -> int:
         """Arm `watch`; waiters for one directory share what this returns. Raises OSError."""
+        if self._inotify is None:
+            self._inotify = _checked(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), str(directory))
+            self._loop.add_reader(self._inotify, self._read, self._inotify)
         added = _libc.inotify_add_watch(self._inotify, os.fsencode(directory), self._mask)
         descriptor = _checked(added, str(directory))
         self._armed.setdefault(descriptor, set()).add(watch)
@@ -130,9 +137,9 @@ class DirectoryWatcher:
             # It fails if the watch has fired and its event is still unread: then it is gone already.
             _libc.inotify_rm_watch(self._inotify, descriptor)
 
-    def _read(self) -> None:
+    def _read(self, instance: int) -> None:
         try:
-            buffer = os.read(self._inotify, _BUFFER)
+            buffer = os.read(instance, _BUFFER)
         except BlockingIOError:
             return
         for descriptor, mask in _events(buffer):

@@ -21,7 +21,7 @@ class LogReader:
     """Opens logs for one event loop, in which it is to be made, until it is closed."""
 
     def __init__(self) -> None:
-        """Raises OSError when the kernel has no more watches to give."""
+        """Make one, to be closed."""
         self._watcher = DirectoryWatcher()
         self._closed = False
         self._threads = ThreadPoolExecutor(LOG_THREADS, "container-logs")

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from log_clients import large, open_logs
 
-from vkubelet.inotify import DirectoryWatcher
+from vkubelet.inotify import DirectoryWatcher, Watch
 from vkubelet.server import log_stream
 from vkubelet.server.log_file import LogFile
 from vkubelet.server.log_options import LogOptions
@@ -67,6 +67,20 @@ async def test_what_a_killed_writer_left_of_a_line_is_shown(node, source, writer
     for follow in ("true", "false"):
         async with node.logs(follow=follow) as response:
             assert await response.content.read() == b"whole\ntor"
+
+
+async def test_a_log_that_cannot_be_followed_says_why_and_can_be_read(node, source, writer, monkeypatch):
+    writer.line("here")
+
+    def lacking(watch: Watch) -> bool:
+        raise OSError(errno.EMFILE, "no inotify instance left: raise the sysctl", "directory")
+
+    monkeypatch.setattr(Watch, "arm", lacking)
+    async with node.logs(follow="true") as response:
+        assert response.status == 500
+        assert "no inotify instance left: raise the sysctl" in await response.text()
+    async with node.logs() as response:
+        assert await response.text() == "here\n"
 
 
 async def test_options_hold_while_following(node, source, writer):

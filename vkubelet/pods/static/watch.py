@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 SETTLE = 0.1
 """Seconds after a change before the files are read: who writes a file writes more than once."""
+UNWATCHED = 20.0
+"""Seconds between looks at what cannot be watched: the kubelet's fileCheckFrequency."""
 
 
 class ManifestWatcher:
@@ -48,23 +50,40 @@ class ManifestWatcher:
         self._complain = complain
         self._good: dict[str, Manifest] = {}
         self._faults: dict[str, str] = {}
+        self._unwatched = ""
         self.synced = asyncio.Event()
         """Set once the files have been read for the first time."""
 
     async def run(self) -> NoReturn:
-        """Follow it until cancelled. Raises OSError: there are no more watches to be had from the system."""
+        """Follow it until cancelled, also where the system has no watch to give: then it is looked at."""
         watcher = inotify.DirectoryWatcher(inotify.ANY)
         try:
             while True:
-                watch, hidden = _armed(watcher, self._path)
+                watch, hidden = self._arm(watcher)
                 await self._look()
                 self.synced.set()
+                if watch is None:
+                    await asyncio.sleep(UNWATCHED)
+                    continue
                 if not any(_readable(directory) for directory in hidden):
                     await watch.wait()
                     await asyncio.sleep(SETTLE)
                 watch.close()
         finally:
             watcher.close()
+
+    def _arm(self, watcher: inotify.DirectoryWatcher) -> tuple[inotify.Watch | None, list[Path]]:
+        """See _armed; no watch, of which people are told once, where there is none to be had."""
+        try:
+            watch = _armed(watcher, self._path)
+        except OSError as error:
+            text = f"static pods are looked at every {UNWATCHED:g} s, since they cannot be watched: {error}"
+            if text != self._unwatched:
+                self._complain(text)
+            self._unwatched = text
+            return None, []
+        self._unwatched = ""
+        return watch
 
     async def _look(self) -> None:
         try:

@@ -93,6 +93,25 @@ async def test_a_directory_is_waited_for_and_may_go_and_come_back(tmp_path):
         await seen.until_pods(a="1")
 
 
+async def test_what_cannot_be_watched_is_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "UNWATCHED", 0.05)
+    text = "no inotify instance left"
+
+    def lacking(watch: inotify.Watch) -> bool:
+        raise OSError(errno.EMFILE, text, str(tmp_path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inotify.Watch, "arm", lacking)
+        async with watched(tmp_path) as seen:
+            (tmp_path / "a.yaml").write_text(POD.format("a", 1))
+            await seen.until_pods(a="1")
+            assert len(seen.complaints) == 1
+            assert seen.complaints[0].endswith(f"cannot be watched: [Errno 24] {text}: '{tmp_path}'")
+            patch.undo()
+            (tmp_path / "a.yaml").write_text(POD.format("a", 2))
+            await seen.until_pods(a="2")
+
+
 async def test_a_single_file_is_followed_too(tmp_path):
     file = tmp_path / "one.yaml"
     async with watched(file) as seen:
