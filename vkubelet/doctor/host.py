@@ -207,7 +207,7 @@ def _inotify(facts: HostFacts) -> Verdict:
     if facts.inotify_instances >= INOTIFY_INSTANCES and facts.inotify_watches >= INOTIFY_WATCHES:
         return ok("inotify", found)
     advice = (
-        "raise fs.inotify.max_user_instances and max_user_watches; until then, files may be looked at seldom, "
+        "raise fs.inotify.max_user_instances and max_user_watches; until then, files may be looked at seldom "
         "and logs not be followed"
     )
     return warning("inotify", found, advice)
