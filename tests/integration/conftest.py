@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import compiled_toolbox
 import pytest
 from guests import push_guest
 from namespaces import Namespace
@@ -107,6 +108,7 @@ class NodeProcess:
 
     def start(self, *more: str) -> None:
         """Start it and wait until the node is Ready; `more` are further flags."""
+        compiled_toolbox.spare(self.directory)
         self.pid = node_process.start(self.directory, self.cluster.ready, self.name, more)
 
     def stop(self) -> None:

@@ -30,7 +30,7 @@ def namespace(cluster: Any) -> Iterator[str]:
     name = f"metrics-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
     yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=true")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture

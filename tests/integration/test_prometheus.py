@@ -93,7 +93,7 @@ def watched(cluster: Any, node: Any) -> Iterator[None]:
     )
     yield
     cluster.kubectl("delete", "clusterrole,clusterrolebinding", NAME)
-    cluster.kubectl("delete", "namespace", NAMESPACE)
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 def job(name: str, path: str, directory: Any, ca: str) -> dict[str, Any]:
