@@ -35,6 +35,8 @@ class Alone:
 
     directory: Path
     registry: str
+    within: tuple[str, ...] = ()
+    """The command that runs it, if it is not run at once."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -66,7 +68,7 @@ class Alone:
             f"--pod-logs-dir={self.directory / 'logs'}",
             f"--insecure-registries={self.registry}",
         ]
-        return [sys.executable, "-m", "vkubelet.cli", "run", *options, *flags]
+        return [*self.within, sys.executable, "-m", "vkubelet.cli", "run", *options, *flags]
 
     def ended(self) -> bool:
         return self.process is not None and self.process.poll() is not None
@@ -152,6 +154,23 @@ def end_all(node: Alone, directory: Path) -> None:
 @pytest.fixture(scope="module")
 def guest(cluster: Any) -> str:
     return push_guest(cluster.registry, "actor", "alone")
+
+
+NO_INOTIFY = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
+"""For those in a user namespace of their own, and nobody else (namespaces(7), /proc/sys/user)."""
+
+
+def test_a_user_who_has_no_inotify_instance_left(alone: Alone, guest: str) -> None:
+    alone.within = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", NO_INOTIFY, "sh")
+    alone.manifests.mkdir()
+    alone.write("said", guest, "print", "hello", "sleep", "1000")
+    alone.start()
+    alone.running("said-alone")
+    alone.says("said-alone", "hello\n")
+    lacking = "no inotify instance left: raise the sysctl fs.inotify.max_user_instances"
+    status, text = alone.get("/containerLogs/default/said-alone/main?follow=true")
+    assert (status, lacking in text) == (500, True), text
+    assert f"static pods are looked at every 20 s, since they cannot be watched: [Errno 24] {lacking}" in alone.log
 
 
 def test_files_are_pods_that_the_socket_shows(alone: Alone, guest: str) -> None:
