@@ -170,7 +170,8 @@ def test_a_user_who_has_no_inotify_instance_left(alone: Alone, guest: str) -> No
     lacking = "no inotify instance left: raise the sysctl fs.inotify.max_user_instances"
     status, text = alone.get("/containerLogs/default/said-alone/main?follow=true")
     assert (status, lacking in text) == (500, True), text
-    assert f"static pods are looked at every 20 s, since they cannot be watched: [Errno 24] {lacking}" in alone.log
+    looked = "static pods are looked at every 20 s, since they cannot be watched: "
+    assert f"{looked}[Errno 24] {lacking}" in alone.log
 
 
 def test_files_are_pods_that_the_socket_shows(alone: Alone, guest: str) -> None:
