@@ -27,12 +27,12 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-# Unit tests three at a time, since they wait a third of theirs, and integration tests two, as CI has processors: each
-# process of those has a cluster of its own. What loads the machine more than that runs by itself. Files are taken in
-# order: those with the fewest tests are not the shortest. What tests leave is in a new directory, which stays when one
-# fails: pytest's own way to remove those of earlier runs ends on the deep trees that a killed run may have left. The
-# first process to die, as of a test that hangs (pyproject.toml), ends the run: another would do the same test again.
-PARALLEL := --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# Two at a time, as CI has processors: each process of integration tests has a cluster of its own. What loads the
+# machine more than that runs by itself. Files are taken in order: those with the fewest tests, which would come last,
+# are not the shortest. What tests leave is in a new directory, which stays when one fails: pytest's own way to remove
+# those of earlier runs ends on the deep trees that a killed run may have left. The first process to die, as of a test
+# that hangs (pyproject.toml), ends the run: another would do the same test again.
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 define in_own_directory
 	directory=$$(mktemp -d) && $(BIN)/pytest $(1) --basetemp=$$directory/t && rm -rf $$directory
@@ -43,10 +43,10 @@ bytecode: $(STAMP)
 	$(BIN)/python -m compileall -q vkubelet providers oci
 
 unit: $(LAUNCHER) $(TOOLBOX) bytecode
-	$(call in_own_directory,tests/unit --numprocesses 3 $(PARALLEL))
+	$(call in_own_directory,tests/unit $(PARALLEL))
 
 integration: $(LAUNCHER) $(TOOLBOX) bytecode
-	$(call in_own_directory,tests/integration --numprocesses 2 $(PARALLEL) -m "not crowded")
+	$(call in_own_directory,tests/integration $(PARALLEL) -m "not crowded")
 	$(call in_own_directory,tests/integration -m crowded)
 
 # Kubernetes' own node specs against a node here, held against tests/conformance/specs.txt: all of them take most of

@@ -45,7 +45,7 @@ async def test_gone_devices_are_nobodys_and_then_not_there(
         assert manager.taken("u") == {R: 1}
         async with running(world.plugin()):
             await world.has(2, 2)
-        monkeypatch.setattr(pool_module, "GRACE", 0.0)
+            monkeypatch.setattr(pool_module, "GRACE", 0.0)  # it counts from when the end is noticed
         await world.has(0, 0)
         with pytest.raises(DeviceError, match=f"cannot allocate unregistered device {R}"):
             await manager.allocate(make_pod("v"))
