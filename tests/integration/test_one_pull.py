@@ -9,12 +9,14 @@ import yaml
 from fault_proxy import fault_proxy
 from guests import build_guest
 from namespaces import Namespace, pod_spec
+from waiting import eventually
 
 from oci.push import push_module
 
 pytestmark = [pytest.mark.integration, pytest.mark.crowded]
 
 PODS = 500
+READY = '{.items[*].status.conditions[?(@.type=="Ready")].status}'
 
 
 def test_many_pods_cause_one_request_for_each_part(cluster: Any, space: Namespace, start_node: Any) -> None:
@@ -29,7 +31,13 @@ def test_many_pods_cause_one_request_for_each_part(cluster: Any, space: Namespac
             for number in range(PODS)
         ]
         space.kubectl("create", "--filename", "-", input=yaml.safe_dump_all(pods), timeout=120)
-        space.kubectl("wait", "pods", "--all", "--for=condition=Ready", "--timeout=180s", timeout=200)
+
+        def all_ready() -> bool:
+            # `kubectl wait --all` would ask for one pod after the other.
+            found = space.kubectl("get", "pods", f"--output=jsonpath={READY}")
+            return found.split() == ["True"] * PODS
+
+        eventually(all_ready, "all pods ready", timeout=180)
         asked = [line.removesuffix(" HTTP/1.1") for line in proxy.requests]
         assert len([line for line in asked if "/manifests/" in line]) == 1, asked
         blobs = [line for line in asked if "/blobs/" in line]
