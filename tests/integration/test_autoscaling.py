@@ -71,7 +71,7 @@ def autoscaled(cluster: Any, node: Any, metrics_server: MetricsServer) -> Iterat
     text = DEPLOYMENT.format(namespace=NAMESPACE, node=node.name, image=image, request=REQUEST, most=MOST)
     cluster.kubectl("create", "--filename=-", input=text)
     yield
-    cluster.kubectl("delete", "namespace", NAMESPACE)
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 @pytest.mark.usefixtures("autoscaled")
