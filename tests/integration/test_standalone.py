@@ -162,6 +162,8 @@ NO_INOTIFY = 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"'
 
 def test_a_user_who_has_no_inotify_instance_left(alone: Alone, guest: str) -> None:
     alone.within = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", NO_INOTIFY, "sh")
+    if subprocess.run([*alone.within, "true"], check=False).returncode != 0:
+        pytest.skip("user namespaces are not allowed here")
     alone.manifests.mkdir()
     alone.write("said", guest, "print", "hello", "sleep", "1000")
     alone.start()
