@@ -20,7 +20,8 @@ def no_files(pids: Iterable[int]) -> Iterator[None]:
     """None of these can open one more."""
     before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
     for pid, (_, hard) in before.items():
-        taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+        # Of our own there was one more, by which they are listed.
+        taken = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
         free = next(number for number in range(len(taken) + 1) if number not in taken)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, hard))
     try:

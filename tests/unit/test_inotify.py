@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from no_file_left import no_file_left
+from exhausted import no_files
 
 from vkubelet import inotify
 from vkubelet.inotify import DirectoryWatcher
@@ -62,7 +62,7 @@ async def test_an_armed_watch_fires_once_however_much_is_written(watcher, tmp_pa
             file.write(b"x")
         try:
             # At most the word that the watch is gone, which follows its one event.
-            assert len(os.read(watcher._inotify or -1, 65536)) == 16
+            assert len(os.read(watcher._inotify, 65536)) == 16
         except BlockingIOError:
             assert watcher.armed == 0  # that had been read together with the event
 
@@ -140,7 +140,7 @@ async def test_lost_events_wake_everybody(watcher, tmp_path, monkeypatch):
 
 async def test_an_instance_is_wanted_by_the_first_watch_and_not_before(watcher, tmp_path):
     watch = watcher.watch(tmp_path)
-    with no_file_left(), pytest.raises(OSError, match="max_user_instances") as raised:
+    with no_files([os.getpid()]), pytest.raises(OSError, match="max_user_instances") as raised:
         watch.arm()
     assert raised.value.filename == str(tmp_path)
     assert watch.arm()
