@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import compiled_toolbox
 import pytest
 from crash_scene import CrashScene, Expected, crash_scene
-
-from vkubelet.toolbox import Toolbox
 
 pytestmark = pytest.mark.integration
 
@@ -60,9 +59,6 @@ NO_STATE = (
 
 Without its `instance`, a node waits for its own lease to end: see tests/unit/node/test_identity.py.
 """
-
-
-TOOLBOX = Toolbox().module().digest.removeprefix("sha256:")
 
 
 def truncated(path: Path) -> None:
@@ -163,7 +159,7 @@ def test_everything_else_goes_on(scene: CrashScene, damage: str) -> None:
     hurt += [path for kind in OF_A_POD for path in matching(scene, kind, scene.uid("of-pod"))]
     hurt += [path for kind in OF_THE_NODE for path in matching(scene, kind)]
     # The toolbox is compiled code as the guests' is, and takes long to be compiled again.
-    hurt = [path for path in hurt if TOOLBOX not in path.name]
+    hurt = [path for path in hurt if compiled_toolbox.name() not in path.name]
     for path in hurt:
         DAMAGES[damage](path)
     for pod in ("spec", "started"):
