@@ -46,6 +46,7 @@ SOURCES = (
     "spec.c",
     "system.c",
     "terminal.c",
+    "threads.c",
     "wasi.c",
 )
 WARNINGS = (

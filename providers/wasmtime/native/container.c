@@ -9,6 +9,7 @@
 #include "sandbox.h"
 #include "spec.h"
 #include "system.h"
+#include "threads.h"
 #include "wasi.h"
 
 #include <errno.h>
@@ -47,10 +48,12 @@ static const struct {
 };
 static uint64_t born_at;
 static bool is_ending; // one thread records the end, and no other
+static const char *crowded = "the node has as many processes as it may have"; // who bounds them, if there are too many
 
 static void on_deadly(int number) {
     static struct ending ending = {.reason = "killed"};
     int cause = errno;
+    bool is_first;
     for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++) {
         if (deadly[i].number != number || __atomic_test_and_set(&is_ending, __ATOMIC_ACQ_REL))
             continue;
@@ -59,6 +62,15 @@ static void on_deadly(int number) {
         ending.signal = number;
         ending.started_at = born_at;
         ending.finished_at = now();
+        if (number == SIGABRT && threads_refused(&is_first)) {
+            snprintf(ending.message, sizeof ending.message, "%s: %s", crowded, strerror(EAGAIN));
+            if (is_first) {
+                ending.code = 128;
+                ending.reason = "cannot-run";
+                ending.signal = 0;
+                ending.started_at = 0;
+            }
+        }
         record_exit(records, &ending);
         _exit(ending.code);
     }
@@ -241,10 +253,12 @@ static void run(const struct runtime *runtime, struct given given, struct ending
         return;
     }
     // A process that moves only itself and has one thread need not wait for all others (`tasks` of cgroup v1).
+    if (spec.cgroup_count > 0)
+        crowded = "the pod has as many processes as it may have";
     for (size_t i = 0; i < spec.cgroup_count; i++) {
         if (!(given.is_in_cgroup && is_version_2(spec.cgroups[i])) && !join(spec.cgroups[i])) {
             if (errno == EAGAIN)
-                fail(ending, "the pod has as many processes as it may have", "", strerror(errno));
+                fail(ending, crowded, "", strerror(errno));
             else
                 fail(ending, "joining the cgroup", spec.cgroups[i], strerror(errno));
             return;
@@ -279,9 +293,10 @@ static void run(const struct runtime *runtime, struct given given, struct ending
         return;
     }
     if (is_attachable && !attach_start()) {
-        fail(ending, "starting the thread for those who attach", "", strerror(errno));
+        fail(ending, errno == EAGAIN ? crowded : "starting the thread for those who attach", "", strerror(errno));
         return;
     }
+    threads_of_guest();
     wasi_run(runtime, output, ending);
     attach_close();
     if (log != NULL)

@@ -406,6 +406,19 @@ async def test_a_group_has_no_more_processes_than_it_may(node: Node) -> None:
         await sleeping(node, group=group)
 
 
+@pytest.mark.parametrize("attachable", [False, True])
+async def test_a_process_for_whose_thread_there_is_no_room_says_so(node: Node, attachable: bool) -> None:
+    state = await sleeping(node, group=Group("podtest", process_limit=50))
+    for hierarchy in of_controller(node, "pids"):
+        held = int(read(hierarchy, "podtest", *["pids.current"] * 2))
+        full = Group("podtest", process_limit=held + 1)
+        text = "the pod has as many processes as it may have: Resource temporarily unavailable"
+        ended, _ = await node.run(guest("sleep"), group=full, stdin=attachable)
+        assert (ended.reason, ended.code, ended.message) == (ExitReason.CANNOT_RUN, 128, text)
+        ended, *_ = await complete(node, "sleep", root=node.provider.root(state.id), group=full)
+        assert (ended.reason, ended.code, ended.message) == (ExitReason.CANNOT_RUN, 128, text)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "..", "ü", "x" * 64])
 async def test_names_that_are_none_of_a_group(node: Node, name: str) -> None:
     with pytest.raises(InvalidSpecError, match="is no name of a group"):
