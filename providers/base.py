@@ -136,6 +136,13 @@ class ContainerSpec:
     share. A guest with limits sees those that are enforced where Linux has them, in /sys/fs/cgroup.
     `oom_score_adj`, from -1000 to 1000, is how ready the kernel is to kill it when the machine has no memory
     left (proc_pid_oom_score_adj(5)), as far as the node may say so.
+
+    With `runs`, from 2 to 1000, what `run` runs has a process that stays: the guest is begun anew, in an
+    instance that knows nothing of those before, each time that it is asked for, until it was so often or
+    nobody can ask any more. The caller's end of `Streams.stdin`, a SOCK_SEQPACKET socket, takes a packet
+    of a byte for each, and gives one when the guest has ended and all that it wrote is in its other
+    files: a byte, its exit code, or a byte 128 and a text that says why it could not be run. Where there
+    is none, the process has ended. The guest has no input.
     """
 
     id: str
@@ -164,6 +171,7 @@ class ContainerSpec:
     cpu_request: int | None = None
     group: Group | None = None
     oom_score_adj: int | None = None
+    runs: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ _NUMBERS = (
     ("x", "cpu_limit"),
     ("q", "cpu_request"),
     ("O", "oom_score_adj"),
+    ("z", "runs"),
 )
 _OF_GROUP = (
     ("Y", "memory_limit"),

@@ -5,7 +5,8 @@
 Each of 1,000 pods is probed once a second, by the node's own scheduler, with events and counters. What is
 given is the share of a core that the node's process uses meanwhile, and how often that is what the same
 exchanges cost over bare sockets in the same run. For exec it is the processor time of each probe in the
-agent, the launcher and the instance together. What is probed runs in processes of its own.
+agent, the launcher and the instance together, with a process that is kept, as probes of a short period have
+it, and with one for each. What is probed runs in processes of its own.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from vkubelet.api.objects import Pod
 from vkubelet.pods import records
 from vkubelet.pods.backoff import Backoff
 from vkubelet.pods.commands import Commands
-from vkubelet.pods.probes.checks import Check, Checks
+from vkubelet.pods.kept import KeptCommands
+from vkubelet.pods.probes.checks import KEPT_PERIOD, Check, Checks
 from vkubelet.pods.probes.outcome import Result
 from vkubelet.pods.probes.report import Report
 from vkubelet.pods.probes.runner import ProbeRunner
@@ -103,7 +105,7 @@ async def serving() -> AsyncIterator[int]:
 
 async def node(seconds: float, **probe: Any) -> float:
     """Processor seconds of the node for each probe of PODS pods that are probed once a second."""
-    runner = ProbeRunner(Checks(Any, "127.0.0.1"), Report(Nobody()))  # type: ignore[arg-type]
+    runner = ProbeRunner(Checks(Any, Any, "127.0.0.1"), Report(Nobody()))  # type: ignore[arg-type]
     task = asyncio.create_task(runner.run())
     await asyncio.sleep(0)
     ready: set[str] = set()
@@ -217,11 +219,18 @@ async def show_execs() -> None:
             ),
         )
         state = await bench.provider.start(spec)
-        checks = Checks(Commands(bench.provider, Toolbox(), private), "127.0.0.1")
+        commands = Commands(bench.provider, Toolbox(), private)
+        kept = KeptCommands(bench.provider, commands)
+        keeping = asyncio.create_task(kept.run())
+        await asyncio.sleep(0)
+        checks = Checks(commands, kept, "127.0.0.1")
         for name, command in COMMANDS.items():
-            probe = Probe(exec=ExecAction(list(command)), timeout_seconds=10)
-            check = checks.prepare(of, container, running(of, state, private), probe)
-            await show_exec(name, check, Path(temporary) / "run")
+            for period in (KEPT_PERIOD, KEPT_PERIOD + 1):
+                probe = Probe(exec=ExecAction(list(command)), timeout_seconds=10, period_seconds=period)
+                check = checks.prepare(of, container, running(of, state, private), probe)
+                await show_exec(f"{name}, each {period} s", check, Path(temporary) / "run")
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await bench.provider.kill(state.id)
         await bench.ended.get()
         await bench.provider.close()

@@ -23,6 +23,7 @@ static void answer(FILE *out, const struct spec *spec) {
     for (size_t i = 0; i < spec->cgroup_count; i++)
         put(out, spec->cgroups[i]);
     put(out, spec->oom_score_adj != NULL ? spec->oom_score_adj : "(none)");
+    fprintf(out, "%u%c", spec->runs, 0);
     put(out, spec->stop_directory != NULL ? spec->stop_directory : "(none)");
     put(out, spec->has_read_only_file ? "protected" : "");
     put(out, spec->code);

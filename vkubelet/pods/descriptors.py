@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import errno
 import fcntl
 import os
@@ -69,25 +70,12 @@ async def read_all(descriptors: tuple[int, int], most: int) -> tuple[bytes, byte
     """Read two at once, each to its end; what comes after the first `most` bytes of one is forgotten."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    kept = dict.fromkeys(descriptors, b"")
-
-    def is_at_end(descriptor: int) -> bool:
-        """Take what is there, and leave others their turn where that does not end."""
-        for _ in range(_AT_ONCE):
-            try:
-                data = os.read(descriptor, CHUNK)
-            except BlockingIOError:
-                return False
-            if not data:
-                return True
-            kept[descriptor] += data[: most - len(kept[descriptor])]
-        return False
-
-    left = {descriptor for descriptor in descriptors if not is_at_end(descriptor)}
+    kept = _Kept(descriptors, most)
+    left = {descriptor for descriptor in descriptors if kept.take(descriptor) is not _State.ENDED}
 
     def on_readable(descriptor: int) -> None:
         try:
-            if not is_at_end(descriptor):
+            if kept.take(descriptor) is not _State.ENDED:
                 return
         except OSError as error:
             if not ended.done():
@@ -105,7 +93,75 @@ async def read_all(descriptors: tuple[int, int], most: int) -> tuple[bytes, byte
     finally:
         for descriptor in left:
             loop.remove_reader(descriptor)
-    return kept[descriptors[0]], kept[descriptors[1]]
+    return kept.both()
+
+
+async def read_answer(
+    asked: int, descriptors: tuple[int, int], most: int, soon: float
+) -> tuple[bytes, bytes, bytes]:
+    """The next packet of a packet socket, empty at its end, and what was written to two others before it.
+
+    Of those, what comes after the first `most` bytes of one is forgotten. What they hold that write much is
+    taken from `soon` seconds on: most write little, and are looked at once.
+    """
+    loop = asyncio.get_running_loop()
+    kept = _Kept(descriptors, most)
+
+    def on_readable(descriptor: int) -> None:
+        if kept.take(descriptor) is _State.ENDED:
+            loop.remove_reader(descriptor)
+
+    def listen() -> None:
+        for descriptor in descriptors:
+            loop.add_reader(descriptor, on_readable, descriptor)
+
+    listening = loop.call_later(soon, listen)
+    try:
+        await readable(asked)
+        answer = os.read(asked, CHUNK)
+    except ConnectionResetError:
+        answer = b""  # it ended with something to read
+    finally:
+        listening.cancel()
+        for descriptor in descriptors:
+            loop.remove_reader(descriptor)
+    for descriptor in descriptors:
+        while kept.take(descriptor) is _State.MORE:
+            continue
+    return answer, *kept.both()
+
+
+class _State(enum.Enum):
+    """What is known of a descriptor that was read: there may be more, there is none yet, or never will be."""
+
+    MORE = "more"
+    EMPTY = "empty"
+    ENDED = "ended"
+
+
+class _Kept:
+    """The first bytes that two descriptors give."""
+
+    def __init__(self, descriptors: tuple[int, int], most: int) -> None:
+        self._most = most
+        self._kept = dict.fromkeys(descriptors, b"")
+
+    def take(self, descriptor: int) -> _State:
+        """Take what is there, and leave others their turn where that does not end."""
+        for _ in range(_AT_ONCE):
+            try:
+                data = os.read(descriptor, CHUNK)
+            except BlockingIOError:
+                return _State.EMPTY
+            if not data:
+                return _State.ENDED
+            self._kept[descriptor] += data[: self._most - len(self._kept[descriptor])]
+        return _State.MORE
+
+    def both(self) -> tuple[bytes, bytes]:
+        """Those of the one and of the other."""
+        first, second = self._kept.values()
+        return first, second
 
 
 async def write(descriptor: int, data: bytes) -> None:

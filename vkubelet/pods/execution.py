@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import socket
 import struct
 import termios
 from collections.abc import AsyncIterator, Callable
@@ -54,10 +55,14 @@ class _Files:
         self.stdin = self.stdout = self.stderr = -1
 
 
-def _pipes(wanted: Wanted) -> _Files:
+def _pipes(wanted: Wanted, *, asked: bool) -> _Files:
+    """`asked`: the instance is one that is run each time that it is asked for, by its standard input."""
     files = _Files()
     try:
-        if wanted.stdin:
+        if asked:
+            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            inner, files.stdin = (end.detach() for end in ends)
+        elif wanted.stdin:
             inner, files.stdin = os.pipe()
         else:
             inner = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -110,6 +115,16 @@ class Execution:
         await asyncio.wait([self._running], timeout=_SOON)
         return await descriptors.read_all((self._files.stdout, self._files.stderr), most)
 
+    async def ask(self, most: int) -> tuple[bytes, bytes, bytes]:
+        """Have an instance with `runs` run once, and return what it answers (see ContainerSpec).
+
+        With it come the first `most` bytes of each output of this run. An empty answer is that the instance
+        has ended. Raises BrokenPipeError if it had before.
+        """
+        outputs = self._files.stdout, self._files.stderr
+        os.write(self._files.stdin, b"\0")
+        return await descriptors.read_answer(self._files.stdin, outputs, most, _SOON)
+
     async def write_stdin(self, data: bytes) -> None:
         """See Interaction."""
         if self._files.stdin < 0 or not self._wanted.stdin:
@@ -132,6 +147,15 @@ class Execution:
             size = struct.pack("HHHH", height & 0xFFFF, width & 0xFFFF, 0, 0)
             fcntl.ioctl(self._files.stdout, termios.TIOCSWINSZ, size)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the instance has ended, or was never there."""
+        return self._running.done()
+
+    async def wait_for(self, other: asyncio.Future[None], timeout: float) -> None:
+        """Wait for its end or for another thing, at most `timeout` seconds."""
+        await asyncio.wait((self._running, other), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+
     async def wait(self) -> int:
         """See Interaction. Raises CommandError for an instance that never reached its first instruction."""
         await asyncio.wait([self._running])
@@ -147,7 +171,7 @@ async def execute(
     Raises CommandError when it cannot be started.
     """
     try:
-        files = _terminal() if wanted.tty else _pipes(wanted)
+        files = _terminal() if wanted.tty else _pipes(wanted, asked=spec.runs is not None)
     except OSError as error:
         raise CommandError(f"{FAILED}: {error}") from error
     started = asyncio.get_running_loop().create_future()

@@ -32,6 +32,7 @@ from vkubelet.pods.images.access import AccessFiles
 from vkubelet.pods.images.collection import policy as image_policy
 from vkubelet.pods.images.pull_secrets import PullSecrets
 from vkubelet.pods.images.source import ImageSource, PullLimit
+from vkubelet.pods.kept import KeptCommands
 from vkubelet.pods.manager import PodManager
 from vkubelet.pods.probes.checks import Checks
 from vkubelet.pods.probes.report import Report
@@ -107,7 +108,8 @@ class PodRuntime:
             lambda uid, eviction: self.manager.evict(uid, eviction),
             devices,
         )
-        self._probes = ProbeRunner(Checks(self.commands, host_ip), Report(recorder))
+        self._kept = KeptCommands(provider, self.commands)
+        self._probes = ProbeRunner(Checks(self.commands, self._kept, host_ip), Report(recorder))
         self.manager = PodManager(
             Services(
                 config=config,
@@ -149,6 +151,7 @@ class PodRuntime:
         """What must run for as long as there are pods, by name; to be called once, after `open`."""
         return {
             "pods": self.manager.run(),
+            "commands": self._kept.run(),
             "probes": self._probes.run(),
             "resizes": self._allocations.run(),
             "volumes": self._volumes.run(),

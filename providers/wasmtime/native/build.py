@@ -23,6 +23,7 @@ NATIVE = Path(__file__).parent
 LAUNCHER = NATIVE.parent / "bin" / "vkubelet-launcher"
 SOURCES = (
     "launcher.c",
+    "again.c",
     "attach.c",
     "blocking.c",
     "calls.c",

@@ -1,5 +1,6 @@
 #include "container.h"
 
+#include "again.h"
 #include "attach.h"
 #include "kernel.h"
 #include "limits.h"
@@ -235,7 +236,8 @@ static void run(const struct runtime *runtime, struct given given, struct ending
     }
     struct log *log = spec.log_path == NULL ? NULL : &container_log;
     bool is_attachable = log != NULL && (spec.input || spec.terminal);
-    if ((given.streams == NULL) != (log != NULL) || (given.listener < 0) == is_attachable) {
+    if ((given.streams == NULL) != (log != NULL) || (given.listener < 0) == is_attachable ||
+        (spec.runs > 1 && (log != NULL || spec.terminal))) {
         fail(ending, "reading the container's spec", "", "it is not what was asked for");
         return;
     }
@@ -297,7 +299,10 @@ static void run(const struct runtime *runtime, struct given given, struct ending
         return;
     }
     threads_of_guest();
-    wasi_run(runtime, output, ending);
+    if (spec.runs > 1)
+        again_serve(runtime, &spec, ending);
+    else
+        wasi_run(runtime, output, ending);
     attach_close();
     if (log != NULL)
         log_close(log);

@@ -23,6 +23,8 @@ const char *exits_define(struct wasmtime_linker *linker) {
 }
 
 bool exits_status(int *status) {
+    bool told = has_exited;
     *status = exit_status;
-    return has_exited;
+    has_exited = false;
+    return told;
 }

@@ -45,6 +45,8 @@ static bool find(struct wasmtime_store *store) {
 
 // The guest may be running, and in this very moment be asking for memory in another thread.
 static void apply(void) {
+    if (limits.words == NULL)
+        return;
     bool limited = limits.limit >= 0 && (uint64_t)limits.limit < limits.own_maximum;
     if (limited)
         __atomic_store_n(&limits.words[LIMIT], (uint64_t)limits.limit, __ATOMIC_RELEASE);
@@ -60,8 +62,13 @@ bool limits_set(struct wasmtime_store *store, int64_t limit) {
     if (!find(store))
         return false;
     limits.limit = limit;
+    limits.own_maximum = UINT64_MAX;
     apply();
     return true;
+}
+
+void limits_forget(void) {
+    limits.words = NULL;
 }
 
 void limits_own_maximum(uint64_t maximum) {

@@ -7,6 +7,9 @@
 // False if this library cannot be told to.
 bool limits_set(struct wasmtime_store *store, int64_t limit);
 
+// There is no store any more.
+void limits_forget(void);
+
 // The guest's memory has a maximum of its own, in bytes. Where that is the lower one, asking for more fails as
 // the guest expects it to, and does not end it.
 void limits_own_maximum(uint64_t maximum);

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SPEC_MAX = 16 * 1024 * 1024 };
+enum { SPEC_MAX = 16 * 1024 * 1024, RUNS_MAX = 1000 };
 
 static bool to_number(const char *text, uint64_t *number) {
     char *end;
@@ -89,6 +89,11 @@ static const char *take(struct spec *spec, char tag, char before, char *rest) {
             return "the memory limit is no number";
         spec->memory_limit = (int64_t)number;
         return NULL;
+    case 'z':
+        if (!to_number(rest, &number) || number == 0 || number > RUNS_MAX)
+            return "the number of runs is no number from 1 to 1000";
+        spec->runs = (unsigned)number;
+        return NULL;
     case 'a':
         spec->arguments[spec->argument_count++] = rest;
         return NULL;
@@ -167,7 +172,7 @@ static void add_working_directory(struct spec *spec) {
 }
 
 const char *spec_decode(char *text, size_t size, struct spec *spec) {
-    *spec = (struct spec){.memory_limit = -1};
+    *spec = (struct spec){.memory_limit = -1, .runs = 1};
     if (size < sizeof SPEC_FORMAT || memcmp(text, SPEC_FORMAT, sizeof SPEC_FORMAT) != 0)
         return "not a container spec of this format";
     // Nothing below can run past the end: the last string is known, and ends in NUL.
@@ -196,7 +201,7 @@ const char *spec_decode(char *text, size_t size, struct spec *spec) {
 }
 
 const char *spec_read(int directory, const char *name, struct spec *spec) {
-    *spec = (struct spec){.memory_limit = -1};
+    *spec = (struct spec){.memory_limit = -1, .runs = 1};
     int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return strerror(errno);

@@ -17,6 +17,7 @@
 //   B  path in the directory before it, which is meant and must not lead out of it, if it is not all of it
 //   P  host directory, read-only, followed by g, which the guest has from the node itself
 //   O  how ready the kernel is to kill the process for want of memory, if it is told
+//   z  how often the guest is run, if not once: each time that it is asked for; see again.h
 //
 // those that are the agent's own business too,
 //
@@ -63,6 +64,7 @@ struct spec {
     char *root;           // NULL for one of its own
     char *working_directory;
     char *stop_directory; // NULL for none
+    unsigned runs;        // 1 for a guest that is run at once
     bool input, input_once, terminal, network, read_only_root, has_read_only_file;
     size_t identity_count; // 0, or 2 and as many as there are supplementary groups
     unsigned *identity;

@@ -40,8 +40,10 @@ static void cannot_run(struct ending *ending, const char *step, struct wasmtime_
     ending->started_at = 0;
 }
 
-// The guest: a module or a component, and its store. Where its standard streams go, once there is one.
+// The guest: a module or a component, its store, and what it sees of the world each time that it is run. Where its
+// standard streams go, once there is one.
 static struct wasmtime_store *store;
+static struct wasi_config_t **worlds;
 static struct code code;
 static struct log *guest_log;
 
@@ -59,8 +61,10 @@ __attribute__((visibility("default"))) ssize_t write(int fd, const void *data, s
     return (ssize_t)size;
 }
 
+// Where it is run more than once, the system's functions know its directories from the first time.
 static bool directory(struct wasi_config_t *config, char *host, char *guest, bool writable) {
-    return wasi_config_preopen_dir(config, host, guest, writable) && system_directory(host, guest, writable);
+    return wasi_config_preopen_dir(config, host, guest, writable) &&
+           (worlds[0] != NULL || system_directory(host, guest, writable));
 }
 
 // A directory in which guests make links: what is meant is opened in it, so that no link leads elsewhere, and
@@ -108,7 +112,7 @@ static struct wasi_config_t *world(const struct spec *spec, char *root, const ch
                        : directory_beneath(config, preopen)))
             return NULL;
     }
-    if (guest_log == NULL || spec->input)
+    if (spec->runs == 1 && (guest_log == NULL || spec->input))
         wasi_config_inherit_stdin(config);
     *step = "allowing the network, which this library does not let us";
     if (spec->network && !network_allow(config))
@@ -287,25 +291,39 @@ static void run_component(const struct runtime *runtime, struct wasmtime_context
     }
 }
 
-bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, const struct code *kept, char *root,
-                  struct log *log, struct ending *ending) {
-    const char *step;
-    guest_log = log;
-    struct wasi_config_t *config = world(spec, root, &step);
-    if (config == NULL) {
-        cannot_run(ending, step, NULL);
-        return false;
-    }
+// A store in the next world.
+static bool begin(const struct runtime *runtime, const struct spec *spec, struct ending *ending) {
     store = wasmtime_store_new(runtime->engine, NULL, NULL);
     // The limit holds for each memory; modules have one, and components one for each of their modules.
     if (!limits_set(store, spec->memory_limit)) {
         cannot_run(ending, "limiting its memory, which this library does not let us", NULL);
         return false;
     }
-    struct wasmtime_error *error = wasmtime_context_set_wasi(wasmtime_store_context(store), config);
+    struct wasmtime_error *error = wasmtime_context_set_wasi(wasmtime_store_context(store), *worlds++);
     if (error != NULL)
         cannot_run(ending, "preparing WASI", error);
-    return error == NULL && load(runtime, spec, kept, ending);
+    return error == NULL;
+}
+
+bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, const struct code *kept, char *root,
+                  struct log *log, struct ending *ending) {
+    const char *step;
+    guest_log = log;
+    worlds = calloc(spec->runs, sizeof *worlds);
+    if (worlds == NULL) {
+        cannot_run(ending, "out of memory", NULL);
+        return false;
+    }
+    // Each of them opens its directories itself: later there are no paths.
+    for (unsigned i = 0; i < spec->runs; i++) {
+        struct wasi_config_t *config = world(spec, root, &step);
+        if (config == NULL) {
+            cannot_run(ending, step, NULL);
+            return false;
+        }
+        worlds[i] = config;
+    }
+    return begin(runtime, spec, ending) && load(runtime, spec, kept, ending);
 }
 
 void wasi_run(const struct runtime *runtime, struct log *log, struct ending *ending) {
@@ -314,5 +332,14 @@ void wasi_run(const struct runtime *runtime, struct log *log, struct ending *end
         run_component(runtime, context, log, ending);
     else
         run_module(runtime, context, log, ending);
-    // Nothing is freed: the process ends now, and its memory with it.
+    // Nothing is freed: mostly the process ends now, and its memory with it.
+}
+
+void wasi_leave(void) {
+    limits_forget();
+    wasmtime_store_delete(store);
+}
+
+bool wasi_return(const struct runtime *runtime, const struct spec *spec, struct ending *ending) {
+    return begin(runtime, spec, ending);
 }

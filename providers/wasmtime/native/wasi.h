@@ -15,3 +15,9 @@ bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, const 
 // Run it to its end; fills in `ending`'s code, reason, message, and `started_at` with 0 if the guest was never
 // reached.
 void wasi_run(const struct runtime *runtime, struct log *log, struct ending *ending);
+
+// Let go of all that it had, for a process that does not end with it.
+void wasi_leave(void);
+
+// Make it ready to be run once more, if its spec says so: nothing is left to it of what was before.
+bool wasi_return(const struct runtime *runtime, const struct spec *spec, struct ending *ending);

@@ -103,6 +103,7 @@ SPECS = st.builds(
         st.none() | st.integers(1, 10**6),
     ),
     oom_score_adj=st.none() | st.integers(-1000, 1000),
+    runs=st.none() | st.integers(2, 1000),
 )
 FLAGS = {
     "input ": "stdin",
@@ -136,6 +137,7 @@ def fields(
         "".join(f"{number} " for number in who),
         *map(str, cgroups),
         "(none)" if spec.oom_score_adj is None else str(spec.oom_score_adj),
+        str(spec.runs or 1),
         str(STOP) if spec.stop_file else "(none)",
         "protected" if any(file.read_only for file in spec.files) else "",
         *(str(path or "(none)") for path in (spec.artifact.path, spec.log_path, spec.root)),

@@ -8,14 +8,16 @@ container. It must not know when an attempt is made, nor what follows. The rules
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 
 from vkubelet.api.containers import Container, ExecAction, GRPCAction, HTTPGetAction, Probe, TCPSocketAction
 from vkubelet.api.objects import Pod
 from vkubelet.pods.backoff import go_duration
-from vkubelet.pods.commands import Commands
+from vkubelet.pods.commands import Commands, Finished
 from vkubelet.pods.environment import expand
 from vkubelet.pods.interaction import CommandError
+from vkubelet.pods.kept import KeptCommands
 from vkubelet.pods.probes import grpc
 from vkubelet.pods.probes.connection import ConnectionFailedError, dial, join, refused
 from vkubelet.pods.probes.http import GetError, get
@@ -27,20 +29,24 @@ from vkubelet.pods.running import RunningContainer
 Check = Callable[[], Awaitable[Outcome]]
 """One attempt, which takes no longer than the probe's timeout. Raises ProbeError."""
 
+KEPT_PERIOD = 5
+"""Seconds: a probe that runs a command so often keeps its process, which then takes memory all the time."""
+
 
 class Checks:
     """Makes checks for the containers of a node."""
 
-    def __init__(self, commands: Commands, host_ip: str) -> None:
+    def __init__(self, commands: Commands, kept: KeptCommands, host_ip: str) -> None:
         """`host_ip` is the address of the node, which its pods share."""
         self._commands = commands
+        self._kept = kept
         self._host_ip = host_ip
 
     def prepare(self, pod: Pod, container: Container, running: RunningContainer, probe: Probe) -> Check:
         """The check that a probe asks for."""
         try:
             if probe.exec is not None:
-                return self._exec(container, running, probe.exec, probe.timeout_seconds)
+                return self._exec(container, running, probe.exec, probe)
             if probe.http_get is not None:
                 return self._http_get(pod, container, probe.http_get, probe.timeout_seconds)
             if probe.tcp_socket is not None:
@@ -54,14 +60,20 @@ class Checks:
         )
 
     def _exec(
-        self, container: Container, running: RunningContainer, action: ExecAction, timeout: int
+        self, container: Container, running: RunningContainer, action: ExecAction, probe: Probe
     ) -> Check:
+        timeout, period = probe.timeout_seconds, probe.period_seconds
         known = {variable.name: variable.value for variable in container.env or ()}
         words = tuple(expand(word, known) for word in action.command or ())
+        run: Callable[[float], Awaitable[Finished]]
+        if period <= KEPT_PERIOD:
+            run = self._kept.command(running, words, idle=2 * period + 1).run
+        else:
+            run = functools.partial(self._commands.run, running, words)
 
         async def check() -> Outcome:
             try:
-                finished = await self._commands.run(running, words, timeout)
+                finished = await run(timeout)
             except TimeoutError:
                 text = f'command timed out: "{" ".join(words)}" timed out after {go_duration(timeout)}'
                 return Outcome(Result.FAILURE, text)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -43,7 +45,21 @@ class Commands:
         return self.result
 
 
-def check(commands: Commands | None = None, network: bool = True, **probe: Any) -> Check:
+class Kept:
+    """Commands whose process is kept, which are none: takes note of how long."""
+
+    def __init__(self, commands: Commands) -> None:
+        self.commands = commands
+        self.idle: list[float] = []
+
+    def command(self, running: RunningContainer, words: tuple[str, ...], idle: float) -> Any:
+        self.idle.append(idle)
+        return SimpleNamespace(run=functools.partial(self.commands.run, running, words))
+
+
+def check(
+    commands: Commands | None = None, kept: Kept | None = None, network: bool = True, **probe: Any
+) -> Check:
     container = {
         "name": "c",
         "ports": [{"name": "web", "containerPort": 1}],
@@ -57,7 +73,8 @@ def check(commands: Commands | None = None, network: bool = True, **probe: Any) 
     (spec,) = pod.spec.containers or ()
     running = RunningContainer(spec, ContainerState("id", {}, Path("/"), 1, 0), 0, asyncio.Event(), Path)
     made = msgspec.convert({"timeoutSeconds": 1, **probe}, Probe)
-    return Checks(cast("Any", commands or Commands()), HOST).prepare(pod, spec, running, made)
+    checks = Checks(cast("Any", commands or Commands()), cast("Any", kept), HOST)
+    return checks.prepare(pod, spec, running, made)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +90,17 @@ async def test_a_command(result: Finished | Exception, expected: Outcome) -> Non
     made = check(commands, exec={"command": ["cat", "$(B)", "$(A)"]}, timeoutSeconds=90)
     assert await made() == expected
     assert commands.asked == [(("cat", "$(B)", "1"), 90)]
+
+
+@pytest.mark.parametrize(("period", "idle"), [(1, [3]), (5, [11]), (6, []), (10, [])])
+async def test_a_command_that_is_run_every_few_seconds_keeps_its_process(
+    period: int, idle: list[float]
+) -> None:
+    kept = Kept(Commands())
+    made = check(kept.commands if idle else Commands(), kept, exec={"command": ["a"]}, periodSeconds=period)
+    assert (await made()).result is Result.SUCCESS
+    assert kept.idle == idle
+    assert kept.commands.asked == [(("a",), 1)] * len(idle)
 
 
 @pytest.mark.parametrize(
