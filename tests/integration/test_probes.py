@@ -39,6 +39,24 @@ def test_a_pod_is_ready_while_its_readiness_probe_succeeds(space: Namespace, act
     assert restarts(space, "turning") == 0
 
 
+def test_a_command_that_is_run_again_and_again_sees_what_has_changed(space: Namespace, actor: str) -> None:
+    space.make("ConfigMap", "told", data={"state": "waiting"})
+    probe = exec_probe("grep", "-q", "ready", "/told/state", failureThreshold=1)
+    mounts = [{"name": "told", "mountPath": "/told"}]
+    space.pod(
+        "told",
+        actor,
+        *("sleep", "1000"),
+        container={"readinessProbe": probe, "volumeMounts": mounts},
+        volumes=[{"name": "told", "configMap": {"name": "told"}}],
+    )
+    space.wait("pod/told", "jsonpath={.status.phase}=Running")
+    for data, condition in (("ready", "Ready"), ("waiting", "Ready=False"), ("ready", "Ready")):
+        space.kubectl("patch", "configmap", "told", f'--patch={{"data": {{"state": "{data}"}}}}')
+        space.wait("pod/told", f"condition={condition}")
+    assert restarts(space, "told") == 0
+
+
 def test_a_container_whose_liveness_probe_fails_is_restarted(space: Namespace, actor: str) -> None:
     probe = exec_probe("actor", "exit", "3", failureThreshold=2, terminationGracePeriodSeconds=1)
     space.pod("dying", actor, "sleep", "1000", container={"livenessProbe": probe})
