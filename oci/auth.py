@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import requests
 
+from oci.credentials import Credentials
 from oci.transport import finish
 
 _TOKEN_ANSWER = 1024 * 1024
@@ -23,19 +24,6 @@ _TOKEN_ANSWER = 1024 * 1024
 
 # scheme, or name=value where the value is a token or a quoted string (RFC 9110, 11.2 and 11.6.1)
 _PART = re.compile(r'([A-Za-z0-9!#$%&\'*+.^_`|~-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?')
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A user of a registry: by a password, or by a token as Docker's configuration has them.
-
-    An `identity_token` buys the tokens that the registry wants; a `registry_token` is one.
-    """
-
-    username: str
-    password: str = field(repr=False)
-    identity_token: str = field(default="", repr=False)
-    registry_token: str = field(default="", repr=False)
 
 
 class TokenServiceError(Exception):

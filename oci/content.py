@@ -20,6 +20,9 @@ from oci.reference import Reference
 from oci.store import Store
 from oci.uses import Uses
 
+TRIES = 3
+"""How often an image is brought here anew, since another process has removed of it what was here already."""
+
 
 @dataclass(frozen=True, slots=True)
 class Content:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from oci import program
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.keyring import Key, Keyring, KeyringError, decoded, read_config
 from oci.reference import DEFAULT_REGISTRY, LEGACY_DEFAULT_REGISTRY, Reference
 

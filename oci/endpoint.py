@@ -14,7 +14,8 @@ from urllib.parse import quote, urlsplit
 import oras.provider
 import requests
 
-from oci.auth import Authenticator, Credentials
+from oci.auth import Authenticator
+from oci.credentials import Credentials
 from oci.failures import FAILURES, from_exception
 from oci.hosts import Host
 from oci.reference import Reference

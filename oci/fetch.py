@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
-from oci import digests
-from oci.artifact import SingleModule
 from oci.errors import VerificationError
-from oci.index import Blob
 from oci.manifest import MAXIMUM_SIZE, Descriptor
-from oci.package import package
 from oci.plan import Plan, disk, plan_image
 from oci.reference import Reference
-from oci.registry import CHUNK, Repository
+from oci.registry import Repository
 from oci.store import Store
 
 log = logging.getLogger(__name__)
@@ -69,25 +64,6 @@ def fetch(
             log.warning("%s; the last of the registry's hosts is asked", error)
         else:
             return
-
-
-def take_in(file: Path, reference: Reference, store: Store) -> Plan:
-    """Put a module that is a file of this machine into the store, as an artifact of its own.
-
-    Raises OciError, and OSError when the file cannot be read.
-    """
-    with file.open("rb") as content:
-        made = package(file, content, reference)
-        content.seek(0)
-        with disk(reference):
-            if not store.has(made.layer.digest, made.layer.size):
-                with store.writer(reference, made.layer.digest, made.layer.size) as writer:
-                    while piece := content.read(CHUNK):
-                        writer.write(piece)
-    store.write(reference, made.config.digest, made.config_data)
-    digest = digests.of(made.manifest)
-    store.write(reference, digest, made.manifest)
-    return Plan(digest, SingleModule(made.layer, None), (Blob(digest, len(made.manifest)),))
 
 
 def is_kept(reference: Reference, store: Store, descriptor: Descriptor) -> bool:

@@ -16,23 +16,22 @@ from typing import TYPE_CHECKING
 
 from oci import content as contents
 from oci.artifact import ImageConfig
-from oci.auth import Credentials
-from oci.content import Content
+from oci.content import TRIES, Content
+from oci.credentials import Credentials
 from oci.errors import ImageError, StoreError
-from oci.fetch import take_in
 from oci.flights import SingleFlight
 from oci.index import Found, stamp_of
 from oci.known import Image, Known
 from oci.layers.unpacked import Unpacked
+from oci.local import take_in
 from oci.plan import disk
-from oci.puller import TRIES, Progress, Puller
 from oci.reference import Reference
-from oci.registries import Registries
-from oci.registry import CONNECT_TIMEOUT, READ_TIMEOUT
+from oci.registries import CONNECT_TIMEOUT, READ_TIMEOUT, Registries
 from oci.store import Store
 from oci.uses import Uses
 
 if TYPE_CHECKING:
+    from oci.puller import Progress, Puller
     from oci.signing.gate import Gate
 
 __all__ = ["Credentials", "Image", "ImageConfig", "ImageStore"]
@@ -72,16 +71,27 @@ class ImageStore:
         self._owner = owner
         self._known = Known(self._store.index)
         self._gate = None if policy is None else _gate(policy, root, self._store)
-        self._puller = Puller(
-            self._store,
-            self._unpacked,
-            Registries(tuple(insecure_registries), registry_config_dir),
-            None if self._gate is None else self._gate.check,
-            at_once=max_parallel_pulls,
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            progress=progress,
-        )
+        # A pull that has its slot uses one thread at a time, so no call waits for a thread.
+        self._slots = asyncio.Semaphore(max_parallel_pulls)
+        self._puller: Puller | None = None
+
+        def puller() -> Puller:
+            """Where all images are here already, its megabytes are not loaded."""
+            from oci.puller import Puller
+
+            return Puller(
+                self._store,
+                self._unpacked,
+                Registries(tuple(insecure_registries), registry_config_dir),
+                None if self._gate is None else self._gate.check,
+                slots=self._slots,
+                threads=max_parallel_pulls,
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+                progress=progress,
+            )
+
+        self._make_puller = puller
         self._pulls: SingleFlight[tuple[Reference, Credentials | None, bool], Image] = SingleFlight()
         self._looks: SingleFlight[Reference, Image | None] = SingleFlight()
         self._changing = asyncio.Lock()
@@ -148,7 +158,7 @@ class ImageStore:
 
     def queue(self) -> builtins.dict[str, int]:
         """How many pulls there are, those that wait for a slot included, and blobs on their way."""
-        return {"pulls": len(self._pulls), "blobs": self._puller.blobs()}
+        return {"pulls": len(self._pulls), "blobs": self._puller.blobs() if self._puller else 0}
 
     def is_pulling(self, reference: Reference, credentials: Credentials | None, *, ask: bool) -> bool:
         """Whether a `pull` of these would wait for one that is under way."""
@@ -175,7 +185,7 @@ class ImageStore:
 
         Raises OciError, and OSError when the file cannot be read.
         """
-        async with self._puller.slots:
+        async with self._slots:
             for _ in range(TRIES):
                 plan = await asyncio.to_thread(take_in, file, reference, self._store)
                 content = await asyncio.to_thread(
@@ -227,7 +237,7 @@ class ImageStore:
             unused = {image.digest: image for image in self.list() if not is_used(image)}
             # Who wants one of them from now on has to take hold of it first, which waits for the lock.
             self._uses.held.difference_update(unused)
-            busy = self._puller.busy()
+            busy = self._puller.busy() if self._puller else frozenset[str]()
             removed = await asyncio.to_thread(
                 contents.remove, self._store, self._unpacked, self._uses, unused.keys(), busy
             )
@@ -275,6 +285,9 @@ class ImageStore:
         def before() -> str | None:
             return None if ask and reference.digest else self._known.digest(_key(reference))
 
+        if self._puller is None:
+            made = await asyncio.to_thread(self._make_puller)
+            self._puller = self._puller or made
         image = await self._puller.pull(
             reference, credentials, before, self._known.content, functools.partial(self._name, reference)
         )

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.reference import DEFAULT_REGISTRY, LEGACY_DEFAULT_REGISTRY, Reference
 
 Source = TypeVar("Source")

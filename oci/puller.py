@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from oci.artifact import Layered
-from oci.auth import Credentials
-from oci.content import Content, complete
+from oci.content import TRIES, Content, complete
+from oci.credentials import Credentials
 from oci.errors import ImageError, InvalidLayerError, LostError
 from oci.fetch import fetch, is_kept, resolve
 from oci.flights import SingleFlight, ended
@@ -32,9 +32,6 @@ Progress = Callable[[Reference, Descriptor, int], None]
 
 Check = Callable[[Repository, Plan], None]
 """Refuses an image by its plan, whose manifests are here. Raises OciError."""
-
-TRIES = 3
-"""How often a pull is begun anew, since another process has removed what was here already."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +56,7 @@ class _Source:
 
 
 class Puller:
-    """Gets content into one store; `at_once` pulls run, the others wait."""
+    """Gets content into one store; a pull waits for one of `slots`, which are as many as `threads`."""
 
     def __init__(
         self,
@@ -68,7 +65,8 @@ class Puller:
         registries: Registries,
         check: Check | None,
         *,
-        at_once: int,
+        slots: asyncio.Semaphore,
+        threads: int,
         connect_timeout: float,
         read_timeout: float,
         progress: Progress | None,
@@ -82,9 +80,8 @@ class Puller:
         self._progress = progress
         self._blobs: SingleFlight[str, None] = SingleFlight()
         self._plans: dict[object, Plan] = {}
-        # A pull that has its slot uses one thread at a time, so no call waits for a thread.
-        self.slots = asyncio.Semaphore(at_once)
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="pull")
+        self._slots = slots
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="pull")
 
     def blobs(self) -> int:
         """How many are on their way."""
@@ -108,7 +105,7 @@ class Puller:
         here. When something was removed meanwhile, by another process, `finish` says so by None, and all is
         tried anew, a few times. Raises OciError.
         """
-        async with self.slots:
+        async with self._slots:
             hosts = await asyncio.wrap_future(self._threads.submit(self._registries.hosts, reference))
             source = _Source(
                 Repository(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from oci import digests
 from oci.attachment import Attachment, attach
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.errors import InvalidReferenceError
 from oci.hosts import Host
 from oci.manifest import MANIFEST, Descriptor

@@ -14,6 +14,10 @@ from oci.errors import RegistryHostsError
 from oci.hosts import Host, HostsError, directories, from_certificates, is_insecure, own_host, parse_hosts
 from oci.reference import Reference
 
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 30.0
+"""Seconds of a registry's silence."""
+
 _FILE = "hosts.toml"
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from oci import digests
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.endpoint import CHUNK, Endpoint
 from oci.errors import (
     ImageError,
@@ -30,14 +30,12 @@ from oci.failures import from_status, together
 from oci.hosts import Capability, Host, own_host
 from oci.manifest import INDEX, INDEXES, MANIFESTS, MAXIMUM_SIZE, Descriptor
 from oci.reference import Reference
+from oci.registries import CONNECT_TIMEOUT, READ_TIMEOUT
 from oci.transport import Interrupt, same_origin
 
-__all__ = ["CHUNK", "CONNECT_TIMEOUT", "READ_TIMEOUT", "Repository"]
+__all__ = ["CHUNK", "Repository"]
 
 log = logging.getLogger(__name__)
-
-CONNECT_TIMEOUT = 10.0
-READ_TIMEOUT = 30.0
 
 CONTINUATIONS = 5
 """How often a host may break off a blob and go on with it. Each time something of it must have come."""

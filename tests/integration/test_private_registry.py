@@ -26,7 +26,7 @@ from guests import build_guest
 from peers import build_peer
 from serving import answering
 
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.errors import OciError, RegistryUnavailableError, UnauthorizedError
 from oci.hosts import Host
 from oci.images import ImageStore

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.errors import NotFoundError
 from oci.images import Image, ImageConfig
 from oci.reference import Reference

@@ -10,6 +10,15 @@ import pytest
 
 from vkubelet import footprint
 
+LATE = {"requests", "urllib3", "oras", "grpc", "google.protobuf", "kubernetes_asyncio", "opentelemetry"}
+"""What only some nodes need, or only for a moment: megabytes each."""
+
+
+def test_an_agent_that_pulls_nothing_loads_nothing_for_it() -> None:
+    code = f"import sys, vkubelet.agent, vkubelet.standalone; print({LATE!r} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
+
+
 HEAPS = """
 import ctypes, threading
 from vkubelet import footprint

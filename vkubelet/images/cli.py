@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from oci.auth import Credentials
+    from oci.credentials import Credentials
     from oci.hosts import Host
     from oci.inspection import Inspection
     from oci.reference import Reference

@@ -7,10 +7,13 @@ store. It must not open it.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oci.images import ImageStore
-from oci.puller import Progress
 from vkubelet.config import Config
+
+if TYPE_CHECKING:
+    from oci.puller import Progress
 
 
 def image_store(

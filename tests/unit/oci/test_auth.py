@@ -10,7 +10,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oci.auth import Challenge, Credentials, parse_challenges
+from oci.auth import Challenge, parse_challenges
+from oci.credentials import Credentials
 from oci.errors import RegistryProtocolError, RegistryUnavailableError, UnauthorizedError
 from oci.images import ImageStore
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oci import credential_helper
-from oci.auth import Credentials
 from oci.credential_helper import CredentialHelperError, Helper, helper_for, lookup
+from oci.credentials import Credentials
 from oci.keyring import KeyringError
 from oci.reference import parse
 

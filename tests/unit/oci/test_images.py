@@ -11,6 +11,7 @@ import pytest
 from oci import digests
 from oci.artifact import ImageConfig
 from oci.errors import NotFoundError, NotWasmError, VerificationError
+from oci.flights import SingleFlight
 from oci.hosts import is_insecure
 from oci.images import ImageStore
 from oci.reference import parse
@@ -204,14 +205,14 @@ class TestCancellation:
         """The second image follows the download that the first one began, and outlives it."""
         store = stores(registry.address, read_timeout=60.0)
         followed = asyncio.Event()
-        run = store._puller._blobs.run
+        run = SingleFlight.run
 
-        def watched(digest, start):
-            if digest in store._puller._blobs:
+        def watched(self, key, start):
+            if str(key).startswith("sha256:") and key in self:
                 followed.set()
-            return run(digest, start)
+            return run(self, key, start)
 
-        monkeypatch.setattr(store._puller._blobs, "run", watched)
+        monkeypatch.setattr(SingleFlight, "run", watched)
         registry.image("me/app:v1", MODULE)
         registry.image("me/app:v2", MODULE, b"[]")
         go_on = asyncio.Event()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.keyring import Key, Keyring, KeyringError, read_config, read_legacy_config
 from oci.reference import parse
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from oci import digests
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.errors import (
     NotFoundError,
     RegistryHostsError,

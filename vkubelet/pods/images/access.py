@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from providers.faultpoints import reached
 from vkubelet.api.struct import Struct
 

@@ -20,7 +20,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from oci import program
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.durations import seconds
 from oci.flights import SingleFlight
 from oci.keyring import Key, Keyring, matches, place_of

@@ -11,8 +11,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oci.auth import Credentials
 from oci.credential_helper import CredentialHelperError, lookup
+from oci.credentials import Credentials
 from oci.keyring import Key, Keyring, KeyringError, read_config, read_legacy_config
 from oci.reference import Reference
 from vkubelet.api.configuration import Secret

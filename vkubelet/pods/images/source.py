@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import Protocol
 
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.errors import InvalidReferenceError, OciError, RegistryUnavailableError, SignatureError
 from oci.images import Image
 from oci.reference import Reference, parse

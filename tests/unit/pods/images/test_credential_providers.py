@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from waiting import until
 
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.reference import parse
 from vkubelet.api.objects import ObjectMeta, Pod, PodSpec
 from vkubelet.pods.images import credential_providers

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oci.auth import Credentials
+from oci.credentials import Credentials
 from oci.errors import RegistryUnavailableError, SignatureError, StoreError, UnauthorizedError
 from oci.images import Image, ImageConfig
 from oci.reference import Reference, parse
