@@ -117,10 +117,12 @@ class ContainerSpec:
     The log file is written in the CRI format and rotated when it exceeds `log_max_bytes`; at most
     `log_max_files` files are kept, the current one included. It is None for what `run` runs, and only there.
 
-    `root` is a directory that the guest has as `/` instead of one of its own: that of another container, for
-    an instance inside it. `tty` gives the guest a terminal as its standard files. `stdin` keeps its standard
-    input open for those who attach, `stdin_once` until the first of them has gone; both mean what they mean
-    in a pod's spec, and nothing to `run`. `network` lets the guest use the host's network.
+    `root` is a directory that the guest has as `/` instead of one of its own: that of another container,
+    for an instance inside it. `tty` gives the guest a terminal as its standard files. `stdin` keeps its
+    standard input open for those who attach, `stdin_once` until the first of them has gone; both mean what
+    they mean in a pod's spec, and nothing to `run`. With `attended` what the terminal shows is given to the
+    first who attaches, from its beginning, and logged then, or after ten seconds in which nobody does.
+    `network` lets the guest use the host's network.
 
     `template` is a directory whose files the guest finds in a root directory of its own: as copies, or, with
     `read_only_root`, the same files where the file systems allow that. What the container is given at a place
@@ -162,6 +164,7 @@ class ContainerSpec:
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+    attended: bool = False
     network: bool = False
     read_only_root: bool = False
     files: tuple[FileMount, ...] = ()

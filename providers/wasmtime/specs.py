@@ -32,6 +32,7 @@ _FLAGS = (
     ("i", "stdin"),
     ("c", "stdin_once"),
     ("t", "tty"),
+    ("A", "attended"),
     ("u", "network"),
     ("p", "read_only_root"),
 )

@@ -14,8 +14,8 @@ static void put(FILE *out, const char *text) {
 static void answer(FILE *out, const struct spec *spec) {
     fprintf(out, "%s%c%llu%c%u%c%lld%c", spec->is_component ? "component" : "module", 0,
             (unsigned long long)spec->log_max_bytes, 0, spec->log_max_files, 0, (long long)spec->memory_limit, 0);
-    fprintf(out, "%s%s%s%s%s%c", spec->input ? "input " : "", spec->input_once ? "once " : "",
-            spec->terminal ? "terminal " : "", spec->network ? "network " : "",
+    fprintf(out, "%s%s%s%s%s%s%c", spec->input ? "input " : "", spec->input_once ? "once " : "",
+            spec->terminal ? "terminal " : "", spec->attended ? "attended " : "", spec->network ? "network " : "",
             spec->read_only_root ? "read-only " : "", 0);
     for (size_t i = 0; i < spec->identity_count; i++)
         fprintf(out, "%u ", spec->identity[i]);

@@ -30,6 +30,7 @@ from processes import native
 from waiting import eventually
 
 from providers.faultpoints import VARIABLE
+from providers.wasmtime import specs
 from vkubelet.dev import node as node_process
 from vkubelet.dev import process
 from vkubelet.pods.volumes import removal
@@ -256,18 +257,24 @@ class CrashScene:
             if "running" in status["state"]
         }
         owners: dict[str, str | None] = {}
+        kept: dict[str, str] = {}  # by a probe, in the root directory of its container
         for path in self.containers.iterdir():
             with contextlib.suppress(FileNotFoundError):  # it is just being removed
-                spec = (path / "spec").read_bytes()
-                owners[path.name] = next((uid for uid in uids if uid.encode() in spec), None)
-        wrong = [f"container {name} is left" for name, owner in owners.items() if owner is None]
+                data = (path / "spec").read_bytes()
+                spec = specs.decode(path.name, data)
+                if spec.runs is not None and spec.root is not None:
+                    kept[path.name] = spec.root.parent.name
+                else:
+                    owners[path.name] = next((uid for uid in uids if uid.encode() in data), None)
+        wrong = [f"instance {name} is left" for name, owner in kept.items() if owner not in running]
+        wrong += [f"container {name} is left" for name, owner in owners.items() if owner is None]
         # The latest of a pod, and the one before.
         counts = Counter(owners.values())
         wrong += [f"{count} containers of {owner} are left" for owner, count in counts.items() if count > 2]
         wrong += [f"container {name} is not there" for name in running - owners.keys()]
         alive = len(native(self.directory))
-        if alive != len(running) + 1:
-            wrong.append(f"{alive} processes for {len(running)} containers and a launcher")
+        if alive != len(running) + len(kept) + 1:
+            wrong.append(f"{alive} processes for {len(running)} containers, {len(kept)} kept and a launcher")
         wrong += [f"{path} is left" for path in (self.run_dir / "wasmtime" / "trash").iterdir()]
         return wrong + self._left_directories(uids, running)
 

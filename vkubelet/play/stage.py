@@ -105,15 +105,20 @@ async def play(options: Options, data: bytes) -> Outcome:
 
 
 class _Watched(InstrumentedProvider):
-    """A provider that tells of every start and end, before anything else happens."""
+    """A provider that tells of every start and end, before anything else happens.
+
+    `mine` tells of a container that its terminal is ours: nothing that it shows is for its log alone.
+    """
 
     def __init__(
         self,
         provider: Provider,
+        mine: Callable[[ContainerSpec], bool],
         started: Callable[[ContainerSpec, ContainerState], None],
         ended: Callable[[ContainerState], None],
     ) -> None:
         super().__init__(provider)
+        self._mine = mine
         self._started = started
         self._ended = ended
 
@@ -128,6 +133,7 @@ class _Watched(InstrumentedProvider):
 
     async def start(self, spec: ContainerSpec, go: asyncio.Event | None = None) -> ContainerState:
         """See Provider."""
+        spec = dataclasses.replace(spec, attended=spec.tty and self._mine(spec))
         state = await super().start(spec, go)
         self._started(spec, state)
         return state
@@ -140,7 +146,7 @@ class _Stage:
         self._options = options
         self._config = config
         self._script = found
-        self._provider = _Watched(provider, self._started, self._ended)
+        self._provider = _Watched(provider, self._is_mine, self._started, self._ended)
         self._progress = PullProgress() if is_interactive() else None
         self._player = Player(found.pods)
         self._notes = Notes(self._make_room, self._player.failed, verbose=options.verbose)
@@ -249,7 +255,7 @@ class _Stage:
         end = self._ends.setdefault(state.id, asyncio.Event())
         name = f"{found.pod}/{found.container}"
         parts = []
-        mine = (found.uid, found.container) == self._interactive
+        mine = self._is_mine(spec)
         if mine:
             parts.append(self._join(state.id, spec))
         if not (mine and spec.tty):
@@ -258,6 +264,10 @@ class _Stage:
         for part in parts:
             task = self._group.create_task(self._guarded(part), name=f"output {name}")
             self._writing.setdefault(found.uid, set()).add(task)
+
+    def _is_mine(self, spec: ContainerSpec) -> bool:
+        """Whether it is the one that has our input, and our terminal if it wants one."""
+        return records.container_of(spec.labels) == self._interactive
 
     def _ended(self, state: ContainerState) -> None:
         self._ends.setdefault(state.id, asyncio.Event()).set()

@@ -76,6 +76,11 @@ def image_of(found: Mapping[str, str]) -> str:
     return found.get(_IMAGE, "")
 
 
+def container_of(found: Mapping[str, str]) -> tuple[str, str]:
+    """The pod's uid and the container's name that a container's labels carry; empty where they do not."""
+    return found.get(_UID, ""), found.get(_CONTAINER, "")
+
+
 def record(state: ContainerState) -> Record:
     """What a container's labels say. Raises ForeignContainerError."""
     found: Mapping[str, str] = state.labels

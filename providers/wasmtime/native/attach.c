@@ -44,6 +44,7 @@ static struct attachment {
     struct client clients[CLIENTS];
     bool is_passing_on;
     int64_t passed_on_at; // when that began
+    int64_t awaited_until; // for the first client, before anything that the terminal shows is taken; 0: not
     bool input_ends; // with what is in `input_data`
     size_t input_size, input_done;
     unsigned char input_data[PACKET + 1];
@@ -103,6 +104,7 @@ const char *attach_open(const struct spec *spec, int listener, struct log *log) 
     attachment.input = spec->input;
     attachment.input_once = spec->input_once;
     attachment.terminal = spec->terminal;
+    attachment.awaited_until = spec->attended ? milliseconds() + ATTACH_PATIENCE_MS : 0;
     attachment.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (attachment.wake < 0)
         return "making an eventfd";
@@ -181,6 +183,7 @@ static void on_connect(void) {
     }
     pthread_mutex_lock(&attachment.mutex);
     attachment.clients[attachment.client_count++] = (struct client){.fd = fd, .has_it = true};
+    attachment.awaited_until = 0;
     pthread_mutex_unlock(&attachment.mutex);
 }
 
@@ -280,7 +283,10 @@ static void turn(bool output) {
     files[GUEST] = (struct pollfd){.fd = attachment.guest};
     if (has_input)
         files[GUEST].events |= POLLOUT;
-    if (attachment.terminal && !output)
+    int64_t awaited = attachment.awaited_until - milliseconds();
+    if (awaited <= 0)
+        attachment.awaited_until = 0;
+    if (attachment.terminal && !output && awaited <= 0)
         files[GUEST].events |= POLLIN;
     if (files[GUEST].events == 0)
         files[GUEST].fd = -1;
@@ -292,7 +298,7 @@ static void turn(bool output) {
         file->fd = has_input && file->events == 0 ? -1 : client->fd;
     }
     int64_t left = attachment.passed_on_at + ATTACH_PATIENCE_MS - milliseconds();
-    if (poll(files, FIRST_CLIENT + count, !output ? -1 : left > 0 ? (int)left : 0) < 0)
+    if (poll(files, FIRST_CLIENT + count, !output ? (awaited > 0 ? (int)awaited : -1) : left > 0 ? (int)left : 0) < 0)
         return;
     uint64_t counter;
     if (files[WAKE].revents != 0 && read(attachment.wake, &counter, sizeof counter) < 0)
@@ -324,7 +330,7 @@ static void *serve(void *unused) {
         pthread_mutex_unlock(&attachment.mutex);
         if (output && !attachment.is_passing_on)
             begin_to_pass_on();
-        else if (output || !ending)
+        else if (output || !ending || attachment.awaited_until > 0)
             turn(output);
         else if (!attachment.terminal || !look())
             break;

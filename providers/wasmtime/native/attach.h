@@ -18,7 +18,8 @@
 int attach_listen(int directory);
 
 // Make standard input, or with a terminal all standard files, for those who will connect to `listener`. What
-// the terminal shows goes to `log` as standard output. NULL, or what failed with the cause in errno.
+// the terminal shows goes to `log` as standard output; if the spec says so, not before somebody has connected, for whom
+// is waited ten seconds at most. NULL, or what failed with the cause in errno.
 const char *attach_open(const struct spec *spec, int listener, struct log *log);
 
 // Start the thread. False with the cause in errno.

@@ -44,6 +44,8 @@ static bool *flag(struct spec *spec, char tag) {
         return &spec->input_once;
     case 't':
         return &spec->terminal;
+    case 'A':
+        return &spec->attended;
     case 'u':
         return &spec->network;
     case 'p':

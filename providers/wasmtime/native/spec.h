@@ -33,6 +33,7 @@
 //   i  standard input can come from those who attach
 //   c  it ends when the first of them has gone
 //   t  the standard files are a terminal
+//   A  what it shows waits for the first who attaches, for some seconds
 //   u  the host's network can be used
 //   p  the guest's root directory is read-only
 //
@@ -65,7 +66,7 @@ struct spec {
     char *working_directory;
     char *stop_directory; // NULL for none
     unsigned runs;        // 1 for a guest that is run at once
-    bool input, input_once, terminal, network, read_only_root, has_read_only_file;
+    bool input, input_once, terminal, attended, network, read_only_root, has_read_only_file;
     size_t identity_count; // 0, or 2 and as many as there are supplementary groups
     unsigned *identity;
     bool asks_for_processor;

@@ -72,6 +72,29 @@ async def code_of(node: Node) -> int:
     return ended.code
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.3])
+async def test_what_an_attended_terminal_shows_is_for_who_attaches(node: Node, pause: float) -> None:
+    state = await node.start(guest("hello"), stdin=True, tty=True, attended=True)
+    await asyncio.sleep(pause)
+    assert log_lines(state.log_path) == []
+    client = await attach(node, state)
+    shown = await client.read_all()
+    assert shown[STDOUT] == b"hello from a guest\r\nhello from its other stream\r\n"
+    assert await code_of(node) == 0
+    assert log_lines(state.log_path) == [
+        "stdout F hello from a guest",
+        "stdout F hello from its other stream",
+    ]
+
+
+async def test_one_that_nobody_attends_is_logged_some_seconds_later(node: Node) -> None:
+    state = await node.start(guest("terminal"), stdin=True, tty=True, attended=True)
+    await until(lambda: log_lines(state.log_path) == ["stdout F terminal 1 1 1"])
+    client = await attach(node, state)
+    await client.send(INPUT, b"x\n")
+    await client.read_until(b"heard x")
+
+
 async def test_input_and_output(node: Node) -> None:
     state = await node.start(guest("copy"), stdin=True)
     client = await attach(node, state)

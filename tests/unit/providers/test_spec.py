@@ -85,6 +85,7 @@ SPECS = st.builds(
     stdin=st.booleans(),
     stdin_once=st.booleans(),
     tty=st.booleans(),
+    attended=st.booleans(),
     network=st.booleans(),
     read_only_root=st.booleans(),
     files=st.lists(st.builds(FileMount, paths(), NAME, st.booleans(), TEXT), max_size=3).map(tuple),
@@ -109,6 +110,7 @@ FLAGS = {
     "input ": "stdin",
     "once ": "stdin_once",
     "terminal ": "tty",
+    "attended ": "attended",
     "network ": "network",
     "read-only ": "read_only_root",
 }
