@@ -72,7 +72,7 @@ async def code_of(node: Node) -> int:
     return ended.code
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.3])
+@pytest.mark.parametrize("pause", [0.0, 0.05])
 async def test_what_an_attended_terminal_shows_is_for_who_attaches(node: Node, pause: float) -> None:
     state = await node.start(guest("hello"), stdin=True, tty=True, attended=True)
     await asyncio.sleep(pause)
