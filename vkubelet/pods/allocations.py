@@ -55,8 +55,9 @@ class NodeSource(Protocol):
 
 
 class Allocations:
-    """One for the node. `refuse` may keep a pod from starting or growing, for the node's own sake.
+    """One for the node; implements pod_allocation.Node.
 
+    `refuse` may keep a pod from starting or growing, for the node's own sake.
     `evict` ends the pod of a uid; what it returns is done when nothing of it runs, nor takes anything.
     """
 
@@ -103,7 +104,7 @@ class Allocations:
             self.retry()
 
     def retry(self) -> None:
-        """Grant what can be granted of the pending resizes, the most urgent first."""
+        """See Node."""
         if not self._ready:
             return
         waiting = [self._pods[uid] for uid in self._pending if uid in self._pods]
@@ -114,12 +115,12 @@ class Allocations:
             self._waits.clear()
 
     def push(self, uid: str) -> None:
-        """A pod's resize is pending."""
+        """See Node."""
         self._pending.add(uid)
         self._waits.set()
 
     async def check_new(self, pod: Pod) -> Rejection | None:
-        """Why a pod that is not counted yet must not run here; None if it may, also as room was made.
+        """See Node.
 
         If it may, its containers have their devices: as with a kubelet, they are chosen before all else.
         A pod that is to end already has none, and no room is made for it.
@@ -189,7 +190,7 @@ class Allocations:
         return None
 
     def check_resized(self, pod: Pod, counted: Demand) -> Rejection | None:
-        """Why a pod that is counted as `counted` must not become what it is now."""
+        """See Node."""
         self._used.remove(counted)
         try:
             return self._check(pod, self._node.view().at_least(self.devices.taken(pod.metadata.uid)))
@@ -197,7 +198,7 @@ class Allocations:
             self._used.add(counted)
 
     def count(self, before: Demand | None, after: Demand | None) -> None:
-        """A pod takes something else from now on; None is nothing."""
+        """See Node."""
         if before is not None:
             self._used.remove(before)
         if after is not None:
@@ -209,22 +210,22 @@ class Allocations:
             self._pods[uid].wake()
 
     def drop(self, uid: str) -> None:
-        """A pod takes nothing any more: others may be granted what it had."""
+        """See Node."""
         self._pending.discard(uid)
         self.retry()
 
     def forget(self, uid: str) -> None:
-        """A pod is no more."""
+        """See Node."""
         self._pods.pop(uid, None)
         self._files.forget(uid)
         self.drop(uid)
 
     def event(self, pod: Pod, kind: str, reason: str, message: str) -> None:
-        """Tell people."""
+        """See Node."""
         self._recorder.event(pod_reference(pod), kind, reason, message)
 
     def write(self, uid: str, given: Given) -> None:
-        """Keep what a pod has been given."""
+        """See Node."""
         self._files.write(uid, given)
 
     def _check(self, pod: Pod, node: NodeView) -> Rejection | None:

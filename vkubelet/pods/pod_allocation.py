@@ -8,30 +8,73 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from vkubelet.api.containers import Container
 from vkubelet.api.objects import Pod, PodCondition, ResourceStatus
 from vkubelet.api.times import rfc3339
 from vkubelet.pods import resize
 from vkubelet.pods.allocation_files import Given
+from vkubelet.pods.devices import Devices
 from vkubelet.pods.fit import Demand, demand
 from vkubelet.pods.observed import Rejection, ResizeView
 from vkubelet.pods.resize import Step, Update, resources_of, summary, with_resources
 from vkubelet.pods.resources import Applied, applied
 from vkubelet.pods.sharing import shared, widest
 
-if TYPE_CHECKING:
-    from vkubelet.pods.allocations import Allocations
-
 PENDING, IN_PROGRESS = "PodResizePending", "PodResizeInProgress"
 DEFERRED, ERROR = "Deferred", "Error"
+
+
+class Node(Protocol):
+    """What is known of all pods together, as far as one of them asks for it."""
+
+    @property
+    def devices(self) -> Devices:
+        """The devices of all."""
+        ...
+
+    async def check_new(self, pod: Pod) -> Rejection | None:
+        """Why a pod that is not counted yet must not run here; None if it may, also as room was made."""
+        ...
+
+    def check_resized(self, pod: Pod, counted: Demand) -> Rejection | None:
+        """Why a pod that is counted as `counted` must not become what it is now."""
+        ...
+
+    def count(self, before: Demand | None, after: Demand | None) -> None:
+        """A pod takes something else from now on; None is nothing."""
+        ...
+
+    def push(self, uid: str) -> None:
+        """A pod's resize is pending."""
+        ...
+
+    def retry(self) -> None:
+        """Grant what can be granted of the pending resizes, the most urgent first."""
+        ...
+
+    def drop(self, uid: str) -> None:
+        """A pod takes nothing any more: others may be granted what it had."""
+        ...
+
+    def forget(self, uid: str) -> None:
+        """A pod is no more."""
+        ...
+
+    def event(self, pod: Pod, kind: str, reason: str, message: str) -> None:
+        """Tell people."""
+        ...
+
+    def write(self, uid: str, given: Given) -> None:
+        """Keep what a pod has been given."""
+        ...
 
 
 class PodAllocation:
     """What one pod has been given. `pod` is the pod as it is to be run: with the resources it was granted."""
 
-    def __init__(self, node: Allocations, pod: Pod, kept: Given | None, wake: Callable[[], None]) -> None:
+    def __init__(self, node: Node, pod: Pod, kept: Given | None, wake: Callable[[], None]) -> None:
         """`kept` is what an earlier agent had given it."""
         self._node = node
         self._wanted = pod
