@@ -254,9 +254,9 @@ static void run(const struct runtime *runtime, struct given given, struct ending
         fail(ending, "opening the log", spec.log_path, strerror(errno));
         return;
     }
-    // A process that moves only itself and has one thread need not wait for all others (`tasks` of cgroup v1).
     if (spec.cgroup_count > 0)
         crowded = "the pod has as many processes as it may have";
+    // A process that moves only itself and has one thread need not wait for all others (`tasks` of cgroup v1).
     for (size_t i = 0; i < spec.cgroup_count; i++) {
         if (!(given.is_in_cgroup && is_version_2(spec.cgroups[i])) && !join(spec.cgroups[i])) {
             if (errno == EAGAIN)
