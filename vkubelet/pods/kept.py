@@ -51,8 +51,8 @@ class KeptCommands:
         return KeptCommand(self, container, words, idle)
 
     async def spec(self, container: RunningContainer, words: tuple[str, ...]) -> ContainerSpec:
-        """What the command is run as now. Raises CommandError."""
-        return dataclasses.replace(await self._commands.spec(container, words), runs=RUNS)
+        """What the command would be run as now, if it were once. Raises CommandError."""
+        return await self._commands.spec(container, words)
 
     async def begin(self, container: RunningContainer, spec: ContainerSpec, idle: float) -> _Process:
         """A process for it. Raises CommandError."""
@@ -126,7 +126,8 @@ class _Process:
         """Have it from its beginning to its end. `ready` tells of the one, or why there is none."""
         error: BaseException = CommandError(f"{FAILED}: the node agent ends")
         try:
-            async with execute(provider, self._spec, _WANTED, container_ends) as execution:
+            spec = dataclasses.replace(self._spec, runs=RUNS)
+            async with execute(provider, spec, _WANTED, container_ends) as execution:
                 self.ready.set_result(execution)
                 while (left := self._left_to_live(idle)) > 0 and not execution.ended:
                     await execution.wait_for(self._over, left)

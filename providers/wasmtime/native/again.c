@@ -29,7 +29,7 @@ void again_serve(const struct runtime *runtime, const struct spec *spec, struct 
     static struct ending each;
     for (unsigned run = 0; run < spec->runs && is_asked_for(); run++) {
         each.message[0] = '\0';
-        if (run == 0 || wasi_return(runtime, spec, &each))
+        if (run == 0 || wasi_begin(runtime, spec, &each))
             wasi_run(runtime, NULL, &each);
         if (!answer(&each))
             break;

@@ -291,8 +291,7 @@ static void run_component(const struct runtime *runtime, struct wasmtime_context
     }
 }
 
-// A store in the next world.
-static bool begin(const struct runtime *runtime, const struct spec *spec, struct ending *ending) {
+bool wasi_begin(const struct runtime *runtime, const struct spec *spec, struct ending *ending) {
     store = wasmtime_store_new(runtime->engine, NULL, NULL);
     // The limit holds for each memory; modules have one, and components one for each of their modules.
     if (!limits_set(store, spec->memory_limit)) {
@@ -323,7 +322,7 @@ bool wasi_prepare(const struct runtime *runtime, const struct spec *spec, const 
         }
         worlds[i] = config;
     }
-    return begin(runtime, spec, ending) && load(runtime, spec, kept, ending);
+    return wasi_begin(runtime, spec, ending) && load(runtime, spec, kept, ending);
 }
 
 void wasi_run(const struct runtime *runtime, struct log *log, struct ending *ending) {
@@ -338,8 +337,4 @@ void wasi_run(const struct runtime *runtime, struct log *log, struct ending *end
 void wasi_leave(void) {
     limits_forget();
     wasmtime_store_delete(store);
-}
-
-bool wasi_return(const struct runtime *runtime, const struct spec *spec, struct ending *ending) {
-    return begin(runtime, spec, ending);
 }

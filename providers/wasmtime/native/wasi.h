@@ -19,5 +19,6 @@ void wasi_run(const struct runtime *runtime, struct log *log, struct ending *end
 // Let go of all that it had, for a process that does not end with it.
 void wasi_leave(void);
 
-// Make it ready to be run once more, if its spec says so: nothing is left to it of what was before.
-bool wasi_return(const struct runtime *runtime, const struct spec *spec, struct ending *ending);
+// Make it ready to be run once more, if its spec says so, in a store of its own and the next of its worlds: nothing is
+// left to it of what was before.
+bool wasi_begin(const struct runtime *runtime, const struct spec *spec, struct ending *ending);
